@@ -1,0 +1,1 @@
+//! Names, labels and help texts of every metric.

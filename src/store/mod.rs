@@ -1,0 +1,3 @@
+//! The durable truth. One query source, two engines.
+
+pub mod records;
