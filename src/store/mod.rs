@@ -1,3 +1,19 @@
 //! The durable truth. One query source, two engines.
+//!
+//! [`Store`] is the face: one operation a line in [`engine`]. [`queries::commit`](postgres::queries::commit)
+//! is the only writer of a chat's execution columns, its messages and its queue.
 
+pub mod commit;
+mod divergent;
+mod engine;
+pub mod error;
+pub mod migrate;
+pub mod postgres;
 pub mod records;
+mod rows;
+mod schema;
+pub mod sqlite;
+mod types;
+
+pub use engine::{ClaimSpec, Store};
+pub use error::{Error, Result};

@@ -7,7 +7,7 @@ use crate::{
         state::{Owner, Status, Versions},
     },
     clock::Timestamp,
-    ids::{ChatId, MessageId, ModelConfigId, QueuedId, UserId},
+    ids::{ChatId, MessageId, ModelConfigId, OrganizationId, QueuedId, UserId},
 };
 
 /// A row of `chat_messages`.
@@ -104,4 +104,203 @@ pub struct StreamRead {
     pub queue: Option<Vec<QueuedRow>>,
     /// Pending client-side calls; empty unless the status is `requires_action`.
     pub pending: Vec<PendingCall>,
+}
+
+/// A chat with its metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatRecord {
+    /// Execution columns.
+    pub head: Head,
+    /// Organization.
+    pub organization_id: OrganizationId,
+    /// Owner.
+    pub owner_id: UserId,
+    /// Parent, for sub-agent chats.
+    pub parent_chat_id: Option<ChatId>,
+    /// Root of the family; itself for a root chat.
+    pub root_chat_id: ChatId,
+    /// Title.
+    pub title: String,
+    /// Model the next turn uses unless the message names one.
+    pub last_model_config_id: ModelConfigId,
+    /// Effort picked with the last message.
+    pub last_reasoning_effort: Option<String>,
+    /// `plan` or unset.
+    pub plan_mode: Option<String>,
+    /// `ui` or `api`.
+    pub client_type: String,
+    /// JSON object of labels.
+    pub labels: Json,
+    /// JSON array of MCP server ids.
+    pub mcp_server_ids: Json,
+    /// JSON array of client-run tools `{name, description?, input_schema}`.
+    pub dynamic_tools: Option<Json>,
+    /// Digest of the last turn.
+    pub last_turn_summary: Option<String>,
+    /// The owner has read up to this message.
+    pub last_read_message_id: i64,
+    /// Place among the pinned chats; 0 = not pinned.
+    pub pin_order: i64,
+    /// Manual compaction marker.
+    pub compaction_requested_at: Option<Timestamp>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When a transition last touched it.
+    pub updated_at: Timestamp,
+}
+
+/// A chat to be created.
+#[derive(Debug, Clone)]
+pub struct NewChat {
+    /// Id.
+    pub id: ChatId,
+    /// Organization.
+    pub organization_id: OrganizationId,
+    /// Owner.
+    pub owner_id: UserId,
+    /// First title.
+    pub title: String,
+    /// Model.
+    pub model_config_id: ModelConfigId,
+    /// Effort.
+    pub reasoning_effort: Option<String>,
+    /// `plan` or unset.
+    pub plan_mode: Option<String>,
+    /// `ui` or `api`.
+    pub client_type: String,
+    /// Labels.
+    pub labels: Json,
+    /// MCP servers.
+    pub mcp_server_ids: Json,
+    /// Client-run tools.
+    pub dynamic_tools: Option<Json>,
+    /// First rows: system rows, then the user message.
+    pub initial: Vec<crate::chat::message::NewMessage>,
+}
+
+/// Where a joining subscriber stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JoinFrom {
+    /// It wants messages with a greater id; all when `None`.
+    AfterId(Option<i64>),
+    /// It has every change up to this snapshot version and fell behind since.
+    Revision(i64),
+}
+
+/// Runnable chat that was claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Columns after the claim.
+    pub head: Head,
+    /// Whether a dead owner was replaced.
+    pub takeover: bool,
+}
+
+/// A user account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRecord {
+    /// Id.
+    pub id: UserId,
+    /// Unique login name.
+    pub username: String,
+    /// Display name.
+    pub name: String,
+    /// Mail address.
+    pub email: String,
+    /// Deployment administrator.
+    pub is_admin: bool,
+    /// Suspended users are refused everywhere.
+    pub suspended: bool,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was changed.
+    pub updated_at: Timestamp,
+}
+
+/// An organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrganizationRecord {
+    /// Id.
+    pub id: OrganizationId,
+    /// Unique name.
+    pub name: String,
+    /// Display name.
+    pub display_name: String,
+    /// The one that users are put in at first.
+    pub is_default: bool,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was changed.
+    pub updated_at: Timestamp,
+}
+
+/// An API token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// Public 10-character half of the token.
+    pub id: String,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// SHA-256 of the secret half.
+    pub hash: Vec<u8>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends; never when `None`.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Which chats a list shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListFilter {
+    /// Owner.
+    pub owner: UserId,
+    /// Archived ones or the others.
+    pub archived: bool,
+    /// Substring of the title, any case.
+    pub title: Option<String>,
+    /// Status.
+    pub status: Option<Status>,
+    /// Labels that all must match.
+    pub labels: Vec<(String, String)>,
+    /// Only read or only unread ones.
+    pub has_unread: Option<bool>,
+    /// Most roots to return.
+    pub limit: i64,
+    /// Roots to skip.
+    pub offset: i64,
+    /// Start after this chat in list order.
+    pub after: Option<ChatId>,
+}
+
+/// A chat in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedChat {
+    /// The chat.
+    pub chat: ChatRecord,
+    /// An assistant message lies above the read cursor.
+    pub has_unread: bool,
+}
+
+/// A page of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageSpec {
+    /// Ids strictly below.
+    pub before: Option<i64>,
+    /// Ids strictly above.
+    pub after: Option<i64>,
+    /// Most rows.
+    pub limit: i64,
+}
+
+/// Metadata that a PATCH changes. `None` keeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetaPatch {
+    /// New title.
+    pub title: Option<String>,
+    /// New labels.
+    pub labels: Option<Json>,
+    /// New plan mode; `Some(None)` clears.
+    pub plan_mode: Option<Option<String>>,
+    /// New place among the pinned; 0 unpins.
+    pub pin_order: Option<i64>,
 }

@@ -1,0 +1,11 @@
+DROP TABLE deployment;
+DROP TABLE idempotency_keys;
+DROP TABLE replicas;
+DROP TABLE chat_heartbeats;
+DROP TABLE chat_queued_messages;
+DROP TABLE chat_messages;
+DROP TABLE chats;
+DROP TABLE api_tokens;
+DROP TABLE organization_members;
+DROP TABLE users;
+DROP TABLE organizations;

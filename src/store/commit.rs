@@ -1,0 +1,160 @@
+//! What is handed to the only writer of chats, messages and queue, and what it answers. The writing
+//! itself is `queries::commit`, compiled once for each engine.
+
+use super::records::{ChatRecord, Head, MessageRow, QueuedRow};
+use crate::{
+    chat::{
+        command::Command,
+        json::Json,
+        state::{State, Status},
+    },
+    clock::Timestamp,
+    ids::{ChatId, ModelConfigId, RunnerId, UserId},
+};
+use std::{fmt, sync::Arc};
+
+/// What must still hold when work done outside of the lock is committed (state-machine.md §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// The runner the work belongs to.
+    pub runner: RunnerId,
+    /// Status the work started from.
+    pub status: Status,
+    /// History the work started from.
+    pub history_version: i64,
+    /// Attempt the work belongs to, if it belongs to one.
+    pub attempt: Option<i64>,
+}
+
+/// Metadata that rides along with a message. `None` keeps the stored value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetaChange {
+    /// Becomes the chat's last model.
+    pub model_config_id: Option<ModelConfigId>,
+    /// Effort.
+    pub reasoning_effort: Option<String>,
+    /// Plan mode; `Some(None)` clears.
+    pub plan_mode: Option<Option<String>>,
+    /// MCP servers.
+    pub mcp_server_ids: Option<Json>,
+}
+
+impl MetaChange {
+    /// Nothing changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Makes a request that accepts work repeatable: the answer is stored in the same transaction.
+pub struct Idempotency<T> {
+    /// Whose key.
+    pub user: UserId,
+    /// The `Idempotency-Key` header.
+    pub key: String,
+    /// SHA-256 of method, path and body.
+    pub request_hash: Vec<u8>,
+    /// Renders status and body of the answer from the outcome, inside the transaction.
+    pub render: Arc<dyn Fn(&T) -> (u16, Json) + Send + Sync>,
+}
+
+impl<T> Clone for Idempotency<T> {
+    fn clone(&self) -> Self {
+        Self {
+            user: self.user,
+            key: self.key.clone(),
+            request_hash: self.request_hash.clone(),
+            render: Arc::clone(&self.render),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Idempotency<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Idempotency").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// One transaction on one chat.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The chat.
+    pub chat: ChatId,
+    /// Checked under the lock, if the work was done outside of it.
+    pub fence: Option<Fence>,
+    /// Applied in order, with one snapshot bump.
+    pub commands: Vec<Command>,
+    /// Metadata written along.
+    pub meta: MetaChange,
+    /// The moment of the commit.
+    pub now: Timestamp,
+    /// Repeatability.
+    pub idempotency: Option<Idempotency<Committed>>,
+}
+
+impl Commit {
+    /// A commit of one command without a fence.
+    #[must_use]
+    pub fn new(chat: ChatId, command: Command, now: Timestamp) -> Self {
+        Self { chat, fence: None, commands: vec![command], meta: MetaChange::default(), now, idempotency: None }
+    }
+
+    /// The same under a fence.
+    #[must_use]
+    pub fn fenced(mut self, fence: Fence) -> Self {
+        self.fence = Some(fence);
+        self
+    }
+
+    /// Adds a command to the transaction.
+    #[must_use]
+    pub fn and(mut self, command: Command) -> Self {
+        self.commands.push(command);
+        self
+    }
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// State before.
+    pub before: State,
+    /// State after.
+    pub after: State,
+    /// Columns after.
+    pub head: Head,
+    /// Snapshot version before.
+    pub previous_snapshot: i64,
+    /// Owner of the chat, for the watch channel.
+    pub owner_id: UserId,
+    /// Messages inserted, in order.
+    pub inserted: Vec<MessageRow>,
+    /// The message that was queued and is still in the queue.
+    pub queued: Option<QueuedRow>,
+    /// A suffix of history was soft-deleted.
+    pub deleted: bool,
+}
+
+/// Outcome of an operation that may be a repetition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted<T> {
+    /// Done now.
+    Fresh(T),
+    /// The key was used before with the same request: the stored answer.
+    Replayed {
+        /// HTTP status.
+        status: u16,
+        /// Body.
+        answer: Json,
+    },
+}
+
+/// A chat that was created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// The chat.
+    pub chat: ChatRecord,
+    /// Its first messages.
+    pub inserted: Vec<MessageRow>,
+}

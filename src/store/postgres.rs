@@ -1,0 +1,127 @@
+//! PostgreSQL: a pool on a runtime of its own. Each operation is a detached task there, so a dropped
+//! HTTP request never cancels half a transaction, and connections outlive actors and HTTP workers.
+
+use super::error::{Error, Result};
+use diesel::connection::InstrumentationEvent;
+use diesel_async::{
+    AsyncConnection, AsyncPgConnection,
+    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool},
+};
+use futures_util::FutureExt;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// The connection type that the shared queries are compiled for.
+pub type Conn = AsyncPgConnection;
+
+macro_rules! for_update {
+    ($q:expr) => {
+        $q.for_update()
+    };
+}
+pub(super) use super::divergent::pg as divergent;
+#[path = "queries/mod.rs"]
+#[allow(clippy::duplicate_mod, reason = "the one query source is compiled once for each engine")]
+pub mod queries;
+
+/// How long an operation waits for a free connection before it answers "overloaded".
+const POOL_WAIT: Duration = Duration::from_secs(5);
+
+/// The PostgreSQL engine.
+#[derive(Clone)]
+pub struct PgStore {
+    pub(super) pool: deadpool::Pool<AsyncPgConnection>,
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) statements: Arc<AtomicU64>,
+}
+
+/// A tokio runtime that may be dropped anywhere, also inside of another runtime.
+pub struct Runtime(Option<tokio::runtime::Runtime>);
+
+impl Runtime {
+    /// A runtime with its own threads for database work.
+    ///
+    /// # Errors
+    /// When the threads cannot be started.
+    pub fn start() -> std::io::Result<Self> {
+        let inner = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("chatd-db")
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(inner)))
+    }
+
+    /// To spawn on it.
+    #[must_use]
+    pub fn handle(&self) -> &tokio::runtime::Handle {
+        self.0.as_ref().expect("present until dropped").handle()
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.take() {
+            inner.shutdown_background();
+        }
+    }
+}
+
+impl PgStore {
+    /// Opens the pool. Connections are made when they are needed.
+    ///
+    /// # Errors
+    /// When the runtime or the pool cannot be made.
+    pub fn open(url: &str, pool_size: usize, runtime: Arc<Runtime>) -> Result<Self> {
+        let statements = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&statements);
+        let mut config = ManagerConfig::default();
+        config.recycling_method = RecyclingMethod::Fast;
+        config.custom_setup = Box::new(move |url| {
+            let counter = Arc::clone(&counter);
+            let url = url.to_owned();
+            async move {
+                let mut conn = AsyncPgConnection::establish(&url).await?;
+                conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+                    if let InstrumentationEvent::StartQuery { .. } = event {
+                        counter.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+                Ok(conn)
+            }
+            .boxed()
+        });
+        let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(url, config);
+        let pool = deadpool::Pool::builder(manager)
+            .max_size(pool_size)
+            .build()
+            .map_err(|e| Error::Unavailable(e.to_string()))?;
+        Ok(Self { pool, runtime, statements })
+    }
+
+    /// A connection from the pool.
+    pub(super) async fn connection(&self) -> Result<deadpool::Object<AsyncPgConnection>> {
+        match tokio::time::timeout(POOL_WAIT, self.pool.get()).await {
+            Ok(Ok(conn)) => Ok(conn),
+            Ok(Err(e)) => Err(Error::Unavailable(e.to_string())),
+            Err(_) => Err(Error::Overloaded),
+        }
+    }
+}
+
+/// Runs database work on its own runtime. Dropping the caller detaches the work.
+pub(super) async fn detached<R: Send + 'static>(
+    runtime: &Runtime,
+    work: impl Future<Output = Result<R>> + Send + 'static,
+) -> Result<R> {
+    match runtime.handle().spawn(work).await {
+        Ok(r) => r,
+        Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+        Err(_) => Err(Error::Unavailable("the database runtime was stopped".into())),
+    }
+}

@@ -1,0 +1,317 @@
+//! The only writer of chats' execution columns, messages and queue: lock, load, step, write the
+//! Plan. Runs inside one transaction; any error undoes all of it.
+
+use super::{Conn, chats, divergent, open_calls};
+use crate::{
+    chat::{
+        command::{Busy, Command},
+        plan::{Plan, Refusal, Write},
+        state::{Chat, EditTarget, State, Status},
+        step,
+    },
+    clock::Timestamp,
+    ids::{ChatId, MessageId, QueuedId, UserId},
+    store::{
+        commit::{Accepted, Commit, Committed, Fence, MetaChange},
+        error::{Error, Result},
+        records::{MessageRow, QueuedRow},
+        rows::{
+            ColumnsRow, HeadRow, InsertMessage, InsertQueued, SelectMessage, SelectQueued, role_of, status_of,
+        },
+        schema::{chat_messages, chat_queued_messages, chats as chats_table},
+        types::{Id, Raw, Ts},
+    },
+};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+/// Applies the commands of `c` to its chat.
+pub async fn commit(conn: &mut Conn, c: Commit) -> Result<Accepted<Committed>> {
+    if let Some(i) = &c.idempotency
+        && let Some((status, answer)) =
+            super::accounts::replayed(conn, i.user, &i.key, &i.request_hash).await?
+    {
+        return Ok(Accepted::Replayed { status, answer });
+    }
+    let row = lock(conn, c.chat).await?;
+    if let Some(fence) = &c.fence {
+        check_fence(&row, fence)?;
+    }
+    let chat = facts(conn, row.clone(), &c.commands).await?;
+    let plan = step::step_many(&chat, &c.commands, c.now)?;
+    let done = write(conn, &chat, row, plan, &c.meta, c.now).await?;
+    for command in &c.commands {
+        match command {
+            Command::Acquire(owner) => divergent::first_beat(conn, c.chat, *owner, c.now).await?,
+            Command::Abandon => divergent::drop_beat(conn, c.chat).await?,
+            _ => {}
+        }
+    }
+    if let Some(i) = c.idempotency {
+        let (status, answer) = (i.render)(&done);
+        super::accounts::remember(conn, i.user, &i.key, &i.request_hash, status, &answer, c.now).await?;
+    }
+    Ok(Accepted::Fresh(done))
+}
+
+/// Archives or unarchives a whole family, or none of it.
+pub async fn set_archived(conn: &mut Conn, root: ChatId, archived: bool, now: Timestamp) -> Result<Vec<Committed>> {
+    let members: Vec<HeadRow> = for_update!(
+        chats_table::table
+            .filter(chats_table::root_chat_id.eq(Id(root.0)))
+            .order(chats_table::id.asc())
+            .select(HeadRow::as_select())
+    )
+    .load(conn)
+    .await?;
+    let Some(own) = members.iter().find(|m| m.id.0 == root.0) else {
+        let exists: Option<Id> =
+            chats_table::table.find(Id(root.0)).select(chats_table::id).first(conn).await.optional()?;
+        return Err(if exists.is_some() { Refusal::NotARootChat.into() } else { Error::NotFound });
+    };
+    let own_id = own.id;
+    let command = [Command::SetArchived(archived)];
+    let mut done = Vec::with_capacity(members.len());
+    // The root decides first, so that its state is what a refusal names.
+    let (first, rest): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| m.id == own_id);
+    for row in first.into_iter().chain(rest) {
+        // A member that is already where the family goes stays as it is.
+        if row.id != own_id && row.archived == archived {
+            continue;
+        }
+        let chat = facts(conn, row.clone(), &command).await?;
+        let plan = step::step_many(&chat, &command, now)?;
+        done.push(write(conn, &chat, row, plan, &MetaChange::default(), now).await?);
+    }
+    chats::unpin(conn, root).await?;
+    Ok(done)
+}
+
+/// Locks the chat's row for the rest of the transaction.
+pub async fn lock(conn: &mut Conn, chat: ChatId) -> Result<HeadRow> {
+    for_update!(chats_table::table.find(Id(chat.0)).select(HeadRow::as_select()))
+        .first(conn)
+        .await
+        .optional()?
+        .ok_or(Error::NotFound)
+}
+
+fn check_fence(row: &HeadRow, fence: &Fence) -> Result<()> {
+    let holds = row.runner_id.is_some_and(|r| r.0 == fence.runner.0)
+        && row.status == fence.status.as_str()
+        && row.history_version == fence.history_version
+        && !row.archived
+        && fence.attempt.is_none_or(|a| a == row.generation_attempt);
+    if holds { Ok(()) } else { Err(Error::Stale) }
+}
+
+/// The facts the commands decide from.
+pub async fn facts(conn: &mut Conn, row: HeadRow, commands: &[Command]) -> Result<Chat> {
+    let id = ChatId(row.id.0);
+    let queue: Vec<i64> = chat_queued_messages::table
+        .filter(chat_queued_messages::chat_id.eq(row.id))
+        .order(chat_queued_messages::position.asc())
+        .select(chat_queued_messages::id)
+        .load(conn)
+        .await?;
+    let status = status_of(&row.status)?;
+    let open_calls = if commands.iter().any(|c| wants_open_calls(c, status, queue.len())) {
+        open_calls::classify(open_calls::load(conn, id).await?, row.dynamic_tools.as_ref().map(|r| &r.0))?
+    } else {
+        Vec::new()
+    };
+    let mut edit_target = None;
+    for command in commands {
+        if let Command::EditMessage { target, .. } = command {
+            edit_target = find_target(conn, id, *target).await?;
+        }
+    }
+    Ok(Chat {
+        id,
+        parent: row.parent_chat_id.map(|p| ChatId(p.0)),
+        status,
+        archived: row.archived,
+        versions: row.versions(),
+        owner: row.owner(),
+        last_error: row.last_error.map(|r| r.0),
+        retry_state: row.retry_state.map(|r| r.0),
+        requires_action_deadline_at: row.requires_action_deadline_at.map(|t| t.0),
+        compaction_requested_at: row.compaction_requested_at.map(|t| t.0),
+        queue: queue.into_iter().map(QueuedId).collect(),
+        open_calls,
+        edit_target,
+    })
+}
+
+/// Saves the walk through history where the command cannot touch it in this state.
+fn wants_open_calls(command: &Command, status: Status, queued: usize) -> bool {
+    let busy = matches!(status, Status::Running | Status::Interrupting);
+    match command {
+        Command::SendMessage { busy: Busy::Queue, .. } => !busy && status != Status::RequiresAction,
+        Command::SendMessage { busy: Busy::Interrupt, .. } | Command::Interrupt { .. } => !busy,
+        Command::PromoteQueuedMessage(_) => !busy,
+        Command::FinishTurn => queued > 0,
+        other => other.needs_open_calls(),
+    }
+}
+
+async fn find_target(conn: &mut Conn, chat: ChatId, target: MessageId) -> Result<Option<EditTarget>> {
+    let found: Option<String> = chat_messages::table
+        .find(target.0)
+        .filter(chat_messages::chat_id.eq(Id(chat.0)))
+        .filter(chat_messages::deleted.eq(false))
+        .select(chat_messages::role)
+        .first(conn)
+        .await
+        .optional()?;
+    found.map(|role| Ok(EditTarget { id: target, role: role_of(&role)? })).transpose()
+}
+
+/// Writes a plan.
+pub async fn write(
+    conn: &mut Conn,
+    chat: &Chat,
+    row: HeadRow,
+    plan: Plan,
+    meta: &MetaChange,
+    now: Timestamp,
+) -> Result<Committed> {
+    let snapshot = plan.columns.versions.snapshot;
+    let mut inserted: Vec<MessageRow> = Vec::new();
+    let mut queued = None;
+    let mut deleted = false;
+    for w in plan.writes {
+        match w {
+            Write::Insert(m) => inserted.push(insert(conn, InsertMessage::new(chat.id, snapshot, now, m)).await?),
+            Write::MoveIntoHistory(id) => {
+                inserted.push(move_into_history(conn, chat.id, id, snapshot, now).await?);
+            }
+            Write::Enqueue(m) => {
+                let row = InsertQueued {
+                    chat_id: Id(chat.id.0),
+                    // The snapshot version only grows, so it orders the queue without a query.
+                    position: snapshot,
+                    content: Raw(m.content),
+                    created_by: m.created_by.map(|u| Id(u.0)),
+                    model_config_id: m.model_config_id.map(|m| Id(m.0)),
+                    created_at: Ts(now),
+                };
+                let stored: SelectQueued = diesel::insert_into(chat_queued_messages::table)
+                    .values(row)
+                    .returning(SelectQueued::as_returning())
+                    .get_result(conn)
+                    .await?;
+                queued = Some(QueuedRow::from(stored));
+            }
+            Write::Dequeue(id) => {
+                expect_one(
+                    diesel::delete(chat_queued_messages::table.find(id.0)).execute(conn).await?,
+                    "queued message to delete",
+                )?;
+            }
+            Write::MoveToHead(id) => {
+                expect_one(
+                    diesel::update(chat_queued_messages::table.find(id.0))
+                        .set(chat_queued_messages::position.eq(-snapshot))
+                        .execute(conn)
+                        .await?,
+                    "queued message to promote",
+                )?;
+            }
+            Write::ClearQueue => {
+                diesel::delete(
+                    chat_queued_messages::table.filter(chat_queued_messages::chat_id.eq(Id(chat.id.0))),
+                )
+                .execute(conn)
+                .await?;
+            }
+            Write::DeleteMessagesFrom(id) => {
+                diesel::update(
+                    chat_messages::table
+                        .filter(chat_messages::chat_id.eq(Id(chat.id.0)))
+                        .filter(chat_messages::id.ge(id.0))
+                        .filter(chat_messages::deleted.eq(false)),
+                )
+                .set((chat_messages::deleted.eq(true), chat_messages::revision.eq(snapshot)))
+                .execute(conn)
+                .await?;
+                deleted = true;
+            }
+        }
+    }
+    let columns = ColumnsRow::new(&plan.columns, now);
+    let target = chats_table::table.find(Id(chat.id.0));
+    if meta.is_empty() {
+        diesel::update(target).set(columns).execute(conn).await?;
+    } else {
+        diesel::update(target).set((columns, chats::MetaRow::from(meta))).execute(conn).await?;
+    }
+    let before = State::classify(chat.status, !chat.queue.is_empty(), chat.archived);
+    let owner_id = UserId(row.owner_id.0);
+    let mut head = row.head()?;
+    head.status = plan.columns.status;
+    head.archived = plan.columns.archived;
+    head.versions = plan.columns.versions;
+    head.owner = plan.columns.owner;
+    head.last_error = plan.columns.last_error;
+    head.retry_state = plan.columns.retry_state;
+    head.requires_action_deadline_at = plan.columns.requires_action_deadline_at;
+    Ok(Committed {
+        before,
+        after: plan.lands_in,
+        head,
+        previous_snapshot: chat.versions.snapshot,
+        owner_id,
+        inserted,
+        queued,
+        deleted,
+    })
+}
+
+/// Inserts one message. Row by row: a batch insert with RETURNING does not exist for SQLite, and a
+/// step has few rows.
+pub async fn insert(conn: &mut Conn, row: InsertMessage) -> Result<MessageRow> {
+    let id: i64 = diesel::insert_into(chat_messages::table)
+        .values(&row)
+        .returning(chat_messages::id)
+        .get_result(conn)
+        .await?;
+    row.stored(id).try_into()
+}
+
+async fn move_into_history(
+    conn: &mut Conn,
+    chat: ChatId,
+    id: QueuedId,
+    snapshot: i64,
+    now: Timestamp,
+) -> Result<MessageRow> {
+    let q: SelectQueued = diesel::delete(chat_queued_messages::table.find(id.0))
+        .returning(SelectQueued::as_returning())
+        .get_result(conn)
+        .await
+        .optional()?
+        .ok_or_else(|| Error::Corrupt(format!("queued message {id} vanished under the chat's lock")))?;
+    let mut message =
+        crate::chat::message::NewMessage::new(crate::chat::message::Role::User, crate::chat::message::Visibility::Both, &[]);
+    message.content = q.content.0;
+    message.created_by = q.created_by.map(|u| UserId(u.0));
+    message.model_config_id = q.model_config_id.map(|m| crate::ids::ModelConfigId(m.0));
+    insert(conn, InsertMessage::new(chat, snapshot, now, message)).await
+}
+
+fn expect_one(rows: usize, what: &str) -> Result<()> {
+    if rows == 1 { Ok(()) } else { Err(Error::Corrupt(format!("{what} vanished under the chat's lock"))) }
+}
+
+/// Also used by reads of a single row.
+pub async fn message(conn: &mut Conn, chat: ChatId, id: MessageId) -> Result<MessageRow> {
+    let row: SelectMessage = chat_messages::table
+        .find(id.0)
+        .filter(chat_messages::chat_id.eq(Id(chat.0)))
+        .filter(chat_messages::deleted.eq(false))
+        .select(SelectMessage::as_select())
+        .first(conn)
+        .await?;
+    row.try_into()
+}

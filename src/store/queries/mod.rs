@@ -1,0 +1,15 @@
+//! The one query source. Compiled twice, as a child of `postgres` and of `sqlite`, over their
+//! connection type [`Conn`]; what must differ between the engines comes from the parent as a macro
+//! or lies in [`divergent`]. A function here awaits nothing but its connection.
+
+use super::{Conn, divergent};
+
+pub mod accounts;
+pub mod chats;
+pub mod clock;
+pub mod commit;
+pub mod create;
+pub mod leases;
+pub mod messages;
+pub mod open_calls;
+pub mod stream;

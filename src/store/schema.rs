@@ -1,0 +1,140 @@
+//! The tables as both engines see them. Written by hand: the SQL types of [`super::types::sql`]
+//! carry the attributes of both backends, which `diesel print-schema` cannot know.
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    organizations (id) {
+        id -> Uid, name -> Text, display_name -> Text, is_default -> Bool, created_at -> Moment, updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    users (id) {
+        id -> Uid, username -> Text, name -> Text, email -> Text, is_admin -> Bool, status -> Text,
+        created_at -> Moment, updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use crate::store::types::sql::*;
+    organization_members (user_id, organization_id) {
+        organization_id -> Uid, user_id -> Uid, created_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    api_tokens (id) {
+        id -> Text, user_id -> Uid, hash -> Binary, created_at -> Moment, expires_at -> Nullable<Moment>,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    chats (id) {
+        id -> Uid,
+        organization_id -> Uid,
+        owner_id -> Uid,
+        parent_chat_id -> Nullable<Uid>,
+        root_chat_id -> Uid,
+        title -> Text,
+        status -> Text,
+        archived -> Bool,
+        worker_id -> Nullable<Uid>,
+        runner_id -> Nullable<Uid>,
+        last_error -> Nullable<JsonText>,
+        retry_state -> Nullable<JsonText>,
+        requires_action_deadline_at -> Nullable<Moment>,
+        compaction_requested_at -> Nullable<Moment>,
+        snapshot_version -> BigInt,
+        history_version -> BigInt,
+        queue_version -> BigInt,
+        retry_state_version -> BigInt,
+        generation_attempt -> BigInt,
+        last_model_config_id -> Uid,
+        last_reasoning_effort -> Nullable<Text>,
+        plan_mode -> Nullable<Text>,
+        client_type -> Text,
+        labels -> JsonText,
+        mcp_server_ids -> JsonText,
+        dynamic_tools -> Nullable<JsonText>,
+        last_turn_summary -> Nullable<Text>,
+        last_read_message_id -> BigInt,
+        pin_order -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    chat_messages (id) {
+        id -> BigInt,
+        chat_id -> Uid,
+        revision -> BigInt,
+        deleted -> Bool,
+        role -> Text,
+        visibility -> Text,
+        content -> JsonText,
+        native -> Nullable<JsonText>,
+        created_by -> Nullable<Uid>,
+        model_config_id -> Nullable<Uid>,
+        compressed -> Bool,
+        input_tokens -> Nullable<BigInt>,
+        output_tokens -> Nullable<BigInt>,
+        total_tokens -> Nullable<BigInt>,
+        reasoning_tokens -> Nullable<BigInt>,
+        cache_creation_tokens -> Nullable<BigInt>,
+        cache_read_tokens -> Nullable<BigInt>,
+        context_limit -> Nullable<BigInt>,
+        total_cost_micros -> Nullable<BigInt>,
+        runtime_ms -> Nullable<BigInt>,
+        provider_response_id -> Nullable<Text>,
+        created_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    chat_queued_messages (id) {
+        id -> BigInt, chat_id -> Uid, position -> BigInt, content -> JsonText, created_by -> Nullable<Uid>,
+        model_config_id -> Nullable<Uid>, created_at -> Moment,
+    }
+}
+diesel::table! {
+    use crate::store::types::sql::*;
+    chat_heartbeats (chat_id) {
+        chat_id -> Uid, worker_id -> Uid, runner_id -> Uid, beat_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    replicas (id) {
+        id -> Uid, relay_url -> Text, beat_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    idempotency_keys (user_id, key) {
+        user_id -> Uid, key -> Text, request_hash -> Binary, status -> Integer, answer -> JsonText, created_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    deployment (key) {
+        key -> Text, value -> Text,
+    }
+}
+diesel::allow_tables_to_appear_in_same_query!(
+    chats,
+    chat_messages,
+    chat_queued_messages,
+    chat_heartbeats,
+    organizations,
+    organization_members,
+    users,
+    api_tokens,
+);

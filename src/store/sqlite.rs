@@ -1,0 +1,98 @@
+//! SQLite: one writer thread with group commit, reader threads, a checkpoint thread.
+
+mod checkpoint;
+mod connection;
+mod reader;
+mod writer;
+
+use super::error::{Error, Result};
+use connection::Settings;
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+};
+
+/// The connection type that the shared queries are compiled for. Runs inline on its thread: the
+/// stock wrapper panics on actix arbiters and leaves transactions open (stack-evidence §1).
+pub type Conn =
+    diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection, connection::Inline>;
+
+macro_rules! for_update {
+    ($q:expr) => {
+        $q
+    };
+}
+pub(super) use super::divergent::lite as divergent;
+#[path = "queries/mod.rs"]
+#[allow(clippy::duplicate_mod, reason = "the one query source is compiled once for each engine")]
+pub mod queries;
+
+/// Jobs that may wait for the writer before callers are told that the database is overloaded.
+const WRITE_QUEUE: usize = 4096;
+/// Reader threads.
+const READERS: usize = 2;
+
+/// The SQLite engine.
+#[derive(Clone)]
+pub struct SqliteStore {
+    writer: writer::Writer,
+    readers: Arc<reader::Readers>,
+    pub(super) statements: Arc<AtomicU64>,
+    path: PathBuf,
+}
+
+impl SqliteStore {
+    /// Opens the database file, which must have been migrated.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: &Path, synchronous_full: bool) -> Result<Self> {
+        let statements = Arc::new(AtomicU64::new(0));
+        let settings = Settings {
+            path: path.to_owned(),
+            synchronous_full,
+            statements: Arc::clone(&statements),
+        };
+        let writer = writer::Writer::start(settings.clone(), WRITE_QUEUE)?;
+        let readers = Arc::new(reader::Readers::start(&settings, READERS)?);
+        checkpoint::start(settings, &writer)?;
+        Ok(Self { writer, readers, statements, path: path.to_owned() })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs a job in a savepoint of the current group and answers after the group's commit.
+    pub(super) async fn write<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Conn) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        self.writer.run(job).await
+    }
+
+    /// Runs a job in a read transaction of a reader thread: one snapshot for all its statements.
+    pub(super) async fn snapshot<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Conn) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        self.readers.run(move |conn| writer::in_savepoint(conn, job)).await
+    }
+
+    /// Runs a job on a reader thread.
+    pub(super) async fn read<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Conn) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        self.readers.run(job).await
+    }
+}
+
+/// Resolves query code on the spot. It awaits nothing but its connection, which runs inline, so it
+/// is ready at the first poll; anything else fails its first test on SQLite.
+pub(super) fn now<R>(query: impl Future<Output = Result<R>>) -> Result<R> {
+    futures_util::FutureExt::now_or_never(query)
+        .unwrap_or_else(|| Err(Error::Corrupt("query code awaited something else than its connection".into())))
+}
