@@ -92,7 +92,7 @@ impl Model {
 
     pub fn is_valid(&self) -> bool {
         let idle_with_queue = self.status == "waiting" && !self.queue.is_empty();
-        !idle_with_queue && !(self.archived && self.is_active())
+        !(idle_with_queue || self.archived && self.is_active())
     }
 
     fn is_active(&self) -> bool {

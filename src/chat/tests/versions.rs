@@ -1,11 +1,14 @@
 //! Versions, the attempt counter and the retry payload.
 
 use super::fixture::{NOW, all_plans, brief, chat, command, json, said, user};
-use crate::chat::{
-    command::{Busy, Command, CommandKind},
-    plan::{Plan, Write},
-    state::State,
-    step::{step, step_many},
+use crate::{
+    chat::{
+        command::{Busy, Command, CommandKind},
+        plan::{Plan, Write},
+        state::State,
+        step::{step, step_many},
+    },
+    ids::QueuedId,
 };
 
 fn touches_history(plan: &Plan) -> bool {
@@ -133,5 +136,16 @@ fn a_message_queued_and_taken_in_one_transaction_goes_straight_into_history() {
     let commands = [send("a"), send("b"), Command::FinishTurn];
     let plan = step_many(&chat, &commands, NOW).unwrap();
     assert_eq!(brief(&plan), ["+user a", "enqueue user b"]);
+    assert_eq!(plan.lands_in, State::R1);
+}
+
+#[test]
+fn a_message_promoted_and_taken_in_one_transaction_is_the_promoted_one() {
+    let mut chat = chat(State::R1, 3);
+    chat.open_calls.clear();
+    let finish = Command::FinishInterruption { partial: Vec::new() };
+    let commands = [Command::PromoteQueuedMessage(QueuedId(102)), finish];
+    let plan = step_many(&chat, &commands, NOW).unwrap();
+    assert_eq!(brief(&plan), ["to head 102", "take 102"]);
     assert_eq!(plan.lands_in, State::R1);
 }
