@@ -1,6 +1,10 @@
 //! What may be asked of a chat: one variant per transition of state-machine.md §3.
 
-use super::{json::Json, message::NewMessage, state::Owner};
+use super::{
+    json::Json,
+    message::{NewMessage, Role},
+    state::Owner,
+};
 use crate::{
     clock::Timestamp,
     ids::{MessageId, QueuedId},
@@ -231,7 +235,7 @@ impl Command {
     /// Whether [`super::state::Chat::open_calls`] must be loaded for this command, because it may
     /// put a user message into history, or answers pending calls.
     #[must_use]
-    pub const fn needs_open_calls(&self) -> bool {
+    pub fn needs_open_calls(&self) -> bool {
         match self {
             Self::SendMessage { .. }
             | Self::EditMessage { .. }
@@ -244,12 +248,12 @@ impl Command {
             | Self::CancelRequiresAction { .. }
             | Self::ReconcileInvalidState { .. }
             | Self::ClearContext { .. } => true,
+            Self::CommitStep(rows) => rows.iter().any(|row| row.role == Role::User),
             Self::DeleteQueuedMessage(_)
             | Self::RequestCompaction
             | Self::SetArchived(_)
             | Self::RecordGenerationAttempt
             | Self::RecordRetryState(_)
-            | Self::CommitStep(_)
             | Self::FinishError { .. }
             | Self::Acquire(_)
             | Self::Abandon => false,
