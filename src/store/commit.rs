@@ -97,7 +97,14 @@ impl Commit {
     /// A commit of one command without a fence.
     #[must_use]
     pub fn new(chat: ChatId, command: Command, now: Timestamp) -> Self {
-        Self { chat, fence: None, commands: vec![command], meta: MetaChange::default(), now, idempotency: None }
+        Self {
+            chat,
+            fence: None,
+            commands: vec![command],
+            meta: MetaChange::default(),
+            now,
+            idempotency: None,
+        }
     }
 
     /// The same under a fence.

@@ -9,36 +9,15 @@ pub(super) mod pg {
         store::{
             error::Result,
             postgres::{Conn, queries::leases::ClaimSpec},
-            schema::{chat_heartbeats, chats},
+            schema::chat_heartbeats,
             types::{Id, sql},
         },
     };
     use diesel::{
-        expression::BoxableExpression,
-        pg::Pg,
         prelude::*,
-        sql_types::{Array, BigInt, Bool, Nullable, Text},
+        sql_types::{Array, BigInt, Nullable, Text},
     };
     use diesel_async::RunQueryDsl;
-
-    type Condition = Box<dyn BoxableExpression<chats::table, Pg, SqlType = Bool> + Send>;
-
-    pub fn title_contains(text: &str) -> Condition {
-        Box::new(
-            diesel::dsl::sql::<Bool>("strpos(lower(chats.title), lower(")
-                .bind::<Text, _>(text.to_owned())
-                .sql(")) > 0"),
-        )
-    }
-
-    pub fn label_is(key: &str, value: &str) -> Condition {
-        Box::new(
-            diesel::dsl::sql::<Bool>("chats.labels ->> ")
-                .bind::<Text, _>(key.to_owned())
-                .sql(" = ")
-                .bind::<Text, _>(value.to_owned()),
-        )
-    }
 
     #[derive(QueryableByName)]
     struct Candidate {
@@ -85,7 +64,13 @@ pub(super) mod pg {
             (0, 0)
         };
         let rows = rows.into_iter().map(|r| (r.id, r.status, r.parent_chat_id.is_some()));
-        Ok(super::within_limits(rows, running, spec.max_running_chats, spec.max_running_subagents, spec.limit))
+        Ok(super::within_limits(
+            rows,
+            running,
+            spec.max_running_chats,
+            spec.max_running_subagents,
+            spec.limit,
+        ))
     }
 
     pub async fn first_beat(conn: &mut Conn, chat: ChatId, owner: Owner, _now: Timestamp) -> Result<()> {
@@ -151,37 +136,16 @@ pub(super) mod lite {
         ids::{ChatId, RunnerId, WorkerId},
         store::{
             error::Result,
-            schema::{chat_heartbeats, chats},
+            schema::chat_heartbeats,
             sqlite::{Conn, queries::leases::ClaimSpec},
             types::{Id, Ts, sql},
         },
     };
     use diesel::{
-        expression::BoxableExpression,
         prelude::*,
-        sql_types::{BigInt, Bool, Nullable, Text},
-        sqlite::Sqlite,
+        sql_types::{BigInt, Nullable, Text},
     };
     use diesel_async::RunQueryDsl;
-
-    type Condition = Box<dyn BoxableExpression<chats::table, Sqlite, SqlType = Bool> + Send>;
-
-    pub fn title_contains(text: &str) -> Condition {
-        Box::new(
-            diesel::dsl::sql::<Bool>("instr(lower(chats.title), lower(")
-                .bind::<Text, _>(text.to_owned())
-                .sql(")) > 0"),
-        )
-    }
-
-    pub fn label_is(key: &str, value: &str) -> Condition {
-        Box::new(
-            diesel::dsl::sql::<Bool>("json_extract(chats.labels, ")
-                .bind::<Text, _>(format!("$.\"{key}\""))
-                .sql(") = ")
-                .bind::<Text, _>(value.to_owned()),
-        )
-    }
 
     #[derive(QueryableByName)]
     struct Candidate {
@@ -227,7 +191,13 @@ pub(super) mod lite {
             (0, 0)
         };
         let rows = rows.into_iter().map(|r| (r.id, r.status, r.parent_chat_id.is_some()));
-        Ok(super::within_limits(rows, running, spec.max_running_chats, spec.max_running_subagents, spec.limit))
+        Ok(super::within_limits(
+            rows,
+            running,
+            spec.max_running_chats,
+            spec.max_running_subagents,
+            spec.limit,
+        ))
     }
 
     pub async fn first_beat(conn: &mut Conn, chat: ChatId, owner: Owner, now: Timestamp) -> Result<()> {

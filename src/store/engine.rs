@@ -357,8 +357,10 @@ impl Store {
                 .await?
             }
             Engine::Sqlite(s) => {
-                s.write(move |conn| sqlite::now(sqlite::queries::leases::claim(conn, claim_spec!(sqlite, spec))))
-                    .await?
+                s.write(move |conn| {
+                    sqlite::now(sqlite::queries::leases::claim(conn, claim_spec!(sqlite, spec)))
+                })
+                .await?
             }
         };
         for c in &claimed {
@@ -413,4 +415,3 @@ fn notice(head: &Head) -> ChatNotice {
         runner: head.owner.map(|o| o.runner),
     }
 }
-

@@ -9,7 +9,7 @@ use diesel::{
     Connection, SqliteConnection, connection::SimpleConnection, migration::MigrationVersion,
     sql_types::BigInt,
 };
-use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use std::{path::Path, sync::Arc};
 
@@ -101,14 +101,10 @@ pub async fn postgres(url: &str, runtime: &Arc<Runtime>, apply: bool) -> Result<
     let url = url.to_owned();
     // The harness blocks its thread: only the database runtime has threads to spare.
     let work = runtime.handle().spawn(async move {
-        let mut conn = AsyncPgConnection::establish(&url)
-            .await
-            .map_err(|e| Error::Unavailable(e.to_string()))?;
-        diesel::sql_query("SELECT pg_advisory_lock($1)")
-            .bind::<BigInt, _>(LOCK_KEY)
-            .execute(&mut conn)
-            .await
-            .map_err(Error::from)?;
+        let mut conn =
+            AsyncPgConnection::establish(&url).await.map_err(|e| Error::Unavailable(e.to_string()))?;
+        let lock = diesel::sql_query("SELECT pg_advisory_lock($1)").bind::<BigInt, _>(LOCK_KEY);
+        diesel_async::RunQueryDsl::execute(lock, &mut conn).await.map_err(Error::from)?;
         let mut harness = AsyncMigrationHarness::new(conn);
         let status = status_of(&mut harness, &POSTGRES)?;
         status.refuse_newer()?;

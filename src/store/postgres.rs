@@ -24,6 +24,23 @@ macro_rules! for_update {
         $q.for_update()
     };
 }
+/// Substring of the title, any case.
+macro_rules! title_contains {
+    ($text:expr) => {
+        diesel::dsl::sql::<diesel::sql_types::Bool>("strpos(lower(chats.title), lower(")
+            .bind::<diesel::sql_types::Text, _>($text.clone())
+            .sql(")) > 0")
+    };
+}
+/// A label has a value.
+macro_rules! label_is {
+    ($key:expr, $value:expr) => {
+        diesel::dsl::sql::<diesel::sql_types::Bool>("chats.labels ->> ")
+            .bind::<diesel::sql_types::Text, _>($key.clone())
+            .sql(" = ")
+            .bind::<diesel::sql_types::Text, _>($value.clone())
+    };
+}
 pub(super) use super::divergent::pg as divergent;
 #[path = "queries/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "the one query source is compiled once for each engine")]

@@ -14,12 +14,31 @@ use std::{
 
 /// The connection type that the shared queries are compiled for. Runs inline on its thread: the
 /// stock wrapper panics on actix arbiters and leaves transactions open (stack-evidence §1).
-pub type Conn =
-    diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection, connection::Inline>;
+pub type Conn = diesel_async::sync_connection_wrapper::SyncConnectionWrapper<
+    diesel::SqliteConnection,
+    connection::Inline,
+>;
 
 macro_rules! for_update {
     ($q:expr) => {
         $q
+    };
+}
+/// Substring of the title, any case.
+macro_rules! title_contains {
+    ($text:expr) => {
+        diesel::dsl::sql::<diesel::sql_types::Bool>("instr(lower(chats.title), lower(")
+            .bind::<diesel::sql_types::Text, _>($text.clone())
+            .sql(")) > 0")
+    };
+}
+/// A label has a value.
+macro_rules! label_is {
+    ($key:expr, $value:expr) => {
+        diesel::dsl::sql::<diesel::sql_types::Bool>("json_extract(chats.labels, ")
+            .bind::<diesel::sql_types::Text, _>(format!("$.\"{}\"", $key))
+            .sql(") = ")
+            .bind::<diesel::sql_types::Text, _>($value.clone())
     };
 }
 pub(super) use super::divergent::lite as divergent;
@@ -48,11 +67,8 @@ impl SqliteStore {
     /// When the file cannot be opened.
     pub fn open(path: &Path, synchronous_full: bool) -> Result<Self> {
         let statements = Arc::new(AtomicU64::new(0));
-        let settings = Settings {
-            path: path.to_owned(),
-            synchronous_full,
-            statements: Arc::clone(&statements),
-        };
+        let settings =
+            Settings { path: path.to_owned(), synchronous_full, statements: Arc::clone(&statements) };
         let writer = writer::Writer::start(settings.clone(), WRITE_QUEUE)?;
         let readers = Arc::new(reader::Readers::start(&settings, READERS)?);
         checkpoint::start(settings, &writer)?;
@@ -93,6 +109,7 @@ impl SqliteStore {
 /// Resolves query code on the spot. It awaits nothing but its connection, which runs inline, so it
 /// is ready at the first poll; anything else fails its first test on SQLite.
 pub(super) fn now<R>(query: impl Future<Output = Result<R>>) -> Result<R> {
-    futures_util::FutureExt::now_or_never(query)
-        .unwrap_or_else(|| Err(Error::Corrupt("query code awaited something else than its connection".into())))
+    futures_util::FutureExt::now_or_never(query).unwrap_or_else(|| {
+        Err(Error::Corrupt("query code awaited something else than its connection".into()))
+    })
 }

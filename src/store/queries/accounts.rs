@@ -120,8 +120,12 @@ pub async fn default_organization(conn: &mut Conn, now: Timestamp) -> Result<Org
 
 /// Makes a user in the default organization.
 pub async fn create_user(conn: &mut Conn, u: UserRecord, now: Timestamp) -> Result<UserRecord> {
-    let taken: Option<Id> =
-        users::table.filter(users::username.eq(&u.username)).select(users::id).first(conn).await.optional()?;
+    let taken: Option<Id> = users::table
+        .filter(users::username.eq(&u.username))
+        .select(users::id)
+        .first(conn)
+        .await
+        .optional()?;
     if taken.is_some() {
         return Err(Error::Duplicate("a user of this name"));
     }
@@ -173,9 +177,17 @@ pub async fn user(conn: &mut Conn, id: UserId) -> Result<UserRecord> {
 }
 
 /// Suspends a user or lets them in again.
-pub async fn set_suspended(conn: &mut Conn, username: String, suspended: bool, now: Timestamp) -> Result<UserRecord> {
+pub async fn set_suspended(
+    conn: &mut Conn,
+    username: String,
+    suspended: bool,
+    now: Timestamp,
+) -> Result<UserRecord> {
     let row: Option<UserRow> = diesel::update(users::table.filter(users::username.eq(username)))
-        .set((users::status.eq(if suspended { "suspended" } else { "active" }), users::updated_at.eq(Ts(now))))
+        .set((
+            users::status.eq(if suspended { "suspended" } else { "active" }),
+            users::updated_at.eq(Ts(now)),
+        ))
         .returning(UserRow::as_returning())
         .get_result(conn)
         .await

@@ -1,6 +1,6 @@
 //! Chats: reads and metadata. Execution columns are written by `commit` alone.
 
-use super::{Conn, divergent};
+use super::Conn;
 use crate::{
     clock::Timestamp,
     ids::{ChatId, ModelConfigId, OrganizationId, UserId},
@@ -176,13 +176,13 @@ pub async fn list(conn: &mut Conn, f: ListFilter) -> Result<Vec<ListedChat>> {
         .select(ChatRow::as_select())
         .into_boxed();
     if let Some(title) = &f.title {
-        query = query.filter(divergent::title_contains(title));
+        query = query.filter(title_contains!(title));
     }
     if let Some(status) = f.status {
         query = query.filter(chats::status.eq(status.as_str()));
     }
     for (key, value) in &f.labels {
-        query = query.filter(divergent::label_is(key, value));
+        query = query.filter(label_is!(key, value));
     }
     if let Some(unread) = f.has_unread {
         let exists = diesel::dsl::exists(
@@ -204,9 +204,8 @@ pub async fn list(conn: &mut Conn, f: ListFilter) -> Result<Vec<ListedChat>> {
             .await
             .optional()?;
         let Some((pin, updated)) = cursor else { return Ok(Vec::new()) };
-        let older = chats::updated_at
-            .lt(updated)
-            .or(chats::updated_at.eq(updated).and(chats::id.lt(Id(after.0))));
+        let older =
+            chats::updated_at.lt(updated).or(chats::updated_at.eq(updated).and(chats::id.lt(Id(after.0))));
         query = if pin > 0 {
             query.filter(chats::pin_order.gt(pin).or(chats::pin_order.eq(0)))
         } else {

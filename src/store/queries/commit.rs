@@ -55,7 +55,12 @@ pub async fn commit(conn: &mut Conn, c: Commit) -> Result<Accepted<Committed>> {
 }
 
 /// Archives or unarchives a whole family, or none of it.
-pub async fn set_archived(conn: &mut Conn, root: ChatId, archived: bool, now: Timestamp) -> Result<Vec<Committed>> {
+pub async fn set_archived(
+    conn: &mut Conn,
+    root: ChatId,
+    archived: bool,
+    now: Timestamp,
+) -> Result<Vec<Committed>> {
     let members: Vec<HeadRow> = for_update!(
         chats_table::table
             .filter(chats_table::root_chat_id.eq(Id(root.0)))
@@ -182,7 +187,9 @@ pub async fn write(
     let mut deleted = false;
     for w in plan.writes {
         match w {
-            Write::Insert(m) => inserted.push(insert(conn, InsertMessage::new(chat.id, snapshot, now, m)).await?),
+            Write::Insert(m) => {
+                inserted.push(insert(conn, InsertMessage::new(chat.id, snapshot, now, m)).await?)
+            }
             Write::MoveIntoHistory(id) => {
                 inserted.push(move_into_history(conn, chat.id, id, snapshot, now).await?);
             }
@@ -292,8 +299,11 @@ async fn move_into_history(
         .await
         .optional()?
         .ok_or_else(|| Error::Corrupt(format!("queued message {id} vanished under the chat's lock")))?;
-    let mut message =
-        crate::chat::message::NewMessage::new(crate::chat::message::Role::User, crate::chat::message::Visibility::Both, &[]);
+    let mut message = crate::chat::message::NewMessage::new(
+        crate::chat::message::Role::User,
+        crate::chat::message::Visibility::Both,
+        &[],
+    );
     message.content = q.content.0;
     message.created_by = q.created_by.map(|u| UserId(u.0));
     message.model_config_id = q.model_config_id.map(|m| crate::ids::ModelConfigId(m.0));

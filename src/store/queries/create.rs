@@ -1,6 +1,7 @@
 //! Creation of a chat with its first messages.
 
 use super::{Conn, accounts, chats::ChatRow, commit};
+use crate::chat::plan::Write;
 use crate::{
     chat::step,
     clock::Timestamp,
@@ -13,7 +14,6 @@ use crate::{
         types::{Id, Raw, Ts},
     },
 };
-use crate::chat::plan::Write;
 use diesel_async::RunQueryDsl;
 
 /// Creates a chat in R0.

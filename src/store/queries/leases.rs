@@ -56,7 +56,12 @@ pub async fn claim(conn: &mut Conn, spec: ClaimSpec) -> Result<Vec<Claimed>> {
 }
 
 /// Renews the leases of every owned chat in one statement (row by row on SQLite).
-pub async fn beat(conn: &mut Conn, worker: WorkerId, owned: Vec<(ChatId, RunnerId)>, now: Timestamp) -> Result<()> {
+pub async fn beat(
+    conn: &mut Conn,
+    worker: WorkerId,
+    owned: Vec<(ChatId, RunnerId)>,
+    now: Timestamp,
+) -> Result<()> {
     divergent::beat(conn, worker, &owned, now).await
 }
 

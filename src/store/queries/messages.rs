@@ -30,7 +30,8 @@ pub async fn page(conn: &mut Conn, chat: ChatId, p: PageSpec) -> Result<(Vec<Mes
         query = query.filter(chat_messages::id.gt(after));
     }
     let forward = p.after.is_some() && p.before.is_none();
-    query = if forward { query.order(chat_messages::id.asc()) } else { query.order(chat_messages::id.desc()) };
+    query =
+        if forward { query.order(chat_messages::id.asc()) } else { query.order(chat_messages::id.desc()) };
     let mut rows: Vec<SelectMessage> = query.limit(p.limit + 1).load(conn).await?;
     let limit = usize::try_from(p.limit).unwrap_or(0);
     let more = rows.len() > limit;

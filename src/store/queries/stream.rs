@@ -45,7 +45,13 @@ pub async fn read(
             if moved(since) {
                 queue = Some(messages::queue(conn, chat).await?);
             }
-            Some(StreamRead { head: head.clone(), reset, messages, queue: queue.clone(), pending: pending.clone() })
+            Some(StreamRead {
+                head: head.clone(),
+                reset,
+                messages,
+                queue: queue.clone(),
+                pending: pending.clone(),
+            })
         }
         _ => None,
     };

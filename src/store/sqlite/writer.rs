@@ -122,9 +122,12 @@ fn write_loop(settings: &Settings, mut conn: Conn, mut jobs: mpsc::Receiver<Job>
             }
         }
         if failed.is_none() {
-            failed = ready(<Tm as TransactionManager<Conn>>::commit_transaction(&mut conn)).err().map(|e| e.to_string());
+            failed = ready(<Tm as TransactionManager<Conn>>::commit_transaction(&mut conn))
+                .err()
+                .map(|e| e.to_string());
         }
-        ::metrics::histogram!(metrics::COMMIT_GROUP_SIZE).record(u32::try_from(done.len()).unwrap_or(u32::MAX));
+        ::metrics::histogram!(metrics::COMMIT_GROUP_SIZE)
+            .record(u32::try_from(done.len()).unwrap_or(u32::MAX));
         if let Some(job) = next {
             // Only left over when the group failed: it is told so by its dropped answer.
             drop(job);
