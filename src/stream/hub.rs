@@ -17,7 +17,6 @@ use super::{
     buffer::EpisodeBuffer,
     episode::{EpisodeKey, Relayed, SharedPart},
     fold::{Applied, Synced, apply},
-    frame::MAX_BYTES,
     kept::Kept,
     subscriber::{Batch, CloseReason, Delivery, JoinFrom, Mode, Sink, Subscriber, SubscriberId},
     wire::{Event, Payload},
@@ -28,7 +27,7 @@ use crate::{
         state::Versions,
     },
     clock::Timestamp,
-    ids::ChatId,
+    ids::{ChatId, MessageId},
     store::records::StreamRead,
 };
 use bytestring::ByteString;
@@ -173,7 +172,7 @@ impl<S: Sink> Hub<S> {
         }
         self.pending_bytes += part.event.len();
         self.pending.push(part);
-        if self.pending_bytes >= MAX_BYTES {
+        if self.pending_bytes >= self.limits.frame_bytes {
             self.flush(now);
         }
     }
@@ -206,7 +205,7 @@ impl<S: Sink> Hub<S> {
                 continue;
             };
             let at = built.iter().position(|(start, _)| *start == next).unwrap_or_else(|| {
-                built.push((next, Batch::parts(rest, next)));
+                built.push((next, Batch::parts(rest, next, self.limits.frame_bytes)));
                 built.len() - 1
             });
             match subscriber.deliver(&built[at].1, now) {
@@ -363,6 +362,7 @@ impl<S: Sink> Hub<S> {
             .iter()
             .map(|e| match &e.payload {
                 Payload::Message(m) => Some(m.id),
+                Payload::HistoryReset => Some(MessageId(0)),
                 _ => None,
             })
             .collect();
@@ -371,7 +371,7 @@ impl<S: Sink> Hub<S> {
             Some(key) if with_parts => self.episodes.parts_after(key, 0),
             _ => &[],
         };
-        Batch::application(events, &ids, applied.synced.versions.history, parts)
+        Batch::application(events, &ids, applied.synced.versions.history, parts, self.limits.frame_bytes)
     }
 
     // ---- slow readers ----
@@ -393,7 +393,9 @@ impl<S: Sink> Hub<S> {
             } else {
                 // It missed parts only: it gets them from the buffer, in as few frames as they fit.
                 let missed = follow.map_or(&[][..], |key| self.episodes.parts_after(key, subscriber.seq));
-                match subscriber.deliver(&Batch::parts(missed, subscriber.seq + 1), now) {
+                match subscriber
+                    .deliver(&Batch::parts(missed, subscriber.seq + 1, self.limits.frame_bytes), now)
+                {
                     Delivery::Whole => {}
                     Delivery::Lagged => self.stats.lagged += 1,
                     Delivery::Gone => gone.push(*id),

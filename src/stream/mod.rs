@@ -28,6 +28,8 @@ pub struct StreamLimits {
     /// `episode_bytes` on purpose: what a late joiner misses comes with the message, what an
     /// interruption misses is gone.
     pub kept_bytes: usize,
+    /// Bytes above which a frame takes no further event, see [`frame::MAX_BYTES`].
+    pub frame_bytes: usize,
     /// How long a closed episode stays at least (agent-loop.md §23: 15 s).
     pub closed_ttl: Duration,
     /// A subscriber whose full queue does not shrink for so long is closed (agent-loop.md §23: 10 s).
@@ -39,6 +41,7 @@ impl Default for StreamLimits {
         Self {
             episode_bytes: 1 << 20,
             kept_bytes: 16 << 20,
+            frame_bytes: frame::MAX_BYTES,
             closed_ttl: Duration::from_secs(15),
             drain_timeout: Duration::from_secs(10),
         }

@@ -22,6 +22,17 @@ pub enum JoinFrom {
     AfterId(Option<i64>),
     /// Rows with a greater revision; `reset` and the full history when one of them is soft-deleted.
     Revision(i64),
+    /// Goes on with an application that was cut: rows with a greater id or a greater revision;
+    /// `reset` and the full history when a row with a greater revision is soft-deleted.
+    ///
+    /// Deletions up to `revision` need no reset, whatever the id: either the application that was
+    /// cut began with one, or it found none.
+    Resume {
+        /// The last row received of the application; 0 when it was its `history_reset` only.
+        after_id: i64,
+        /// The history version of the application.
+        revision: i64,
+    },
 }
 
 /// Why a frame was not taken.
@@ -69,7 +80,7 @@ pub trait Sink {
     /// # Errors
     /// When the queue is full or nobody reads it any more.
     fn try_send(&mut self, frame: ByteString) -> Result<(), Refused>;
-    /// Frames in the queue.
+    /// Frames in the queue; 0 when the reader is gone, so that the next frame finds it out.
     fn queued(&self) -> usize;
     /// Tells the reader that nothing more will come, and why. Must work while the queue is full.
     fn close(self, reason: CloseReason);
@@ -87,7 +98,7 @@ pub(super) struct Batch {
 /// What a reader has when it has got a frame and all before it.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
-    /// The newest message of the application.
+    /// The newest message of the application; 0 when there is only its `history_reset` yet.
     message: Option<MessageId>,
     /// Whether the application is complete.
     applied: bool,
@@ -96,17 +107,18 @@ struct Mark {
 }
 
 impl Batch {
-    /// An application (its events and, for each that is a message, the id), and the parts that
-    /// follow it from seq 1.
+    /// An application (its events and, for each that is a message, the id; 0 for `history_reset`),
+    /// and the parts that follow it from seq 1.
     pub(super) fn application(
         mut events: Vec<ByteString>,
         ids: &[Option<MessageId>],
         history: i64,
         parts: &[ByteString],
+        max_bytes: usize,
     ) -> Self {
         let applied = events.len();
         events.extend_from_slice(parts);
-        let frames = frame::frames(&events)
+        let frames = frame::frames(&events, max_bytes)
             .map(|(end, frame)| {
                 let message = ids.iter().take(end).rev().find_map(|id| *id);
                 let seq = end.saturating_sub(applied) as u64;
@@ -117,8 +129,8 @@ impl Batch {
     }
 
     /// Parts alone, the first of which has the seq `first`.
-    pub(super) fn parts<E: AsRef<str>>(parts: &[E], first: u64) -> Self {
-        let frames = frame::frames(parts)
+    pub(super) fn parts<E: AsRef<str>>(parts: &[E], first: u64, max_bytes: usize) -> Self {
+        let frames = frame::frames(parts, max_bytes)
             .map(|(end, frame)| (frame, Mark { message: None, applied: true, seq: first - 1 + end as u64 }))
             .collect();
         Self { frames, history: None }
@@ -195,7 +207,7 @@ impl<S: Sink> Subscriber<S> {
                         } else if let Some(id) = mark.message {
                             // Messages come by ascending id: those up to here are received. Without
                             // this a history longer than the queue would start over for ever.
-                            self.from = JoinFrom::AfterId(Some(id.0));
+                            self.from = JoinFrom::Resume { after_id: id.0, revision: history };
                         }
                     }
                 }

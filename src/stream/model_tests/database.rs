@@ -46,7 +46,7 @@ pub(super) fn change() -> impl Strategy<Value = Change> {
     let role = prop_oneof![Just(Role::User), Just(Role::Assistant), Just(Role::Tool)];
     let status = proptest::sample::select(Status::ALL.to_vec());
     prop_oneof![
-        4 => (proptest::bool::weighted(0.2), role, prop_oneof![9 => 0..50_usize, 1 => 300_000..500_000_usize])
+        4 => (proptest::bool::weighted(0.2), role, prop_oneof![9 => 0..50_usize, 1 => 300..500_usize])
             .prop_map(|(hidden, role, size)| Change::Insert { hidden, role, size }),
         2 => (1..4_usize).prop_map(Change::Edit),
         2 => (0..4_usize).prop_map(Change::Queue),
@@ -193,6 +193,10 @@ impl Database {
         match from {
             JoinFrom::AfterId(None) => self.read(false, |_| true, 0),
             JoinFrom::AfterId(Some(id)) => self.read(self.deleted(|r| r.id.0 >= id), |r| r.id.0 > id, 0),
+            JoinFrom::Resume { after_id, revision } => {
+                let newer = |r: &MessageRow| r.revision > revision;
+                self.read(self.deleted(newer), |r| r.id.0 > after_id || newer(r), 0)
+            }
             JoinFrom::Revision(rev) => {
                 let newer = |r: &MessageRow| r.revision > rev;
                 self.read(self.deleted(newer), newer, 0)

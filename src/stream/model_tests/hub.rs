@@ -277,6 +277,7 @@ proptest! {
     ) {
         let limits = StreamLimits {
             episode_bytes: if small_buffer { 900 } else { 1 << 20 },
+            frame_bytes: 1000,
             ..StreamLimits::default()
         };
         let mut world = World::new(&originals, limits);
@@ -386,9 +387,10 @@ fn a_reader_that_missed_a_commit_is_resynchronised() {
 
 #[test]
 fn a_history_longer_than_the_queue_arrives_in_the_end() {
-    let mut world = World::new(&[None; CLIENTS], StreamLimits::default());
-    for _ in 0..5 {
-        let big = Change::Insert { hidden: false, role: Role::Tool, size: 900_000 };
+    let limits = StreamLimits { frame_bytes: 1000, ..StreamLimits::default() };
+    let mut world = World::new(&[None; CLIENTS], limits);
+    for _ in 0..9 {
+        let big = Change::Insert { hidden: false, role: Role::Tool, size: 900 };
         world.run(&Op::Commit(big, Hint::Once));
     }
     world.quiesce();
