@@ -105,7 +105,7 @@ impl Client {
                 self.stale_preview = false;
             }
             "queue_update" => {
-                self.queue = event["queued_messages"].as_array().expect("always an array").clone()
+                self.queue = event["queued_messages"].as_array().expect("always an array").clone();
             }
             "status" => {
                 self.status = Some(event["status"]["status"].as_str().unwrap().into());
