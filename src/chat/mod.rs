@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod command;
+pub mod duty;
 pub mod json;
 pub mod message;
 pub mod plan;

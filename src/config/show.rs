@@ -28,7 +28,8 @@ pub fn to_toml(config: &Config, origins: Option<&Origins>) -> Result<String, tom
 
 fn walk(table: &DeTable<'_>, path: &str, origins: &Origins, notes: &mut Vec<(usize, String)>) {
     for (key, value) in table {
-        let path = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
+        let path =
+            if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
         match value.get_ref() {
             DeValue::Table(inner) => walk(inner, &path, origins, notes),
             DeValue::Array(items) if items.iter().any(|item| item.get_ref().is_table()) => {
@@ -52,7 +53,11 @@ fn builtin<'a>(path: &str, origins: &'a Origins) -> &'a super::problem::Origin {
     use super::problem::Origin;
     match origins.of(path) {
         Origin::Default => match path.rsplit_once('.').map(|(item, _)| origins.of(item)) {
-            Some(origin @ (Origin::Env(name) | Origin::DotEnv { name, .. })) if !name.starts_with("CHATD__") => origin,
+            Some(origin @ (Origin::Env(name) | Origin::DotEnv { name, .. }))
+                if !name.starts_with("CHATD__") =>
+            {
+                origin
+            }
             _ => &Origin::Default,
         },
         origin => origin,

@@ -127,7 +127,9 @@ pub(super) fn layers(sources: &Sources) -> Result<(Layers, Vec<Problem>), Vec<Pr
     for (name, (value, origin)) in &env.0 {
         if let Some(key) = name.strip_prefix(PREFIX) {
             let path: Vec<String> = key.split("__").map(str::to_lowercase).collect();
-            if let Err(problem) = list_item(&path, origin).and_then(|()| overrides.set(&path, value.clone(), origin.clone())) {
+            if let Err(problem) =
+                list_item(&path, origin).and_then(|()| overrides.set(&path, value.clone(), origin.clone()))
+            {
                 problems.push(problem);
             }
         }

@@ -89,6 +89,9 @@ pub struct Commit {
     pub meta: MetaChange,
     /// The moment of the commit.
     pub now: Timestamp,
+    /// Abandon the chat in the same transaction when it lands where nobody has to drive it: the
+    /// runner would let it go at once, and no idle chat keeps an owner.
+    pub release_when_idle: bool,
     /// Repeatability.
     pub idempotency: Option<Idempotency<Committed>>,
 }
@@ -103,6 +106,7 @@ impl Commit {
             commands: vec![command],
             meta: MetaChange::default(),
             now,
+            release_when_idle: false,
             idempotency: None,
         }
     }
@@ -111,6 +115,13 @@ impl Commit {
     #[must_use]
     pub fn fenced(mut self, fence: Fence) -> Self {
         self.fence = Some(fence);
+        self
+    }
+
+    /// Lets the chat go in the same transaction if nobody has to drive it afterwards.
+    #[must_use]
+    pub fn releasing(mut self) -> Self {
+        self.release_when_idle = true;
         self
     }
 

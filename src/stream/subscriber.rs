@@ -9,31 +9,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriberId(pub u64);
 
-/// From where somebody who is not up to date is brought up to date.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum JoinFrom {
-    /// Rows with a greater id; all rows when `None`.
-    ///
-    /// The read must set `reset`, and bring the full history, when a client-visible row of the chat
-    /// with an id not below the one given is soft-deleted. Edits delete suffixes, so this is exactly
-    /// when the reader may hold a row that is gone: it says it holds that id, and a reader who
-    /// redials with its original `after_id` may hold any later one. `None` says that nothing is held
-    /// and never resets.
-    AfterId(Option<i64>),
-    /// Rows with a greater revision; `reset` and the full history when one of them is soft-deleted.
-    Revision(i64),
-    /// Goes on with an application that was cut: rows with a greater id or a greater revision;
-    /// `reset` and the full history when a row with a greater revision is soft-deleted.
-    ///
-    /// Deletions up to `revision` need no reset, whatever the id: either the application that was
-    /// cut began with one, or it found none.
-    Resume {
-        /// The last row received of the application; 0 when it was its `history_reset` only.
-        after_id: i64,
-        /// The history version of the application.
-        revision: i64,
-    },
-}
+pub use crate::store::records::JoinFrom;
 
 /// Why a frame was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -38,9 +38,14 @@ pub async fn commit(conn: &mut Conn, c: Commit) -> Result<Accepted<Committed>> {
         check_fence(&row, fence)?;
     }
     let chat = facts(conn, row.clone(), &c.commands).await?;
-    let plan = step::step_many(&chat, &c.commands, c.now)?;
+    let mut commands = c.commands;
+    let mut plan = step::step_many(&chat, &commands, c.now)?;
+    if c.release_when_idle && !plan.columns.status.is_runnable() && plan.columns.owner.is_some() {
+        commands.push(Command::Abandon);
+        plan = step::step_many(&chat, &commands, c.now)?;
+    }
     let done = write(conn, &chat, row, plan, &c.meta, c.now).await?;
-    for command in &c.commands {
+    for command in &commands {
         match command {
             Command::Acquire(owner) => divergent::first_beat(conn, c.chat, *owner, c.now).await?,
             Command::Abandon => divergent::drop_beat(conn, c.chat).await?,

@@ -81,10 +81,46 @@ async fn joined(
     pending: Vec<PendingCall>,
 ) -> Result<StreamRead> {
     let (messages, reset) = match join {
+        JoinFrom::AfterId(Some(after)) if deleted_since(conn, head.id, after, 0).await? => {
+            (visible(conn, head.id, None).await?, true)
+        }
         JoinFrom::AfterId(after) => (visible(conn, head.id, after).await?, false),
         JoinFrom::Revision(r) => changed(conn, head.id, r).await?,
+        JoinFrom::Resume { revision, .. } if deleted_since(conn, head.id, 0, revision).await? => {
+            (visible(conn, head.id, None).await?, true)
+        }
+        JoinFrom::Resume { after_id, revision } => (resumed(conn, head.id, after_id, revision).await?, false),
     };
     Ok(StreamRead { head: head.clone(), reset, messages, queue, pending })
+}
+
+/// Whether a client-visible row from this id on was soft-deleted after this revision.
+async fn deleted_since(conn: &mut Conn, chat: ChatId, from_id: i64, revision: i64) -> Result<bool> {
+    let found: Option<i64> = chat_messages::table
+        .filter(chat_messages::chat_id.eq(Id(chat.0)))
+        .filter(chat_messages::id.ge(from_id))
+        .filter(chat_messages::revision.gt(revision))
+        .filter(chat_messages::deleted.eq(true))
+        .filter(chat_messages::visibility.ne("model"))
+        .select(chat_messages::id)
+        .first(conn)
+        .await
+        .optional()?;
+    Ok(found.is_some())
+}
+
+/// Client-visible messages with a greater id or a greater revision.
+async fn resumed(conn: &mut Conn, chat: ChatId, after_id: i64, revision: i64) -> Result<Vec<MessageRow>> {
+    let rows: Vec<SelectMessage> = chat_messages::table
+        .filter(chat_messages::chat_id.eq(Id(chat.0)))
+        .filter(chat_messages::id.gt(after_id).or(chat_messages::revision.gt(revision)))
+        .filter(chat_messages::deleted.eq(false))
+        .filter(chat_messages::visibility.ne("model"))
+        .order(chat_messages::id.asc())
+        .select(SelectMessage::as_select())
+        .load(conn)
+        .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
 }
 
 /// Client-visible messages above an id.
