@@ -184,7 +184,7 @@ mod tests {
         EpisodeKey { history_version: 1 + n / 2, generation_attempt: 1 + n % 2 }
     }
     fn limits() -> StreamLimits {
-        StreamLimits { episode_bytes: 700, kept_bytes: 40, ..StreamLimits::default() }
+        StreamLimits { episode_bytes: 700, kept_bytes: 400, ..StreamLimits::default() }
     }
 
     #[derive(Debug, Clone)]
@@ -200,7 +200,7 @@ mod tests {
     fn op() -> impl Strategy<Value = Op> {
         prop_oneof![
             2 => (0..5_i64).prop_map(Op::Open),
-            8 => (0..5_i64, 1..20_usize).prop_map(|(k, n)| Op::Push(k, n)),
+            8 => (0..5_i64, prop_oneof![1..20_usize, 100..300_usize]).prop_map(|(k, n)| Op::Push(k, n)),
             2 => (0..5_i64).prop_map(Op::Close),
             1 => (0..5_i64).prop_map(Op::Add),
             1 => (0..5_i64).prop_map(Op::Remove),

@@ -357,6 +357,22 @@ fn parts_that_come_before_their_attempt_is_read_wait_for_it() {
 }
 
 #[test]
+fn a_notice_during_a_read_is_not_lost_and_a_covered_one_costs_nothing() {
+    let (mut world, _line) = connected(StreamLimits::default(), 9);
+    assert_eq!(world.hub.reads_needed(), None);
+    world.run(&Op::Commit(Change::Acquire, Hint::Once));
+    world.run(&Op::StartRead);
+    world.hub.notice(world.db.head.versions.snapshot);
+    world.run(&Op::EndRead { fails: false });
+    assert_eq!(world.hub.reads_needed(), None, "the read has seen it");
+    world.run(&Op::Commit(Change::Acquire, Hint::Once));
+    world.run(&Op::StartRead);
+    world.run(&Op::Commit(Change::Acquire, Hint::Once));
+    world.run(&Op::EndRead { fails: false });
+    assert!(world.hub.reads_needed().is_some(), "the read began before it");
+}
+
+#[test]
 fn a_reader_that_missed_parts_only_costs_no_read() {
     let (mut world, line) = connected(StreamLimits::default(), 1);
     let mut client = Client::default();
