@@ -1,3 +1,129 @@
-//! Whatever outlives a request; each file is one loop or one actor.
+//! Whatever outlives a request; each file is one loop or one actor. What an actor decides lies below
+//! it, in pure code that needs no mailbox: [`crate::chat::duty`], [`crate::stream::hub`], [`crate::turn`].
 
+pub mod acquisition;
+pub mod chat;
+pub mod heartbeat;
+pub mod janitor;
+pub mod poller;
+pub mod registry;
+pub mod router;
 pub mod subscription;
+
+use crate::{
+    clock::Clock,
+    ids::{ChatId, RunnerId, WorkerId},
+    store::Store,
+    stream::StreamLimits,
+    turn::engine::TurnEngine,
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// Timings and limits of the actors; see the configuration for their meaning.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `worker.enabled`.
+    pub worker_enabled: bool,
+    /// `worker.acquire_interval`.
+    pub acquire_interval: Duration,
+    /// `worker.max_chats_per_acquire`.
+    pub max_chats_per_acquire: i64,
+    /// `worker.heartbeat_interval`.
+    pub heartbeat_interval: Duration,
+    /// `worker.lease`.
+    pub lease: Duration,
+    /// `worker.max_running_chats`.
+    pub max_running_chats: i64,
+    /// `worker.max_running_subagents`.
+    pub max_running_subagents: i64,
+    /// `stream.subscriber_queue`.
+    pub subscriber_queue: usize,
+    /// `stream.retain_grace`.
+    pub retain_grace: Duration,
+    /// `stream.janitor_interval`.
+    pub janitor_interval: Duration,
+    /// `stream.sync_interval`.
+    pub sync_interval: Duration,
+    /// `stream.coalesce`: parts that arrive within it are sent as one frame; zero = each at once.
+    pub coalesce: Duration,
+    /// Bounds of streams.
+    pub stream: StreamLimits,
+}
+
+/// What the actors of one replica share.
+pub struct Shared {
+    /// The store.
+    pub store: Store,
+    /// The same database over a connection that nothing but heartbeats uses.
+    pub lease_store: Store,
+    /// Wall time.
+    pub clock: Clock,
+    /// This process.
+    pub worker: WorkerId,
+    /// Timings and limits.
+    pub settings: Settings,
+    /// What a turn needs: models, tools, limits.
+    pub turn: Arc<TurnEngine>,
+    /// Chats this replica owns.
+    pub owned: Owned,
+    /// True once the process shuts down.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// The chats that this replica owns, for the heartbeat.
+#[derive(Debug, Clone, Default)]
+pub struct Owned(Arc<Mutex<HashMap<ChatId, RunnerId>>>);
+
+impl Owned {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ChatId, RunnerId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a chat until the answer is dropped.
+    #[must_use]
+    pub fn enter(&self, chat: ChatId, runner: RunnerId) -> OwnedGuard {
+        self.lock().insert(chat, runner);
+        OwnedGuard { owned: self.clone(), chat, runner }
+    }
+
+    /// Everything owned now.
+    #[must_use]
+    pub fn all(&self) -> Vec<(ChatId, RunnerId)> {
+        self.lock().iter().map(|(c, r)| (*c, *r)).collect()
+    }
+
+    /// How many chats are owned.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Takes a chat off the list when the runner ends, however it ends.
+#[derive(Debug)]
+pub struct OwnedGuard {
+    owned: Owned,
+    chat: ChatId,
+    runner: RunnerId,
+}
+
+impl Drop for OwnedGuard {
+    fn drop(&mut self) {
+        let mut map = self.owned.lock();
+        // A newer runner of the same chat stays.
+        if map.get(&self.chat) == Some(&self.runner) {
+            map.remove(&self.chat);
+        }
+    }
+}

@@ -81,6 +81,12 @@ impl Duty {
         Verdict::Owes(if seen.archived { Job::Abandon } else { job_for(seen.status) })
     }
 
+    /// Whether a snapshot version is newer than what was observed.
+    #[must_use]
+    pub const fn is_behind(&self, snapshot: i64) -> bool {
+        snapshot > self.newest
+    }
+
     /// The task ended without moving the chat (it panicked, or found itself stale): whatever comes
     /// next is to be looked at afresh.
     pub const fn forget_task(&mut self) {

@@ -1,0 +1,86 @@
+//! The claim loop. Wakes on a timer and on hints, takes no input, and looks at the whole truth each
+//! time: what is ours to take is a query.
+
+use super::{Shared, registry::Chats};
+use crate::store::ClaimSpec;
+use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
+use std::sync::Arc;
+
+/// Look for chats to take. Carries nothing on purpose.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Wake;
+
+/// Claims runnable chats and hands them to their actors.
+pub struct Acquisition {
+    shared: Arc<Shared>,
+    chats: Chats,
+    /// A claim is under way.
+    busy: bool,
+    /// Somebody asked again meanwhile.
+    again: bool,
+}
+
+impl Acquisition {
+    /// A loop that has not started yet.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, chats: Chats) -> Self {
+        Self { shared, chats, busy: false, again: false }
+    }
+
+    fn claim(&mut self, ctx: &mut Context<Self>) {
+        if *self.shared.draining.borrow() {
+            return;
+        }
+        if self.busy {
+            self.again = true;
+            return;
+        }
+        self.busy = true;
+        let s = &self.shared.settings;
+        let spec = ClaimSpec {
+            worker: self.shared.worker,
+            limit: s.max_chats_per_acquire,
+            lease: s.lease,
+            max_running_chats: s.max_running_chats,
+            max_running_subagents: s.max_running_subagents,
+            now: self.shared.clock.now(),
+        };
+        let store = self.shared.store.clone();
+        let work = async move { store.claim(spec).await }.into_actor(self).map(move |result, act, ctx| {
+            act.busy = false;
+            match result {
+                Ok(claimed) => {
+                    let full = i64::try_from(claimed.len()).is_ok_and(|n| n == spec.limit);
+                    for c in claimed {
+                        tracing::debug!(chat = %c.head.id, takeover = c.takeover, "claimed");
+                        act.chats.own(c.head);
+                    }
+                    act.again |= full;
+                }
+                // The timer tries again.
+                Err(e) => tracing::warn!(error = %e, "could not claim chats"),
+            }
+            if std::mem::take(&mut act.again) {
+                act.claim(ctx);
+            }
+        });
+        ctx.spawn(work);
+    }
+}
+
+impl Actor for Acquisition {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(self.shared.settings.acquire_interval, Self::claim);
+        self.claim(ctx);
+    }
+}
+
+impl Handler<Wake> for Acquisition {
+    type Result = ();
+    fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
+        self.claim(ctx);
+    }
+}

@@ -1,0 +1,39 @@
+//! From the bus to the actors.
+
+use super::{
+    acquisition::{Acquisition, Wake},
+    registry::Chats,
+};
+use crate::{
+    bus::{Notice, Receiver},
+    chat::{duty::Snapshot, state::Owner},
+};
+use actix::Addr;
+
+/// Passes hints on until the bus is gone. `acquisition` is `None` on a replica that drives no chats.
+pub async fn run(mut hints: Receiver, chats: Chats, acquisition: Option<Addr<Acquisition>>) {
+    while let Some(notice) = hints.next().await {
+        match notice {
+            Notice::Chat(n) => {
+                let owner = n.worker.zip(n.runner).map(|(worker, runner)| Owner { worker, runner });
+                chats.seen(
+                    n.chat,
+                    Snapshot { versions: n.versions, status: n.status, archived: n.archived, owner },
+                );
+            }
+            Notice::Ownership { .. } => {
+                if let Some(a) = &acquisition {
+                    a.do_send(Wake);
+                }
+            }
+            Notice::Resync => {
+                chats.poll_all();
+                if let Some(a) = &acquisition {
+                    a.do_send(Wake);
+                }
+            }
+            // The API's own connections listen for these.
+            Notice::Watch { .. } | Notice::Access { .. } => {}
+        }
+    }
+}
