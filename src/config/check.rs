@@ -36,10 +36,12 @@ pub(super) fn check(config: &Config, broken: &[String], report: &mut Report) {
         days(report, "chat.auto_archive_days", config.chat.auto_archive_days);
         days(report, "chat.debug_retention_days", config.chat.debug_retention_days);
     }
-    if sound(&["log"])
-        && let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&config.log.filter)
-    {
-        report.fault("log.filter", format!("expected levels such as \"info,chatd::turn=debug\": {error}"));
+    let filter = &config.log.filter;
+    if sound(&["log"]) && tracing_subscriber::EnvFilter::builder().parse(filter).is_err() {
+        report.fault(
+            "log.filter",
+            format!("expected levels such as \"info,chatd::turn=debug\", found {filter:?}"),
+        );
     }
     if sound(&["providers"]) {
         unique(report, "providers", config.providers.iter().map(|p| p.name.as_str()));
@@ -118,12 +120,14 @@ fn stream(config: &Config, report: &mut Report) {
 fn provider(provider: &Provider, at: &str, report: &mut Report) {
     let name = &provider.name;
     if !name.is_empty() && !is_kebab(name) {
-        let what = format!("expected lower-case letters and digits with single dashes between, found {name:?}");
+        let what =
+            format!("expected lower-case letters and digits with single dashes between, found {name:?}");
         report.fault(format!("{at}.name"), what);
     }
     let needs_url = matches!(provider.kind, ProviderKind::OpenaiCompatible | ProviderKind::Azure);
     if needs_url && provider.base_url.is_none() {
-        report.fault(format!("{at}.base_url"), format!("is required for type \"{}\"", provider.kind.as_str()));
+        report
+            .fault(format!("{at}.base_url"), format!("is required for type \"{}\"", provider.kind.as_str()));
     }
     match &provider.script {
         Some(_) if provider.kind != ProviderKind::Scripted => {
@@ -141,7 +145,9 @@ fn model(model: &Model, at: &str, report: &mut Report) {
     positive(report, &format!("{at}.context_limit"), model.context_limit);
     positive(report, &format!("{at}.max_output_tokens"), model.max_output_tokens);
     // Both become 64-bit signed columns.
-    for (key, tokens) in [("context_limit", model.context_limit), ("max_output_tokens", model.max_output_tokens)] {
+    for (key, tokens) in
+        [("context_limit", model.context_limit), ("max_output_tokens", model.max_output_tokens)]
+    {
         if i64::try_from(tokens).is_err() {
             report.fault(format!("{at}.{key}"), "is out of range");
         }
@@ -158,7 +164,10 @@ fn model(model: &Model, at: &str, report: &mut Report) {
         if let Some(value) = value
             && !(low..=high).contains(&value)
         {
-            report.fault(format!("{at}.{key}"), format!("expected a number from {low} to {high}, found {value}"));
+            report.fault(
+                format!("{at}.{key}"),
+                format!("expected a number from {low} to {high}, found {value}"),
+            );
         }
     }
     if let Some(effort) = &model.reasoning_effort
@@ -180,7 +189,11 @@ fn reference(config: &Config, model: &Model, key: &str, report: &mut Report) {
         None if config.providers.is_empty() => "; declare it in [[providers]]".to_owned(),
         None => format!("; there is {}", names().collect::<Vec<_>>().join(", ")),
     };
-    let what = if name.is_empty() { "is required".to_owned() } else { format!("no provider is named {name:?}{hint}") };
+    let what = if name.is_empty() {
+        "is required".to_owned()
+    } else {
+        format!("no provider is named {name:?}{hint}")
+    };
     report.fault(key, what);
 }
 
@@ -201,7 +214,8 @@ fn one_default(config: &Config, report: &mut Report) {
 
 fn template(template: &Template, at: &str, report: &mut Report) {
     if !template.name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
-        let what = format!("expected letters, digits, dots, dashes and underscores, found {:?}", template.name);
+        let what =
+            format!("expected letters, digits, dots, dashes and underscores, found {:?}", template.name);
         report.fault(format!("{at}.name"), what);
     }
     let commands = [("start", &template.start), ("stop", &template.stop), ("status", &template.status)];
@@ -258,7 +272,8 @@ fn mcp_server(server: &McpServer, at: &str, report: &mut Report) {
         report.fault(format!("{at}.auth"), "OAuth addresses are given, so set auth = \"oauth2\"");
     } else if given > 0 && given < oauth.len() {
         for (key, _) in oauth.iter().filter(|(_, given)| !given) {
-            let what = "give oauth2_client_id, oauth2_auth_url and oauth2_token_url together, or none of them";
+            let what =
+                "give oauth2_client_id, oauth2_auth_url and oauth2_token_url together, or none of them";
             report.fault(format!("{at}.{key}"), what);
         }
     }
@@ -310,6 +325,7 @@ fn days(report: &mut Report, key: &str, value: u32) {
 }
 
 fn is_kebab(name: &str) -> bool {
-    let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let word =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     name.split('-').all(word)
 }

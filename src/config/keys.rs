@@ -1,11 +1,11 @@
 //! Which keys exist, as the structs themselves tell, and which of them is nearest to a misspelt one.
 
+use super::{Config, auth::Auth};
 use super::{
     auth::Oidc, chat::Chat, database::Database, log::Log, mcp_servers::McpServer, metrics::Metrics,
     models::Model, providers::Provider, server::Server, stream::Stream, telemetry::Telemetry,
     templates::Template, worker::Worker,
 };
-use super::{auth::Auth, Config};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::fmt;
 

@@ -138,7 +138,8 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, as far as one fault does not hide another.
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
-        let (mut layers, mut problems) = sources::layers(sources).map_err(|problems| ConfigError { problems })?;
+        let (mut layers, mut problems) =
+            sources::layers(sources).map_err(|problems| ConfigError { problems })?;
         let origins = layers.tree.origins();
         let declared = ["providers", "models"].map(|list| declares(&layers.tree, list));
         let (mut config, broken) = typed(&mut layers.tree, &origins, &mut problems);

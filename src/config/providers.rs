@@ -82,16 +82,8 @@ pub enum ProviderKind {
 }
 
 impl ProviderKind {
-    const NAMES: &'static [&'static str] = &[
-        "anthropic",
-        "openai",
-        "openai-compatible",
-        "azure",
-        "google",
-        "openrouter",
-        "vercel",
-        "scripted",
-    ];
+    const NAMES: &'static [&'static str] =
+        &["anthropic", "openai", "openai-compatible", "azure", "google", "openrouter", "vercel", "scripted"];
 
     /// The environment variable in which this vendor's key is usually found.
     #[must_use]

@@ -28,7 +28,8 @@ pub(super) enum FaultKind {
 }
 
 /// Keys whose value must not be repeated in a message, whatever is wrong with it.
-const SECRET_KEYS: [&str; 6] = ["api_key", "client_secret", "oauth2_client_secret", "headers", "url", "base_url"];
+const SECRET_KEYS: [&str; 6] =
+    ["api_key", "client_secret", "oauth2_client_secret", "headers", "url", "base_url"];
 
 impl Fault {
     fn of(kind: FaultKind) -> Self {
@@ -204,10 +205,13 @@ impl<'de> Deserializer<'de> for &Node {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.value {
             Value::Untyped(text) => {
-                let node = parse_value(text, &self.origin).map_err(|what| Fault::of(FaultKind::Other(what)))?;
+                let node =
+                    parse_value(text, &self.origin).map_err(|what| Fault::of(FaultKind::Other(what)))?;
                 match node.value {
                     Value::List(_) => node.deserialize_any(visitor),
-                    _ => Err(Fault::of(FaultKind::Other("expected a list in TOML, as in [\"a\", \"b\"]".into()))),
+                    _ => Err(Fault::of(FaultKind::Other(
+                        "expected a list in TOML, as in [\"a\", \"b\"]".into(),
+                    ))),
                 }
             }
             _ => self.deserialize_any(visitor),
@@ -217,7 +221,8 @@ impl<'de> Deserializer<'de> for &Node {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.value {
             Value::Untyped(_) => Err(Fault::of(FaultKind::Other(
-                "this is a table; set its keys one by one, with two underscores between section and key".into(),
+                "this is a table; set its keys one by one, with two underscores between section and key"
+                    .into(),
             ))),
             _ => self.deserialize_any(visitor),
         }

@@ -34,7 +34,13 @@ impl Report {
 }
 
 /// Completes `config`. `declared` tells which of `providers` and `models` somebody wrote down.
-pub(super) fn complete(config: &mut Config, layers: &Layers, cwd: &Path, declared: [bool; 2], report: &mut Report) {
+pub(super) fn complete(
+    config: &mut Config,
+    layers: &Layers,
+    cwd: &Path,
+    declared: [bool; 2],
+    report: &mut Report,
+) {
     builtin_entries(config, layers, declared, report);
     paths(config, layers, cwd, report);
     secrets(config, layers, report);
@@ -61,7 +67,8 @@ fn builtin_entries(config: &mut Config, layers: &Layers, declared: [bool; 2], re
         (ProviderKind::Openai, "gpt", "GPT-4o mini", "gpt-4o-mini", 128_000),
     ];
     for (kind, name, display_name, model, context_limit) in vendors {
-        let Some(variable) = kind.usual_key_env().filter(|variable| layers.env.get(variable).is_some()) else {
+        let Some(variable) = kind.usual_key_env().filter(|variable| layers.env.get(variable).is_some())
+        else {
             continue;
         };
         let origin = layers.env.origin(variable);

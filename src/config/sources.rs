@@ -60,7 +60,8 @@ impl Sources {
         Ok(Self {
             config_file,
             env,
-            cwd: std::env::current_dir()?,
+            cwd: std::env::current_dir()
+                .map_err(|error| io::Error::new(error.kind(), format!("the working directory: {error}")))?,
             system_file: PathBuf::from("/etc/chatd/config.toml"),
             flags,
         })
@@ -127,7 +128,9 @@ pub(super) fn layers(sources: &Sources) -> Result<(Layers, Vec<Problem>), Vec<Pr
     for (name, (value, origin)) in &env.0 {
         if let Some(key) = name.strip_prefix(PREFIX) {
             let path: Vec<String> = key.split("__").map(str::to_lowercase).collect();
-            if let Err(problem) = list_item(&path, origin).and_then(|()| overrides.set(&path, value.clone(), origin.clone())) {
+            if let Err(problem) =
+                list_item(&path, origin).and_then(|()| overrides.set(&path, value.clone(), origin.clone()))
+            {
                 problems.push(problem);
             }
         }

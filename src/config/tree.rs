@@ -152,8 +152,9 @@ pub(super) fn dotted(path: &[Segment]) -> String {
 pub(super) fn parse_file(text: &str, path: PathBuf) -> Result<Node, Vec<Problem>> {
     let path = Arc::new(path);
     // A line number for each span would make a long file quadratic; the starts are found once.
-    let starts: Vec<usize> =
-        std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1)).collect();
+    let starts: Vec<usize> = std::iter::once(0)
+        .chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1))
+        .collect();
     let line = |span: &Range<usize>| starts.partition_point(|start| *start <= span.start).max(1);
     let origin = |span: &Range<usize>| Origin::File { path: Arc::clone(&path), line: line(span) };
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -181,9 +182,9 @@ pub(super) fn parse_value(text: &str, origin: &Origin) -> Result<Node, String> {
 }
 
 fn convert_table(table: &DeTable<'_>, origin: Origin, at: &dyn Fn(&Range<usize>) -> Origin) -> Node {
-    let entries = table.iter().map(|(key, value)| {
-        (key.get_ref().to_string(), convert(value.get_ref(), at(&key.span()), at))
-    });
+    let entries = table
+        .iter()
+        .map(|(key, value)| (key.get_ref().to_string(), convert(value.get_ref(), at(&key.span()), at)));
     Node { value: Value::Table(entries.collect()), origin }
 }
 
