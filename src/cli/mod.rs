@@ -1,1 +1,101 @@
-//! cli
+//! The command line: one file per subcommand, the exit codes, and where output goes.
+//!
+//! Data goes to stdout, everything else to stderr. Each command is a function `run` that returns an
+//! [`Outcome`]; [`main`] turns it into a status and, on failure, one sentence on stderr.
+
+pub mod completions;
+pub mod config;
+pub mod demo;
+mod exit;
+pub mod healthcheck;
+pub mod migrate;
+mod options;
+pub mod output;
+pub mod serve;
+pub mod token;
+pub mod user;
+
+pub use exit::{Exit, Failure, Outcome};
+pub use options::Options;
+
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use std::ffi::OsString;
+
+/// A self-hosted daemon that keeps conversations with AI agents alive
+#[derive(Debug, Parser)]
+#[command(name = "chatd", version, max_term_width = 100, infer_long_args = false)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub options: Options,
+    /// What to do; the daemon when nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check, show or begin a configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Ask a running daemon whether it is alive; status 0 says yes
+    Healthcheck(healthcheck::HealthcheckArgs),
+    /// Print completions for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs the program with these arguments, the program's name first.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return parse_error(&error),
+    };
+    match run(cli) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            output::note(format_args!("chatd: {failure}"));
+            failure.exit
+        }
+    }
+}
+
+fn run(cli: Cli) -> Outcome {
+    let options = cli.options;
+    match cli.command {
+        Some(Command::Config(command)) => config::run(command, &options),
+        Some(Command::Healthcheck(args)) => healthcheck::run(&args, &options),
+        Some(Command::Completions(args)) => completions::run(&args),
+        None => Err(Failure::new(Exit::Usage, "say what to do: `chatd --help` lists the commands")),
+    }
+}
+
+/// Help and version are data and no failure; everything else is wrong usage.
+fn parse_error(error: &clap::Error) -> Exit {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            match output::data(error.render().to_string().as_bytes()) {
+                Ok(exit) => exit,
+                Err(failure) => failure.exit,
+            }
+        }
+        _ => {
+            output::note(error.render().to_string().trim_end());
+            Exit::Usage
+        }
+    }
+}
+
+/// The command line as clap knows it: for completions, and for checking it in tests.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+}

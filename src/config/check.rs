@@ -36,10 +36,12 @@ pub(super) fn check(config: &Config, broken: &[String], report: &mut Report) {
         days(report, "chat.auto_archive_days", config.chat.auto_archive_days);
         days(report, "chat.debug_retention_days", config.chat.debug_retention_days);
     }
-    if sound(&["log"])
-        && let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&config.log.filter)
-    {
-        report.fault("log.filter", format!("expected levels such as \"info,chatd::turn=debug\": {error}"));
+    let filter = &config.log.filter;
+    if sound(&["log"]) && tracing_subscriber::EnvFilter::builder().parse(filter).is_err() {
+        report.fault(
+            "log.filter",
+            format!("expected levels such as \"info,chatd::turn=debug\", found {filter:?}"),
+        );
     }
     if sound(&["providers"]) {
         unique(report, "providers", config.providers.iter().map(|p| p.name.as_str()));

@@ -1,6 +1,9 @@
 //! The effective configuration as TOML, secrets masked, and where each value came from.
 
-use super::{Config, problem::Origins, secret::MASK};
+use super::{
+    Config,
+    problem::{Origin, Origins},
+};
 use toml::de::{DeTable, DeValue};
 
 /// The configuration as TOML, every secret masked; with `origins`, each value is followed by a
@@ -9,7 +12,6 @@ use toml::de::{DeTable, DeValue};
 /// # Errors
 /// When a value cannot be written as TOML.
 pub fn to_toml(config: &Config, origins: Option<&Origins>) -> Result<String, toml::ser::Error> {
-    debug_assert!(!MASK.contains('\n'));
     let mut text = toml::to_string(config)?;
     let Some(origins) = origins else { return Ok(text) };
     let mut notes = Vec::new();
@@ -40,7 +42,7 @@ fn walk(table: &DeTable<'_>, path: &str, origins: &Origins, notes: &mut Vec<(usi
                 }
             }
             _ => {
-                let found = builtin(&path, origins);
+                let found = source(&path, origins);
                 notes.push((value.span().end, format!("  # {found}")));
             }
         }
@@ -49,8 +51,7 @@ fn walk(table: &DeTable<'_>, path: &str, origins: &Origins, notes: &mut Vec<(usi
 
 /// A key of a list item that nobody wrote is a default, except where the item itself was made up
 /// from a variable: then the variable is the reason.
-fn builtin<'a>(path: &str, origins: &'a Origins) -> &'a super::problem::Origin {
-    use super::problem::Origin;
+fn source<'a>(path: &str, origins: &'a Origins) -> &'a Origin {
     match origins.of(path) {
         Origin::Default => match path.rsplit_once('.').map(|(item, _)| origins.of(item)) {
             Some(origin @ (Origin::Env(name) | Origin::DotEnv { name, .. }))

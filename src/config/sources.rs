@@ -60,7 +60,8 @@ impl Sources {
         Ok(Self {
             config_file,
             env,
-            cwd: std::env::current_dir()?,
+            cwd: std::env::current_dir()
+                .map_err(|error| io::Error::new(error.kind(), format!("the working directory: {error}")))?,
             system_file: PathBuf::from("/etc/chatd/config.toml"),
             flags,
         })

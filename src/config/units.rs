@@ -224,7 +224,7 @@ pub(super) mod size {
     }
     pub fn serialize<S: Serializer>(bytes: &u64, s: S) -> Result<S::Ok, S::Error> {
         let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-        let unit = units.iter().find(|(bits, _)| *bytes > 0 && bytes % (1 << bits) == 0);
+        let unit = units.iter().find(|(bits, _)| *bytes > 0 && bytes.is_multiple_of(1 << bits));
         match unit {
             Some((bits, name)) => s.collect_str(&format_args!("{}{name}", bytes >> bits)),
             None => s.collect_str(&format_args!("{bytes}B")),
