@@ -1,1 +1,12 @@
-fn main() {}
+//! The integration tests: one binary, one folder a capability.
+
+#![allow(missing_docs, reason = "the names of tests and of their helpers are sentences already")]
+
+mod architecture;
+#[allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "a helper may be there before the first test that needs it"
+)]
+mod support;
