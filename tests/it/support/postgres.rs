@@ -83,6 +83,7 @@ fn server_account() -> Option<(u32, u32)> {
     Some((account.uid.as_raw(), account.gid.as_raw()))
 }
 
+#[expect(clippy::zombie_processes, reason = "the guardian outlives us: init waits for it")]
 fn start() -> Cluster {
     if let Ok(admin) = std::env::var("CHATD_TEST_PG") {
         return Cluster { admin, _lifeline: None };

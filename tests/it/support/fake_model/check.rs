@@ -57,7 +57,7 @@ fn check_messages(request: &RecordedRequest, faults: &mut Vec<String>) {
         match role.as_str() {
             "system" if text.trim().is_empty() => faults.push("an empty system text".to_owned()),
             "user" if text.trim().is_empty() && *files == 0 => {
-                faults.push("an empty user message".to_owned())
+                faults.push("an empty user message".to_owned());
             }
             "assistant" if text.trim().is_empty() && calls.is_empty() && *reasoning == 0 => {
                 faults.push("an empty assistant message".to_owned());

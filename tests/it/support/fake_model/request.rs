@@ -304,7 +304,7 @@ impl RecordedRequest {
                 ..SeenMessage::default()
             });
         }
-        for item in list(&self.body["input"]).iter().cloned().collect::<Vec<_>>() {
+        for item in list(&self.body["input"]).to_vec() {
             match item["type"].as_str().unwrap_or("message") {
                 "message" => {
                     let role = match item["role"].as_str().unwrap_or_default() {
@@ -323,7 +323,7 @@ impl RecordedRequest {
                             ("input_image" | "input_file", "user") => seen.files += 1,
                             ("refusal", "assistant") => seen.text.push_str(&string(&part["refusal"])),
                             (kind, role) => {
-                                faults.push(format!("a part of type {kind:?} in a message of {role:?}"))
+                                faults.push(format!("a part of type {kind:?} in a message of {role:?}"));
                             }
                         }
                     }

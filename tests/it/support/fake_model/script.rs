@@ -294,7 +294,7 @@ impl Reply {
 
     /// Sends the reply.
     pub(super) async fn play(&self, connection: &mut Connection, request: &RecordedRequest) -> Played {
-        self.try_play(connection, request).await.unwrap_or_else(|ClientClosed| Played::ClientClosed)
+        self.try_play(connection, request).await.unwrap_or(Played::ClientClosed)
     }
 
     async fn try_play(
