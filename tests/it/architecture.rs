@@ -219,7 +219,9 @@ mod the_rules_themselves {
     fn upward_and_sideways_imports_are_found() {
         assert!(may_import("api", "store") && may_import("store", "chat") && may_import("main", "cli"));
         assert!(may_import("cli", "app") && may_import("app", "api") && may_import("llm", "metrics"));
-        assert!(may_import("logging", "config") && may_import("config", "ids") && may_import("chat", "clock"));
+        assert!(
+            may_import("logging", "config") && may_import("config", "ids") && may_import("chat", "clock")
+        );
         assert!(!may_import("chat", "store") && !may_import("turn", "stream") && !may_import("app", "cli"));
         assert!(
             !may_import("llm", "workspace") && !may_import("workspace", "llm") && !may_import("ids", "clock")
