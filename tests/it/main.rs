@@ -1,1 +1,14 @@
+//! The integration tests: one binary, one folder a capability.
+
+#![allow(missing_docs, reason = "the names of tests and of their helpers are sentences already")]
+#![allow(clippy::needless_pass_by_value, reason = "a helper that takes `json!({ … })` reads better by value")]
+
+mod architecture;
 mod cli;
+#[allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "a helper may be there before the first test that needs it"
+)]
+mod support;

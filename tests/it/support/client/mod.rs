@@ -1,0 +1,13 @@
+//! Clients of the API: plain HTTP with exact statuses, and the two WebSocket streams.
+
+mod fold;
+#[cfg(test)]
+mod fold_tests;
+mod http;
+mod socket;
+#[cfg(test)]
+mod socket_tests;
+
+pub use fold::{Fold, Preview};
+pub use http::{Answer, Api};
+pub use socket::{ChatStream, Closed, WatchStream, refusal};

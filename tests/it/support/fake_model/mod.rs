@@ -1,0 +1,313 @@
+//! The far side of a model call: a real server that plays scripts and is strict about what it is asked.
+//!
+//! It speaks Chat Completions (`…/chat/completions`), Anthropic Messages (`…/messages`) and OpenAI
+//! Responses (`…/responses`). A malformed prompt is answered with the 400 a provider would send, and is
+//! kept as a violation that fails the test.
+
+mod check;
+mod encode;
+mod http;
+mod request;
+mod script;
+#[cfg(test)]
+mod tests;
+
+use http::{Connection, HttpRequest};
+pub use request::{RecordedRequest, SeenCall, SeenMessage, SeenResult, SeenTool, Wire};
+pub use script::{Gate, Reply, Tokens, calls, fails, says, says_in, thinks};
+
+use serde_json::{Value, json};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+/// How long a test waits for something to happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How the answer to a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Not yet.
+    Open,
+    /// The script was played to its end.
+    Played,
+    /// The client closed the socket first.
+    ClientClosed,
+}
+
+type Answer = Box<dyn Fn(&RecordedRequest) -> Reply + Send + Sync>;
+type Matcher = Box<dyn Fn(&RecordedRequest) -> bool + Send + Sync>;
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Reply>,
+    routes: Vec<(Matcher, Answer)>,
+    fallback: Option<Answer>,
+    requests: Vec<RecordedRequest>,
+    /// Same index as `requests`.
+    endings: Vec<Ending>,
+    violations: Vec<String>,
+    key: Option<String>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Counts changes, so that a test can wait for one.
+    changed: watch::Sender<u64>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while the state of the fake was held")
+    }
+
+    fn change<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        let result = f(&mut self.state());
+        self.changed.send_modify(|n| *n += 1);
+        result
+    }
+}
+
+/// A scripted model on a port of its own. Stops when dropped.
+pub struct FakeModel {
+    shared: Arc<Shared>,
+    address: std::net::SocketAddr,
+    server: JoinHandle<()>,
+}
+
+impl Drop for FakeModel {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl FakeModel {
+    /// The key that a client has to send, unless [`FakeModel::expect_key`] says otherwise.
+    pub const KEY: &'static str = "test-key";
+
+    /// Starts a model without a script: any request is a violation.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind a port for the fake model");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let state = State { key: Some(Self::KEY.to_owned()), ..State::default() };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(0) });
+        let server = tokio::spawn(accept(listener, shared.clone()));
+        Self { shared, address, server }
+    }
+
+    /// Starts a model that plays these replies, one a request.
+    pub async fn script(replies: impl IntoIterator<Item = Reply>) -> Self {
+        let model = Self::start().await;
+        model.push(replies);
+        model
+    }
+
+    /// `http://127.0.0.1:PORT`. Requests are routed by the end of their path, so any prefix will do.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Appends replies to the script.
+    pub fn push(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.shared.state().queue.extend(replies);
+    }
+
+    /// Answers requests for which `matcher` holds apart from the script (titles, labels). The route
+    /// added last is asked first.
+    pub fn on(
+        &self,
+        matcher: impl Fn(&RecordedRequest) -> bool + Send + Sync + 'static,
+        answer: impl Fn(&RecordedRequest) -> Reply + Send + Sync + 'static,
+    ) {
+        self.shared.state().routes.insert(0, (Box::new(matcher), Box::new(answer)));
+    }
+
+    /// Answers whatever neither a route nor the script answers.
+    pub fn otherwise(&self, answer: impl Fn(&RecordedRequest) -> Reply + Send + Sync + 'static) {
+        self.shared.state().fallback = Some(Box::new(answer));
+    }
+
+    /// Answers structured side requests (title, turn label) so that scripts hold turns only. Works for
+    /// a forced tool call and for a JSON schema alike.
+    pub fn answer_side_requests(&self) {
+        for (tool, key, text) in
+            [("propose_title", "title", "A proposed title"), ("propose_turn_status_label", "label", "Did it")]
+        {
+            self.on(
+                move |request| {
+                    request.tool_names() == [tool] || (request.tools.is_empty() && request.mentions(tool))
+                },
+                move |request| {
+                    let answer = json!({ key: text });
+                    if request.tools.is_empty() { says(answer.to_string()) } else { calls(tool, answer) }
+                },
+            );
+        }
+    }
+
+    /// The API key a client must send; `None` for a model without authentication.
+    pub fn expect_key(&self, key: Option<&str>) {
+        self.shared.state().key = key.map(str::to_owned);
+    }
+
+    /// All requests so far, malformed ones included.
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.shared.state().requests.clone()
+    }
+
+    /// Waits for request number `index`, counted from 0, and returns it.
+    pub async fn request(&self, index: usize) -> RecordedRequest {
+        self.wait(&format!("request {index}"), |state| state.requests.get(index).cloned()).await
+    }
+
+    /// Waits until the client closed the socket in the middle of the answer to request `index`.
+    pub async fn closed_by_client(&self, index: usize) {
+        let ending = self.ended(index).await;
+        assert_eq!(ending, Ending::ClientClosed, "the answer to request {index} was played to its end");
+    }
+
+    /// Waits until the answer to request `index` ended, and says how.
+    pub async fn ended(&self, index: usize) -> Ending {
+        self.wait(&format!("the end of request {index}"), |state| {
+            state.endings.get(index).copied().filter(|ending| *ending != Ending::Open)
+        })
+        .await
+    }
+
+    async fn wait<R>(&self, what: &str, look: impl Fn(&State) -> Option<R>) -> R {
+        let mut changed = self.shared.changed.subscribe();
+        let seen = async {
+            loop {
+                if let Some(result) = look(&self.shared.state()) {
+                    return result;
+                }
+                changed.changed().await.expect("the fake outlives its waiters");
+            }
+        };
+        match tokio::time::timeout(PATIENCE, seen).await {
+            Ok(result) => result,
+            Err(_) => panic!("the fake model waited {PATIENCE:?} for {what}; {}", self.summary()),
+        }
+    }
+
+    fn summary(&self) -> String {
+        let state = self.shared.state();
+        let seen: Vec<String> = state.requests.iter().map(RecordedRequest::summary).collect();
+        format!("violations: {:?}; requests: {:#?}; {:?}", state.violations, seen, state.endings)
+    }
+
+    /// Takes what was wrong so far: malformed or unscripted requests.
+    pub fn take_violations(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.state().violations)
+    }
+
+    /// Drops the rest of the script, for tests that end before it does.
+    pub fn forget_rest(&self) {
+        self.shared.state().queue.clear();
+    }
+
+    /// What is wrong at the end of a test: violations, and replies that nobody asked for.
+    pub fn verdict(&self) -> Vec<String> {
+        let mut faults = self.take_violations();
+        let left = self.shared.state().queue.len();
+        if left > 0 {
+            faults.push(format!("{left} scripted replies were never asked for"));
+        }
+        faults
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((socket, _)) = accepted else { continue };
+                connections.spawn(serve(Connection::new(socket), shared.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Answers the requests of one connection until either side closes it.
+async fn serve(mut connection: Connection, shared: Arc<Shared>) {
+    loop {
+        match connection.read_request().await {
+            Ok(Some(request)) => {
+                if answer(&mut connection, &request, &shared).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(fault) => return shared.change(|state| state.violations.push(fault)),
+        }
+    }
+}
+
+/// The connection is of no further use.
+struct Gone;
+
+async fn answer(connection: &mut Connection, http: &HttpRequest, shared: &Shared) -> Result<(), Gone> {
+    let index = shared.state().requests.len();
+    let mut faults = Vec::new();
+    let request = RecordedRequest::read(index, http, &mut faults);
+    check::check(&request, &mut faults);
+    let key = shared.state().key.clone();
+    let unauthorised = key.is_some_and(|key| !request.carries_key(&key));
+    if unauthorised {
+        faults.push("the API key is missing or wrong".to_owned());
+    }
+    let reply = shared.change(|state| {
+        state.requests.push(request.clone());
+        state.endings.push(Ending::Open);
+        let reply = if unauthorised {
+            refusal(request.wire, 401, "authentication_error", &faults)
+        } else if faults.is_empty() {
+            state.reply(&request).unwrap_or_else(|| {
+                faults.push("nothing is scripted for this request".to_owned());
+                refusal(request.wire, 400, "invalid_request_error", &faults)
+            })
+        } else {
+            refusal(request.wire, 400, "invalid_request_error", &faults)
+        };
+        let summary = request.summary();
+        state.violations.extend(faults.iter().map(|fault| format!("request {index}: {fault}\n  {summary}")));
+        reply
+    });
+    let ending = reply.play(connection, &request).await;
+    let (ending, result) = match ending {
+        script::Played::KeepAlive => (Ending::Played, Ok(())),
+        script::Played::Close => (Ending::Played, Err(Gone)),
+        script::Played::ClientClosed => (Ending::ClientClosed, Err(Gone)),
+    };
+    shared.change(|state| state.endings[index] = ending);
+    result
+}
+
+impl State {
+    fn reply(&mut self, request: &RecordedRequest) -> Option<Reply> {
+        if let Some((_, answer)) = self.routes.iter().find(|(matches, _)| matches(request)) {
+            return Some(answer(request));
+        }
+        self.queue.pop_front().or_else(|| self.fallback.as_ref().map(|answer| answer(request)))
+    }
+}
+
+/// A refusal in the provider's own form.
+fn refusal(wire: Wire, status: u16, kind: &str, faults: &[String]) -> Reply {
+    fails(status, error_body(wire, kind, &faults.join("; ")))
+}
+
+/// An error body in the provider's own form.
+pub fn error_body(wire: Wire, kind: &str, message: &str) -> Value {
+    match wire {
+        Wire::Anthropic => json!({ "type": "error", "error": { "type": kind, "message": message } }),
+        Wire::Chat | Wire::Responses | Wire::Unknown => {
+            json!({ "error": { "message": message, "type": kind, "param": null, "code": null } })
+        }
+    }
+}
