@@ -1,0 +1,506 @@
+//! Folds the events of one model stream into live parts and into the row that is committed
+//! (agent-loop.md §4, §7).
+
+use super::cost::Prices;
+use crate::{
+    chat::{
+        json::Json,
+        message::{NewMessage, Part, Role, StepFigures, ToolCallPart, ToolResultPart, Visibility},
+    },
+    clock::Timestamp,
+    ids::{McpServerId, ModelConfigId},
+    llm::event::{Event, Finish, FinishReason},
+    tools::command_line,
+};
+use std::collections::HashMap;
+
+/// Most bytes one step may hold before it is given up: several times what the largest output limit
+/// of a model can produce, generated images included.
+const MAX_STEP_BYTES: usize = 64 * 1024 * 1024;
+
+/// What is known about a step before its first event.
+#[derive(Debug, Clone, Default)]
+pub struct StepConfig {
+    /// The model config in use.
+    pub model_config_id: Option<ModelConfigId>,
+    /// Its context window in tokens, used when the provider reports none.
+    pub context_limit: Option<i64>,
+    /// Its prices.
+    pub prices: Prices,
+    /// External MCP server of each tool that has one.
+    pub mcp_servers: HashMap<String, McpServerId>,
+}
+
+/// The fold. Feed it each event with the time it arrived, then call [`Accumulator::finish`].
+#[derive(Debug)]
+pub struct Accumulator {
+    config: StepConfig,
+    started: Timestamp,
+    slots: Vec<Slot>,
+    open_text: Option<usize>,
+    open_reasoning: Option<usize>,
+    calls: HashMap<String, usize>,
+    bytes: usize,
+    finish: Option<Finish>,
+}
+
+/// One part in the making, at its place in the stream.
+#[derive(Debug)]
+enum Slot {
+    Text(String),
+    Reasoning { text: String, created_at: Timestamp, completed_at: Option<Timestamp> },
+    Call { part: ToolCallPart, input: String },
+    Done(Part),
+}
+
+/// A finished model step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The row to commit; `None` when the model said nothing, which ends the turn.
+    pub message: Option<NewMessage>,
+    /// Figures of the step, also when there is no row.
+    pub figures: StepFigures,
+    /// Why the model stopped.
+    pub reason: FinishReason,
+}
+
+/// Why a stream gave no step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// The stream ended without [`Event::Finish`]; nothing of it is committed.
+    #[error("the answer was cut before its end")]
+    Cut,
+    /// The answer was longer than any model's.
+    #[error("the answer is larger than {} MiB", MAX_STEP_BYTES >> 20)]
+    TooLarge,
+}
+
+/// The model's argument text as stored: JSON as it is, anything else as a JSON string.
+fn args_json(text: String) -> Json {
+    match text.trim() {
+        "" => Json::of(&serde_json::Map::new()),
+        _ => Json::parse(text).unwrap_or_else(|_| Json::of("")),
+    }
+}
+
+impl Accumulator {
+    /// A fold for a stream whose request was sent at `started`.
+    #[must_use]
+    pub fn new(config: StepConfig, started: Timestamp) -> Self {
+        Self {
+            config,
+            started,
+            slots: Vec::new(),
+            open_text: None,
+            open_reasoning: None,
+            calls: HashMap::new(),
+            bytes: 0,
+            finish: None,
+        }
+    }
+
+    /// Takes one event; returns the live part to publish, if it has one, with its role.
+    ///
+    /// # Errors
+    /// When the answer has become larger than any real one.
+    pub fn on(&mut self, event: Event, now: Timestamp) -> Result<Option<(Role, Part)>, Unusable> {
+        self.bytes = self.bytes.saturating_add(weight(&event));
+        if self.bytes > MAX_STEP_BYTES {
+            return Err(Unusable::TooLarge);
+        }
+        let part = match event {
+            Event::TextStart => {
+                self.open_text = None;
+                None
+            }
+            Event::TextDelta(text) => Some(self.text(text)),
+            Event::TextEnd => {
+                self.open_text = None;
+                None
+            }
+            Event::ReasoningStart => {
+                self.end_reasoning(now);
+                None
+            }
+            Event::ReasoningDelta(text) => Some(self.reasoning(text, now)),
+            Event::ReasoningEnd => self.end_reasoning(now),
+            Event::ToolInputStart { id, name, provider_executed } => {
+                let index = self.call(&id, &name, provider_executed);
+                self.delta(index, String::new(), &name)
+            }
+            Event::ToolInputDelta { id, delta } => match self.calls.get(&id).copied() {
+                Some(index) => self.delta(index, delta, ""),
+                None => None,
+            },
+            Event::ToolCall { id, name, args, provider_executed } => {
+                Some(self.complete_call(&id, &name, args, provider_executed, now))
+            }
+            Event::ProviderResult { id, name, result, is_error } => {
+                let part = Part::ToolResult(ToolResultPart {
+                    tool_call_id: id,
+                    tool_name: name,
+                    result: Some(result),
+                    is_error,
+                    provider_executed: true,
+                    created_at: Some(now),
+                    ..ToolResultPart::default()
+                });
+                self.slots.push(Slot::Done(part.clone()));
+                return Ok(Some((Role::Tool, part)));
+            }
+            Event::Source { url, id, title } => Some(self.done(Part::Source { url, source_id: id, title })),
+            Event::File { media_type, data } => {
+                Some(self.done(Part::File { media_type, name: None, data: Some(data), file_id: None }))
+            }
+            Event::Finish(finish) => {
+                let part = self.end_reasoning(now);
+                self.finish = Some(finish);
+                part
+            }
+        };
+        Ok(part.map(|part| (Role::Assistant, part)))
+    }
+
+    fn done(&mut self, part: Part) -> Part {
+        self.slots.push(Slot::Done(part.clone()));
+        part
+    }
+
+    fn text(&mut self, piece: String) -> Part {
+        let index = *self.open_text.get_or_insert_with(|| {
+            self.slots.push(Slot::Text(String::new()));
+            self.slots.len() - 1
+        });
+        if let Some(Slot::Text(text)) = self.slots.get_mut(index) {
+            text.push_str(&piece);
+        }
+        Part::Text { text: piece }
+    }
+
+    fn reasoning(&mut self, piece: String, now: Timestamp) -> Part {
+        let opens = self.open_reasoning.is_none();
+        let index = *self.open_reasoning.get_or_insert_with(|| {
+            self.slots.push(Slot::Reasoning { text: String::new(), created_at: now, completed_at: None });
+            self.slots.len() - 1
+        });
+        if let Some(Slot::Reasoning { text, .. }) = self.slots.get_mut(index) {
+            text.push_str(&piece);
+        }
+        Part::Reasoning { text: piece, created_at: opens.then_some(now), completed_at: None }
+    }
+
+    /// Ends an open block of reasoning and says so to the followers: its duration is shown.
+    fn end_reasoning(&mut self, now: Timestamp) -> Option<Part> {
+        let index = self.open_reasoning.take()?;
+        if let Some(Slot::Reasoning { completed_at, .. }) = self.slots.get_mut(index) {
+            *completed_at = Some(now);
+        }
+        Some(Part::Reasoning { text: String::new(), created_at: None, completed_at: Some(now) })
+    }
+
+    /// The slot of a call, made at its first mention so that it keeps its place in the stream.
+    fn call(&mut self, id: &str, name: &str, provider_executed: bool) -> usize {
+        if let Some(index) = self.calls.get(id) {
+            return *index;
+        }
+        let part = ToolCallPart {
+            tool_call_id: id.to_owned(),
+            tool_name: name.to_owned(),
+            mcp_server_config_id: self.config.mcp_servers.get(name).copied(),
+            provider_executed,
+            ..ToolCallPart::default()
+        };
+        self.slots.push(Slot::Call { part, input: String::new() });
+        self.calls.insert(id.to_owned(), self.slots.len() - 1);
+        self.slots.len() - 1
+    }
+
+    fn delta(&mut self, index: usize, delta: String, name: &str) -> Option<Part> {
+        let Some(Slot::Call { part, input }) = self.slots.get_mut(index) else { return None };
+        if part.args.is_some() {
+            return None; // complete already: late pieces would be appended to nothing
+        }
+        input.push_str(&delta);
+        Some(Part::ToolCall(ToolCallPart {
+            tool_call_id: part.tool_call_id.clone(),
+            tool_name: if name.is_empty() { part.tool_name.clone() } else { name.to_owned() },
+            mcp_server_config_id: part.mcp_server_config_id,
+            args_delta: Some(delta),
+            provider_executed: part.provider_executed,
+            ..ToolCallPart::default()
+        }))
+    }
+
+    fn complete_call(&mut self, id: &str, name: &str, args: String, provider: bool, now: Timestamp) -> Part {
+        let index = self.call(id, name, provider);
+        let args = if serde_json::from_str::<serde::de::IgnoredAny>(&args).is_ok() || args.trim().is_empty() {
+            args_json(args)
+        } else {
+            Json::of(&args)
+        };
+        let complete = ToolCallPart {
+            tool_call_id: id.to_owned(),
+            tool_name: name.to_owned(),
+            mcp_server_config_id: self.config.mcp_servers.get(name).copied(),
+            parsed_commands: command_line::parsed_commands(name, &args),
+            args: Some(args),
+            args_delta: None,
+            provider_executed: provider,
+            created_at: Some(now),
+        };
+        if let Some(Slot::Call { part, .. }) = self.slots.get_mut(index) {
+            *part = complete.clone();
+        }
+        Part::ToolCall(complete)
+    }
+
+    /// The step, once the stream has ended at `now`.
+    ///
+    /// A call whose arguments never became complete is kept with what there is of them as a JSON
+    /// string, even if that happens to be JSON: its tool refuses it and the model hears why, while
+    /// running half a command would be wrong.
+    ///
+    /// # Errors
+    /// When the stream was cut.
+    pub fn finish(self, now: Timestamp) -> Result<Step, Unusable> {
+        let Finish { reason, usage, response_id, context_limit, native } =
+            self.finish.ok_or(Unusable::Cut)?;
+        let config = self.config;
+        let parts: Vec<Part> = self.slots.into_iter().filter_map(|slot| slot.into_part(now)).collect();
+        let figures = StepFigures {
+            usage,
+            context_limit: context_limit.filter(|limit| *limit > 0).or(config.context_limit),
+            cost_micros: config.prices.cost_micros(&usage),
+            runtime_ms: i64::try_from(now.since(self.started).as_millis()).ok(),
+            provider_response_id: response_id,
+        };
+        let message = (!parts.is_empty()).then(|| NewMessage {
+            native: native.as_ref().map(Json::of),
+            model_config_id: config.model_config_id,
+            figures: figures.clone(),
+            ..NewMessage::new(Role::Assistant, Visibility::Both, &parts)
+        });
+        Ok(Step { message, figures, reason })
+    }
+}
+
+impl Slot {
+    fn into_part(self, now: Timestamp) -> Option<Part> {
+        match self {
+            Self::Text(text) => (!text.trim().is_empty()).then_some(Part::Text { text }),
+            Self::Reasoning { text, created_at, completed_at } => {
+                (!text.trim().is_empty()).then(|| Part::Reasoning {
+                    text,
+                    created_at: Some(created_at),
+                    completed_at: completed_at.or(Some(now)),
+                })
+            }
+            Self::Call { part, input } => Some(Part::ToolCall(match part.args {
+                Some(_) => part,
+                None => ToolCallPart { args: Some(Json::of(&input)), created_at: Some(now), ..part },
+            })),
+            Self::Done(part) => Some(part),
+        }
+    }
+}
+
+/// Bytes an event adds to what is held.
+fn weight(event: &Event) -> usize {
+    match event {
+        Event::TextDelta(text) | Event::ReasoningDelta(text) => text.len(),
+        Event::ToolInputStart { id, name, .. } => id.len() + name.len(),
+        Event::ToolInputDelta { delta, .. } => delta.len(),
+        Event::ToolCall { id, name, args, .. } => id.len() + name.len() + args.len(),
+        Event::ProviderResult { id, name, result, .. } => id.len() + name.len() + result.get().len(),
+        Event::Source { url, id, title } => {
+            url.len() + id.as_ref().map_or(0, String::len) + title.as_ref().map_or(0, String::len)
+        }
+        Event::File { data, .. } => data.len(),
+        Event::TextStart | Event::TextEnd | Event::ReasoningStart | Event::ReasoningEnd => 8,
+        Event::Finish(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        chat::message::Usage,
+        llm::request::{Native, WireFormat},
+        turn::fixtures::at,
+    };
+    use serde_json::{Value, json};
+
+    fn finish(reason: FinishReason) -> Event {
+        Event::Finish(Finish {
+            reason,
+            usage: Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() },
+            response_id: Some("r1".into()),
+            context_limit: None,
+            native: Some(Native {
+                format: WireFormat::AnthropicMessages,
+                model: "m".into(),
+                items: vec![Json::of("x")],
+            }),
+        })
+    }
+
+    fn call(id: &str, name: &str, args: &str) -> Event {
+        Event::ToolCall { id: id.into(), name: name.into(), args: args.into(), provider_executed: false }
+    }
+
+    /// Feeds events one second apart; returns the live parts as JSON with their roles, and the step.
+    fn run(config: StepConfig, events: Vec<Event>) -> (Vec<(Role, Value)>, Result<Step, Unusable>) {
+        let mut fold = Accumulator::new(config, at(0));
+        let mut live = Vec::new();
+        for (event, second) in events.into_iter().zip(1..) {
+            if let Some((role, part)) = fold.on(event, at(second)).unwrap() {
+                live.push((role, serde_json::to_value(part).unwrap()));
+            }
+        }
+        (live, fold.finish(at(100)))
+    }
+
+    fn content(step: Result<Step, Unusable>) -> Value {
+        step.unwrap().message.unwrap().content.read().unwrap()
+    }
+
+    fn text(text: &str) -> Event {
+        Event::TextDelta(text.into())
+    }
+
+    #[test]
+    fn a_step_keeps_the_order_of_the_stream() {
+        let events = vec![
+            Event::ReasoningStart,
+            Event::ReasoningDelta("hm".into()),
+            Event::ReasoningDelta("m".into()),
+            Event::ReasoningEnd,
+            Event::TextStart,
+            text("a"),
+            text("b"),
+            Event::TextEnd,
+            Event::TextStart,
+            text("c"),
+            Event::TextEnd,
+            Event::ToolInputStart { id: "1".into(), name: "execute".into(), provider_executed: false },
+            Event::ToolInputStart { id: "2".into(), name: "x".into(), provider_executed: false },
+            Event::ToolInputDelta { id: "2".into(), delta: "{".into() },
+            Event::ToolInputDelta { id: "1".into(), delta: "{}".into() },
+            call("2", "x", "{\"b\" : 1}"),
+            call("1", "execute", "{\"command\":\"FOO=1 git status | wc -l\"}"),
+            Event::Source { url: "u".into(), id: None, title: Some("t".into()) },
+            Event::File { media_type: "image/png".into(), data: "AA".into() },
+            finish(FinishReason::ToolCalls),
+        ];
+        let (live, step) = run(StepConfig { context_limit: Some(9), ..StepConfig::default() }, events);
+        let t = |s| at(s).to_string();
+        assert_eq!(live[0].1, json!({"type":"reasoning","text":"hm","created_at":t(2)}));
+        assert_eq!(live[2].1, json!({"type":"reasoning","text":"","completed_at":t(4)}));
+        assert_eq!(
+            live[6],
+            (
+                Role::Assistant,
+                json!({"type":"tool-call","tool_call_id":"1","tool_name":"execute","args_delta":""})
+            )
+        );
+        assert_eq!(step.as_ref().unwrap().figures.runtime_ms, Some(100_000));
+        assert_eq!(step.as_ref().unwrap().figures.context_limit, Some(9));
+        assert_eq!(
+            step.as_ref().unwrap().message.as_ref().unwrap().native.as_ref().unwrap().get(),
+            r#"{"format":"anthropic_messages","model":"m","items":["x"]}"#
+        );
+        assert_eq!(
+            content(step),
+            json!([
+                {"type":"reasoning","text":"hmm","created_at":t(2),"completed_at":t(4)},
+                {"type":"text","text":"ab"},
+                {"type":"text","text":"c"},
+                {"type":"tool-call","tool_call_id":"1","tool_name":"execute",
+                 "args":{"command":"FOO=1 git status | wc -l"},
+                 "parsed_commands":[["git","status"],["wc","-l"]],"created_at":t(17)},
+                {"type":"tool-call","tool_call_id":"2","tool_name":"x","args":{"b":1},"created_at":t(16)},
+                {"type":"source","url":"u","title":"t"},
+                {"type":"file","media_type":"image/png","data":"AA"},
+            ])
+        );
+    }
+
+    #[test]
+    fn arguments_keep_their_bytes_or_become_a_string() {
+        for (args, stored) in [
+            ("{\"z\" :1, \"a\":2}", "{\"z\" :1, \"a\":2}"),
+            ("", "{}"),
+            ("  ", "{}"),
+            ("{\"a\":", "\"{\\\"a\\\":\""),
+            ("not json", "\"not json\""),
+            ("[1]", "[1]"),
+        ] {
+            let (_, step) =
+                run(StepConfig::default(), vec![call("1", "t", args), finish(FinishReason::ToolCalls)]);
+            let parts: Vec<Part> = step.unwrap().message.unwrap().content.read().unwrap();
+            let Part::ToolCall(call) = &parts[0] else { panic!("{parts:?}") };
+            assert_eq!(call.args.as_ref().unwrap().get(), stored);
+        }
+    }
+
+    #[test]
+    fn an_unfinished_call_is_never_runnable() {
+        let start =
+            Event::ToolInputStart { id: "1".into(), name: "execute".into(), provider_executed: false };
+        let delta = Event::ToolInputDelta { id: "1".into(), delta: "{\"command\":\"ls\"}".into() };
+        let (_, step) = run(StepConfig::default(), vec![start, delta, finish(FinishReason::Length)]);
+        assert_eq!(content(step)[0]["args"], "{\"command\":\"ls\"}");
+    }
+
+    #[test]
+    fn provider_results_stay_in_the_message_and_are_shown_with_role_tool() {
+        let events = vec![
+            Event::ToolCall {
+                id: "s".into(),
+                name: "web_search".into(),
+                args: "{}".into(),
+                provider_executed: true,
+            },
+            Event::ProviderResult {
+                id: "s".into(),
+                name: "web_search".into(),
+                result: Json::of(&[1]),
+                is_error: false,
+            },
+            finish(FinishReason::Stop),
+        ];
+        let (live, step) = run(StepConfig::default(), events);
+        assert_eq!(live.iter().map(|(role, _)| *role).collect::<Vec<_>>(), [Role::Assistant, Role::Tool]);
+        let content = content(step);
+        assert_eq!(content[0]["provider_executed"], true);
+        assert_eq!((&content[1]["result"], &content[1]["provider_executed"]), (&json!([1]), &json!(true)));
+    }
+
+    #[test]
+    fn empty_and_cut_answers() {
+        let blank = vec![
+            Event::TextStart,
+            text(" \n"),
+            Event::TextEnd,
+            Event::ReasoningStart,
+            finish(FinishReason::Stop),
+        ];
+        let step = run(StepConfig::default(), blank).1.unwrap();
+        assert_eq!((step.message, step.figures.usage.input_tokens), (None, 10));
+        assert_eq!(run(StepConfig::default(), vec![text("half")]).1, Err(Unusable::Cut));
+        let mut fold = Accumulator::new(StepConfig::default(), at(0));
+        let huge = || text(&"x".repeat(MAX_STEP_BYTES / 2 + 1));
+        assert!(fold.on(huge(), at(1)).is_ok());
+        assert_eq!(fold.on(huge(), at(1)), Err(Unusable::TooLarge));
+    }
+
+    #[test]
+    fn deltas_without_a_start_open_their_own_block() {
+        let events =
+            vec![text("a"), Event::ReasoningDelta("r".into()), text("b"), finish(FinishReason::Stop)];
+        let content = content(run(StepConfig::default(), events).1);
+        assert_eq!((&content[0]["text"], &content[1]["text"]), (&json!("ab"), &json!("r")));
+        assert_eq!(content[1]["completed_at"], at(4).to_string());
+    }
+}
