@@ -9,6 +9,8 @@ pub mod accumulate;
 pub mod compact;
 pub mod cost;
 pub mod decide;
+pub mod engine;
+pub mod generate;
 pub mod history;
 pub mod interrupt;
 pub mod prompt;

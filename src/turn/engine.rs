@@ -1,0 +1,152 @@
+//! What a turn needs besides the chat: the models, the tools, the limits. Built once at start.
+
+use super::{compact::Limits, cost::Prices, retry::Policy};
+use crate::{
+    chat::json::Json,
+    ids::{ChatId, ModelConfigId},
+    llm::{
+        Endpoint,
+        failure::{Failure, FailureKind},
+        request::{Request, ToolSpec},
+    },
+    tools::{self, registry::Registry},
+    workspace::{Workspace, WorkspaceError, local::LocalFolder},
+};
+use std::{cell::OnceCell, collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+
+/// A configured model, ready to be called.
+#[derive(Debug, Clone)]
+pub struct ModelChoice {
+    /// The model config.
+    pub id: ModelConfigId,
+    /// Name people pick.
+    pub name: String,
+    /// False: calls are refused.
+    pub enabled: bool,
+    /// Wire name of the provider type, also a metric label.
+    pub provider_type: String,
+    /// Where it is asked, or why it cannot be.
+    pub endpoint: Result<Endpoint, Failure>,
+    /// Context window in tokens.
+    pub context_limit: Option<i64>,
+    /// Compaction threshold in percent.
+    pub compaction_threshold: Option<i64>,
+    /// Prices.
+    pub prices: Prices,
+    /// Everything of a request that does not depend on the chat: model name, limits, options.
+    pub defaults: Request,
+    /// Raw bytes an inline image must stay below.
+    pub image_cap: Option<usize>,
+}
+
+impl ModelChoice {
+    /// What compaction goes by.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            user_threshold: None,
+            model_threshold: self.compaction_threshold,
+            context_limit: self.context_limit,
+            model_config_id: Some(self.id),
+        }
+    }
+}
+
+/// What the turns of a replica share.
+#[derive(Clone)]
+pub struct TurnEngine {
+    /// Models by id.
+    pub models: HashMap<ModelConfigId, Arc<ModelChoice>>,
+    /// The default model.
+    pub default_model: Option<ModelConfigId>,
+    /// `worker.max_steps`.
+    pub max_steps: usize,
+    /// Retry policy with `worker.max_attempts`.
+    pub policy: Policy,
+    /// `worker.tool_result_timeout`.
+    pub tool_result_timeout: Duration,
+    /// Folder under which each chat has its own; see [`TurnEngine::workspace`].
+    pub workspaces: PathBuf,
+}
+
+thread_local! {
+    // A connection lives on the runtime that opened it: one client a thread keeps them together.
+    static CLIENT: OnceCell<reqwest::Client> = const { OnceCell::new() };
+}
+
+/// The HTTP client of this thread.
+///
+/// # Errors
+/// When the TLS backend cannot be set up.
+pub fn client() -> reqwest::Result<reqwest::Client> {
+    CLIENT.with(|cell| {
+        if let Some(client) = cell.get() {
+            return Ok(client.clone());
+        }
+        let client = crate::llm::client()?;
+        Ok(cell.get_or_init(|| client).clone())
+    })
+}
+
+impl TurnEngine {
+    /// The model of a chat: its own, else the default when its own is gone.
+    ///
+    /// # Errors
+    /// A failure for the user when there is none, or it is switched off.
+    pub fn model(&self, id: ModelConfigId) -> Result<Arc<ModelChoice>, Failure> {
+        let found = self.models.get(&id).or_else(|| self.models.get(&self.default_model?));
+        match found {
+            Some(choice) if choice.enabled => Ok(Arc::clone(choice)),
+            Some(choice) => Err(config_failure(format!("The model {:?} is disabled. Choose another one.", choice.name))),
+            None => Err(config_failure("The chat's model no longer exists and there is no default model.".into())),
+        }
+    }
+
+    /// The tools of a turn: the built-in ones, then the chat's client-run ones.
+    ///
+    /// # Errors
+    /// When the stored definitions of client-run tools cannot be read.
+    pub fn tools(&self, dynamic: Option<&Json>) -> Result<Registry, serde_json::Error> {
+        #[derive(serde::Deserialize)]
+        struct Declared {
+            name: String,
+            #[serde(default)]
+            description: String,
+            input_schema: Json,
+        }
+        let mut registry = Registry::new(tools::built_in());
+        if let Some(json) = dynamic {
+            let declared: Vec<Declared> = json.read()?;
+            let specs = declared
+                .into_iter()
+                .map(|d| ToolSpec { name: d.name, description: d.description, input_schema: d.input_schema })
+                .collect();
+            for lost in registry.add_dynamic(specs) {
+                tracing::warn!(tool = lost, "a client-run tool has the name of a built-in one and is hidden by it");
+            }
+        }
+        Ok(registry)
+    }
+
+    /// The folder in which a chat's tools work, made when it is first needed. (Workspaces with an
+    /// agent of their own will stand behind the same trait.)
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn workspace(&self, chat: ChatId) -> Result<Arc<dyn Workspace>, WorkspaceError> {
+        Ok(Arc::new(LocalFolder::open(&self.workspaces.join(chat.to_string()))?))
+    }
+}
+
+fn config_failure(message: String) -> Failure {
+    Failure {
+        kind: FailureKind::Config,
+        retryable: false,
+        message,
+        detail: None,
+        provider: String::new(),
+        status_code: None,
+        retry_after: None,
+        chain_broken: false,
+    }
+}

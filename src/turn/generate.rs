@@ -1,0 +1,93 @@
+//! One model call: its parts go to a sink while it runs, its step comes back.
+
+use super::{
+    accumulate::{Accumulator, Step, StepConfig, Unusable},
+    engine::{self, ModelChoice},
+    history::History,
+    prompt::{Options, Prompt, assemble, select},
+};
+use crate::{
+    chat::message::{Part, Role},
+    clock::Clock,
+    llm::{
+        self,
+        classify::{RawFailure, classify},
+        failure::Failure,
+        request::{Request, ToolSpec},
+    },
+    metrics,
+};
+use futures_util::StreamExt;
+use std::collections::HashMap;
+
+/// Builds the prompt of a history for a model.
+#[must_use]
+pub fn prompt(history: &History<'_>, choice: &ModelChoice) -> Prompt {
+    let selection = select(history);
+    let native_for = choice.endpoint.as_ref().ok().map(|e| (e.format, choice.defaults.model.as_str()));
+    // Uploaded files come with the files API; until then there are none to fetch.
+    let files = HashMap::new();
+    assemble(
+        &selection,
+        &Options { files: &files, takes_text_files: false, max_image_bytes: choice.image_cap, native_for },
+    )
+}
+
+/// The request for a prompt.
+#[must_use]
+pub fn request(choice: &ModelChoice, prompt: Prompt, tools: &[ToolSpec], effort: Option<&str>) -> Request {
+    let mut request = choice.defaults.clone();
+    request.system = prompt.system;
+    request.messages = prompt.messages;
+    request.tools = tools.to_vec();
+    if let Some(effort) = effort {
+        request.reasoning_effort = Some(effort.to_owned());
+    }
+    request
+}
+
+/// Asks the model and publishes what it says. Dropping the future closes the provider's socket.
+///
+/// # Errors
+/// The classified failure; nothing of the answer counts then.
+pub async fn call(
+    choice: &ModelChoice,
+    request: &Request,
+    clock: &Clock,
+    mut publish: impl FnMut(Role, Part),
+) -> Result<Step, Failure> {
+    let endpoint = choice.endpoint.as_ref().map_err(Clone::clone)?;
+    let client = engine::client().map_err(|e| fail(choice, format!("HTTP client: {e}")))?;
+    let labels = [("provider", choice.provider_type.clone()), ("model", choice.defaults.model.clone())];
+    ::metrics::histogram!(metrics::MESSAGE_COUNT, &labels)
+        .record(u32::try_from(request.messages.len()).unwrap_or(u32::MAX));
+    let started = clock.now();
+    let config = StepConfig {
+        model_config_id: Some(choice.id),
+        context_limit: choice.context_limit,
+        prices: choice.prices,
+        mcp_servers: HashMap::new(),
+    };
+    let mut fold = Accumulator::new(config, started);
+    let mut events = llm::stream(&client, endpoint, request);
+    let mut first = true;
+    while let Some(event) = events.next().await {
+        let event = event?;
+        let now = clock.now();
+        if std::mem::take(&mut first) {
+            ::metrics::histogram!(metrics::TTFT_SECONDS, &labels).record(now.since(started).as_secs_f64());
+        }
+        match fold.on(event, now) {
+            Ok(Some((role, part))) => publish(role, part),
+            Ok(None) => {}
+            Err(e @ (Unusable::TooLarge | Unusable::Cut)) => return Err(fail(choice, e.to_string())),
+        }
+    }
+    let step = fold.finish(clock.now()).map_err(|_| classify(&choice.provider_type, RawFailure::Incomplete))?;
+    ::metrics::counter!(metrics::STEPS_TOTAL, &labels).increment(1);
+    Ok(step)
+}
+
+fn fail(choice: &ModelChoice, message: String) -> Failure {
+    classify(&choice.provider_type, RawFailure::Unusable(message))
+}
