@@ -42,6 +42,23 @@ const PASSED: [&str; 12] = [
     "SSL_CERT_DIR",
 ];
 
+/// Whether a process of the group still runs. A dead one that its new parent has not reaped yet can
+/// be signalled too, and where nobody reaps orphans, as in many containers, it stays for ever: so
+/// the process table is asked, where there is one to read.
+fn is_alive(group: Pid) -> bool {
+    if killpg(group, None).is_err() {
+        return false;
+    }
+    let Ok(processes) = std::fs::read_dir("/proc") else { return true };
+    processes.flatten().any(|process| {
+        let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { return false };
+        // `pid (name) state parent group …`; the name may hold anything, so look behind its end.
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let (state, own) = (fields.next(), fields.nth(1));
+        own.and_then(|own| own.parse().ok()) == Some(group.as_raw()) && !matches!(state, Some("Z" | "X"))
+    })
+}
+
 /// A running group. Dropping it ends the group: SIGTERM at once, SIGKILL after the grace period.
 struct Group {
     id: Pid,
@@ -55,10 +72,6 @@ impl Group {
         let _ = killpg(self.id, signal);
     }
 
-    fn alive(&self) -> bool {
-        killpg(self.id, None).is_ok()
-    }
-
     /// Ends every process of the group, the polite way first, and reaps the shell.
     async fn end(&mut self) {
         let Some(mut child) = self.child.take() else { return };
@@ -67,7 +80,7 @@ impl Group {
         let gone = async {
             // An error means that the child is reaped already.
             drop(child.wait().await);
-            while self.alive() {
+            while is_alive(self.id) {
                 sleep(GROUP_POLL).await;
             }
         };
@@ -219,7 +232,7 @@ mod tests {
                 }
                 tokio::task::yield_now().await;
             };
-            while killpg(id, None).is_ok() {
+            while is_alive(id) {
                 tokio::task::yield_now().await;
             }
         };
