@@ -4,7 +4,7 @@ use super::history::{Boundary, BoundaryKind, CLEARED, History, SUMMARIZED};
 use crate::{
     chat::{
         json::Json,
-        message::{NewMessage, Part, Role, ToolCallPart, ToolResultPart, Visibility},
+        message::{NewMessage, Part, Role, StepFigures, ToolCallPart, ToolResultPart, Visibility},
     },
     clock::Timestamp,
     ids::{ModelConfigId, UserId},
@@ -63,6 +63,16 @@ pub struct Measurement {
 }
 
 impl Measurement {
+    /// How full the context was at a step that has just been made.
+    #[must_use]
+    pub fn of_step(figures: &StepFigures, limits: &Limits) -> Self {
+        Self {
+            context_tokens: figures.usage.context_tokens(),
+            context_limit: figures.context_limit.or(limits.context_limit).filter(|l| *l > 0).unwrap_or(0),
+            threshold_percent: limits.threshold_percent(),
+        }
+    }
+
     /// Whether the threshold is reached. Never with an unknown window or a threshold of 100.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -169,6 +179,10 @@ general advice.
 user anything.
 
 Be dense. Point to content that can be read again (a file, a command's output) instead of pasting it.";
+
+/// Why a turn ends when its context is over the threshold again right after a compaction.
+pub const STILL_OVER_LIMIT: &str = "The conversation is still over its context limit after it was compacted. \
+Raise the compaction threshold, pick a model with a larger context window, or clear the context.";
 
 /// First sentence of the summary row.
 pub const SUMMARY_PREFIX: &str = "The earlier part of this conversation was replaced by this summary:";

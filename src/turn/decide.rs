@@ -8,7 +8,10 @@ use super::{
     compact::{self, Limits, Measurement, Source, Status},
     history::History,
 };
-use crate::chat::message::{Role, ToolCallPart};
+use crate::{
+    chat::message::{Role, ToolCallPart},
+    tools::registry::Registry,
+};
 use std::collections::HashSet;
 
 /// Model steps one user message may cause (agent-loop.md §1).
@@ -24,6 +27,14 @@ pub struct ToolNames {
     pub exclusive: HashSet<String>,
     /// Their success ends the turn.
     pub stop_after: HashSet<String>,
+}
+
+impl ToolNames {
+    /// The names of a turn's registry.
+    #[must_use]
+    pub fn of(registry: &Registry, stop_after: HashSet<String>) -> Self {
+        Self { dynamic: registry.dynamic().clone(), exclusive: registry.exclusive(), stop_after }
+    }
 }
 
 /// Settings of the decision.

@@ -206,6 +206,7 @@ mod tests {
                 call("a", "execute"),
                 provider,
                 call("b", "execute"),
+                call("b", "execute"),
                 call("c", "x"),
                 result("c", "x"),
             ]),

@@ -376,7 +376,7 @@ mod tests {
                     marks.push(format!("call {}", call.tool_call_id));
                 }
                 Part::ToolResult(r) if r.provider_executed => {
-                    marks.push(format!("presult {}", r.tool_call_id))
+                    marks.push(format!("presult {}", r.tool_call_id));
                 }
                 _ => {}
             }

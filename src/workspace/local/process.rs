@@ -42,6 +42,28 @@ const PASSED: [&str; 12] = [
     "SSL_CERT_DIR",
 ];
 
+/// Whether a process of the group still runs. A dead one that its new parent has not reaped yet can
+/// be signalled too, and where nobody reaps orphans, as in many containers, it stays for ever: so
+/// the process table is asked, where there is one to read.
+fn is_alive(group: Pid) -> bool {
+    if killpg(group, None).is_err() {
+        return false;
+    }
+    let Ok(processes) = std::fs::read_dir("/proc") else { return true };
+    processes.flatten().any(|process| {
+        let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { return false };
+        // `pid (name) state parent group …`; the name may hold anything, so look behind its end.
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let (state, own) = (fields.next(), fields.nth(1));
+        own.and_then(|own| own.parse().ok()) == Some(group.as_raw()) && !matches!(state, Some("Z" | "X"))
+    })
+}
+
+fn signal(group: Pid, signal: Signal) {
+    // The only failure is that no process is left, which is what is wanted.
+    let _ = killpg(group, signal);
+}
+
 /// A running group. Dropping it ends the group: SIGTERM at once, SIGKILL after the grace period.
 struct Group {
     id: Pid,
@@ -50,30 +72,9 @@ struct Group {
 }
 
 impl Group {
-    fn signal(&self, signal: Signal) {
-        // The only failure is that no process is left, which is what is wanted.
-        let _ = killpg(self.id, signal);
-    }
-
-    fn alive(&self) -> bool {
-        killpg(self.id, None).is_ok()
-    }
-
-    /// Ends every process of the group, the polite way first, and reaps the shell.
     async fn end(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        let killer = KillOnDrop(Self { id: self.id, child: None });
-        self.signal(Signal::SIGTERM);
-        let gone = async {
-            // An error means that the child is reaped already.
-            drop(child.wait().await);
-            while self.alive() {
-                sleep(GROUP_POLL).await;
-            }
-        };
-        if timeout(GRACE, gone).await.is_err() {
-            drop(killer);
-            drop(child.wait().await);
+        if let Some(child) = self.child.take() {
+            end(Killer(Some(self.id)), child).await;
         }
     }
 }
@@ -81,27 +82,43 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let Some(child) = self.child.take() else { return };
-        let mut group = Self { id: self.id, child: Some(child) };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => {
-                self.signal(Signal::SIGTERM);
-                runtime.spawn(async move { group.end().await });
-            }
-            Err(_) => {
-                group.signal(Signal::SIGKILL);
-                group.child = None;
-            }
+        let killer = Killer(Some(self.id));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            signal(self.id, Signal::SIGTERM);
+            // A runtime that is shutting down drops the future unpolled, and with it the killer.
+            runtime.spawn(end(killer, child));
         }
     }
 }
 
-/// Kills for good when dropped, also when the runtime that waits out the grace period goes away.
-struct KillOnDrop(Group);
+/// Kills a group for good when dropped: nothing that interrupts the polite way can leave it running.
+struct Killer(Option<Pid>);
 
-impl Drop for KillOnDrop {
+impl Drop for Killer {
     fn drop(&mut self) {
-        self.0.signal(Signal::SIGKILL);
+        if let Some(group) = self.0 {
+            signal(group, Signal::SIGKILL);
+        }
     }
+}
+
+/// Ends every process of a group, the polite way first, and reaps its shell.
+async fn end(mut killer: Killer, mut child: Child) {
+    let Some(group) = killer.0 else { return };
+    signal(group, Signal::SIGTERM);
+    let gone = async {
+        // An error means that the child is reaped already.
+        drop(child.wait().await);
+        while is_alive(group) {
+            sleep(GROUP_POLL).await;
+        }
+    };
+    if timeout(GRACE, gone).await.is_ok() {
+        killer.0 = None;
+        return;
+    }
+    drop(killer);
+    drop(child.wait().await);
 }
 
 fn spawn(command: &RunCommand, directory: &Path) -> std::io::Result<(Group, Receiver)> {
@@ -219,7 +236,7 @@ mod tests {
                 }
                 tokio::task::yield_now().await;
             };
-            while killpg(id, None).is_ok() {
+            while is_alive(id) {
                 tokio::task::yield_now().await;
             }
         };
@@ -263,6 +280,27 @@ mod tests {
         let end = run(command("echo $$ > pid; sleep 100 & echo done"), dir.path()).await.unwrap();
         assert_eq!((end.exit, end.output.text.as_str()), (Exit::Code(0), "done\n"));
         await_group_gone(&dir.path().join("pid")).await;
+    }
+
+    #[test]
+    fn a_runtime_that_ends_takes_its_commands_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, path) = (dir.path().join("pid"), dir.path().to_path_buf());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.spawn(async move {
+            run(command("trap '' TERM; echo $$ > pid; while :; do sleep 1; done"), &path).await
+        });
+        let id = loop {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            if let Some(id) = text.strip_suffix('\n').and_then(|id| id.parse().ok()) {
+                break Pid::from_raw(id);
+            }
+            std::thread::yield_now();
+        };
+        drop(runtime);
+        while is_alive(id) {
+            std::thread::yield_now();
+        }
     }
 
     #[tokio::test]
