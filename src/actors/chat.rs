@@ -163,7 +163,13 @@ pub struct ChatActor {
 impl ChatActor {
     /// An actor that has not started yet.
     #[must_use]
-    pub fn new(id: ChatId, shared: Arc<Shared>, guard: Guard, figures: Arc<Figures>, registry: Chats) -> Self {
+    pub fn new(
+        id: ChatId,
+        shared: Arc<Shared>,
+        guard: Guard,
+        figures: Arc<Figures>,
+        registry: Chats,
+    ) -> Self {
         let hub = Hub::new(id, shared.settings.stream);
         Self {
             id,
@@ -251,7 +257,8 @@ impl ChatActor {
         let dropped = episodes.dropped();
         let stats = self.hub.stats();
         if stats.resyncs > self.seen_stats.resyncs {
-            ::metrics::counter!(metrics::STREAM_RESYNCS_TOTAL).increment(stats.resyncs - self.seen_stats.resyncs);
+            ::metrics::counter!(metrics::STREAM_RESYNCS_TOTAL)
+                .increment(stats.resyncs - self.seen_stats.resyncs);
         }
         if stats.closed_slow > self.seen_stats.closed_slow {
             ::metrics::counter!(metrics::STREAM_SLOW_CLOSED_TOTAL)

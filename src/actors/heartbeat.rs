@@ -24,13 +24,15 @@ impl Heartbeat {
             return;
         }
         self.busy = true;
-        let (store, worker, now) = (self.shared.lease_store.clone(), self.shared.worker, self.shared.clock.now());
-        let work = async move { store.beat(worker, owned, now).await }.into_actor(self).map(|result, act, _| {
-            act.busy = false;
-            if let Err(e) = result {
-                tracing::warn!(error = %e, "could not renew the leases; the next beat tries again");
-            }
-        });
+        let (store, worker, now) =
+            (self.shared.lease_store.clone(), self.shared.worker, self.shared.clock.now());
+        let work =
+            async move { store.beat(worker, owned, now).await }.into_actor(self).map(|result, act, _| {
+                act.busy = false;
+                if let Err(e) = result {
+                    tracing::warn!(error = %e, "could not renew the leases; the next beat tries again");
+                }
+            });
         ctx.spawn(work);
     }
 }

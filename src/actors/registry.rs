@@ -200,7 +200,10 @@ impl Chats {
         /// After the grace: aborting and abandoning costs a database round trip a chat.
         const ABANDON_TIME: Duration = Duration::from_secs(5);
         if tokio::time::timeout(grace + ABANDON_TIME, all_gone).await.is_err() {
-            tracing::warn!(left = self.entries().len(), "some chats could not be let go in time; their leases will end");
+            tracing::warn!(
+                left = self.entries().len(),
+                "some chats could not be let go in time; their leases will end"
+            );
         }
     }
 }

@@ -97,8 +97,12 @@ impl TurnEngine {
         let found = self.models.get(&id).or_else(|| self.models.get(&self.default_model?));
         match found {
             Some(choice) if choice.enabled => Ok(Arc::clone(choice)),
-            Some(choice) => Err(config_failure(format!("The model {:?} is disabled. Choose another one.", choice.name))),
-            None => Err(config_failure("The chat's model no longer exists and there is no default model.".into())),
+            Some(choice) => {
+                Err(config_failure(format!("The model {:?} is disabled. Choose another one.", choice.name)))
+            }
+            None => {
+                Err(config_failure("The chat's model no longer exists and there is no default model.".into()))
+            }
         }
     }
 
@@ -122,7 +126,10 @@ impl TurnEngine {
                 .map(|d| ToolSpec { name: d.name, description: d.description, input_schema: d.input_schema })
                 .collect();
             for lost in registry.add_dynamic(specs) {
-                tracing::warn!(tool = lost, "a client-run tool has the name of a built-in one and is hidden by it");
+                tracing::warn!(
+                    tool = lost,
+                    "a client-run tool has the name of a built-in one and is hidden by it"
+                );
             }
         }
         Ok(registry)

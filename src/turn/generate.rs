@@ -83,7 +83,8 @@ pub async fn call(
             Err(e @ (Unusable::TooLarge | Unusable::Cut)) => return Err(fail(choice, e.to_string())),
         }
     }
-    let step = fold.finish(clock.now()).map_err(|_| classify(&choice.provider_type, RawFailure::Incomplete))?;
+    let step =
+        fold.finish(clock.now()).map_err(|_| classify(&choice.provider_type, RawFailure::Incomplete))?;
     ::metrics::counter!(metrics::STEPS_TOTAL, &labels).increment(1);
     Ok(step)
 }

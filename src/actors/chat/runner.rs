@@ -101,7 +101,8 @@ impl ChatActor {
 
     /// What the interrupted attempt has streamed so far, joined. Closes its episode.
     fn partial(&mut self, seen: &Snapshot) -> Vec<(Role, Part)> {
-        let key = EpisodeKey { history_version: seen.versions.history, generation_attempt: seen.versions.attempt };
+        let key =
+            EpisodeKey { history_version: seen.versions.history, generation_attempt: seen.versions.attempt };
         self.hub.close_episode(key, self.shared.clock.now()).parts().to_vec()
     }
 
@@ -132,7 +133,8 @@ impl ChatActor {
     /// The process shuts down.
     pub(super) fn drain_runner(&mut self, grace: Duration, ctx: &mut Context<Self>) {
         let Some(runner) = &self.runner else { return };
-        let short = matches!(&runner.task, Some(t) if t.job == Job::Generate || t.job == Job::FinishInterruption);
+        let short =
+            matches!(&runner.task, Some(t) if t.job == Job::Generate || t.job == Job::FinishInterruption);
         if short {
             ctx.run_later(grace, |act, ctx| act.let_go(ctx));
         } else {

@@ -1,0 +1,186 @@
+//! The jobs of a runner. Each ends in exactly one transition, under the fence of what it started
+//! from; whatever it finds stale it drops.
+
+mod await_action;
+mod compaction;
+mod generate;
+mod interrupt;
+mod tool_step;
+
+use super::{ChatActor, LivePart, Moved, OpenEpisode};
+use crate::{
+    actors::Shared,
+    chat::{
+        command::Command,
+        duty::{Job, Snapshot},
+        json::Json,
+        message::{Part, Role},
+        state::{Owner, Status},
+    },
+    ids::ChatId,
+    store::{
+        self,
+        commit::{Accepted, Commit, Fence},
+        records::Head,
+    },
+    stream::episode::EpisodeKey,
+};
+use actix::Addr;
+use std::{sync::Arc, time::Duration};
+
+/// First and longest wait before a commit that could not reach the database is tried again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How a job ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It moved the chat here.
+    Moved(Head),
+    /// The chat had moved on; nothing was written.
+    Stale,
+    /// The chat is gone.
+    Gone,
+    /// The store failed in a way that waiting does not obviously cure.
+    Failed(store::Error),
+}
+
+/// Why a job stops early.
+#[derive(Debug)]
+enum End {
+    Stale,
+    Gone,
+    Failed(store::Error),
+}
+
+impl From<store::Error> for End {
+    fn from(e: store::Error) -> Self {
+        match e {
+            store::Error::Stale | store::Error::Refused(_) => Self::Stale,
+            store::Error::NotFound => Self::Gone,
+            other => Self::Failed(other),
+        }
+    }
+}
+
+/// The way back to the chat's actor, which lives on the same thread.
+#[derive(Clone)]
+pub struct Link(Addr<ChatActor>);
+
+impl Link {
+    /// A link to this actor.
+    #[must_use]
+    pub const fn new(addr: Addr<ChatActor>) -> Self {
+        Self(addr)
+    }
+
+    fn open(&self, key: EpisodeKey) {
+        self.0.do_send(OpenEpisode(key));
+    }
+
+    fn part(&self, key: EpisodeKey, role: Role, part: Part) {
+        self.0.do_send(LivePart { key, role, part });
+    }
+
+    fn moved(&self, head: Head) {
+        self.0.do_send(Moved(head));
+    }
+}
+
+/// What a job works on.
+#[derive(Clone)]
+pub struct Work {
+    /// What all actors share.
+    pub shared: Arc<Shared>,
+    /// The way back.
+    pub link: Link,
+    /// The chat.
+    pub chat: ChatId,
+    /// Who we are.
+    pub owner: Owner,
+    /// The state the job started from.
+    pub seen: Snapshot,
+}
+
+impl Work {
+    fn fence(&self, status: Status, attempt: Option<i64>) -> Fence {
+        Fence { runner: self.owner.runner, status, history_version: self.seen.versions.history, attempt }
+    }
+
+    /// Commits a command under the fence. A database that cannot be reached is waited for: the fence
+    /// makes a repetition after a lost acknowledgement harmless.
+    async fn commit(&self, command: Command, fence: Fence) -> Result<Head, End> {
+        let mut wait = BACKOFF.0;
+        loop {
+            let commit =
+                Commit::new(self.chat, command.clone(), self.shared.clock.now()).fenced(fence).releasing();
+            match self.shared.store.commit(commit).await {
+                Ok(Accepted::Fresh(done)) => return Ok(done.head),
+                Ok(Accepted::Replayed { .. }) => return Err(End::Stale),
+                Err(e) if e.is_transient() => {
+                    tracing::warn!(chat = %self.chat, error = %e, "could not commit; trying again");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(BACKOFF.1);
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// Records that an attempt begins, with its parts buffered from the first one on.
+    async fn attempt(&self, attempt: i64) -> Result<(EpisodeKey, i64), End> {
+        let next = attempt + 1;
+        let key = EpisodeKey { history_version: self.seen.versions.history, generation_attempt: next };
+        self.link.open(key);
+        let fence = self.fence(Status::Running, Some(attempt));
+        let head = self.commit(Command::RecordGenerationAttempt, fence).await?;
+        self.link.moved(head);
+        Ok((key, next))
+    }
+
+    /// Ends the turn with an error.
+    async fn fail(&self, error: Json, attempt: i64) -> Result<Head, End> {
+        self.commit(Command::FinishError { error }, self.fence(Status::Running, Some(attempt))).await
+    }
+}
+
+/// Runs a job. `partial` is what the interrupted attempt had streamed.
+pub async fn run(job: Job, work: Work, partial: Vec<(Role, Part)>) -> Outcome {
+    let result = match job {
+        Job::Generate => generate::run(&work).await,
+        Job::FinishInterruption => interrupt::run(&work, &partial).await,
+        Job::AwaitAction => await_action::run(&work).await,
+        Job::Abandon => abandon(&work).await,
+    };
+    match result {
+        Ok(head) => Outcome::Moved(head),
+        Err(End::Stale) => Outcome::Stale,
+        Err(End::Gone) => Outcome::Gone,
+        Err(End::Failed(e)) => Outcome::Failed(e),
+    }
+}
+
+/// Lets the chat go.
+async fn abandon(work: &Work) -> Result<Head, End> {
+    if work.seen.archived {
+        // The fence speaks of live chats only; an archived one is never claimed by anybody else.
+        let commit = Commit::new(work.chat, Command::Abandon, work.shared.clock.now());
+        return match work.shared.store.commit(commit).await? {
+            Accepted::Fresh(done) => Ok(done.head),
+            Accepted::Replayed { .. } => Err(End::Stale),
+        };
+    }
+    work.commit(Command::Abandon, work.fence(work.seen.status, None)).await
+}
+
+/// What a panic said.
+#[must_use]
+pub fn panic_text(e: tokio::task::JoinError) -> String {
+    match e.try_into_panic() {
+        Ok(payload) => payload
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".into()),
+        Err(e) => e.to_string(),
+    }
+}

@@ -1,0 +1,99 @@
+//! Replaces a long history by its summary, as a pass of its own.
+
+use super::{End, Work, generate::after_failure};
+use crate::{
+    chat::{
+        command::Command,
+        message::{Part, Role},
+        state::Status,
+    },
+    llm::failure::{Failure, FailureKind},
+    metrics,
+    store::records::{ChatRecord, Head, MessageRow},
+    turn::{
+        compact::{self, Compaction, Source},
+        engine::ModelChoice,
+        generate,
+        history::History,
+    },
+};
+use std::time::Duration;
+
+/// Longest time a summary may take (agent-loop.md §13).
+const TIMEOUT: Duration = Duration::from_secs(90);
+
+pub(super) async fn run(
+    work: &Work,
+    chat: &ChatRecord,
+    rows: &[MessageRow],
+    choice: &ModelChoice,
+    source: Source,
+) -> Result<Head, End> {
+    let clock = &work.shared.clock;
+    let (request, measurement) = {
+        let history = History::new(rows);
+        let mut prompt = generate::prompt(&history, choice);
+        compact::append_request(&mut prompt.messages);
+        (
+            generate::request(choice, prompt, &[], chat.last_reasoning_effort.as_deref()),
+            compact::measurement(&history, &choice.limits()),
+        )
+    };
+    let asked_by = rows.iter().rev().find_map(|r| r.created_by);
+    let mut attempt = chat.head.versions.attempt;
+    loop {
+        let (key, this) = work.attempt(attempt).await?;
+        attempt = this;
+        let compaction = Compaction {
+            uuid: crate::ids::fresh_uuid(),
+            source,
+            measurement,
+            model_config_id: Some(choice.id),
+            created_by: asked_by,
+            started_at: clock.now(),
+        };
+        work.link.part(key, Role::Assistant, compaction.call());
+        // The summary is shown when it is complete, not while it is written.
+        let call = generate::call(choice, &request, clock, |_, _: Part| {});
+        let (failure, result) = match tokio::time::timeout(TIMEOUT, call).await {
+            Ok(Ok(step)) => match compaction.rows(&step.text(), clock.now()) {
+                Ok((messages, result)) => {
+                    work.link.part(key, Role::Tool, result);
+                    count(choice, "success");
+                    let fence = work.fence(Status::Running, Some(attempt));
+                    return work.commit(Command::CommitStep(messages), fence).await;
+                }
+                Err(e) => (failure(choice, FailureKind::Generic, e.to_string()), "error"),
+            },
+            Ok(Err(failure)) => (failure, "error"),
+            Err(_) => {
+                let text = "The summary of the conversation took too long.".to_owned();
+                (failure(choice, FailureKind::Timeout, text), "timeout")
+            }
+        };
+        count(choice, result);
+        work.link.part(key, Role::Tool, compaction.failed(&failure.message, clock.now()));
+        if let Some(head) = after_failure(work, choice, &failure, attempt).await? {
+            return Ok(head);
+        }
+    }
+}
+
+pub(super) fn count(choice: &ModelChoice, result: &'static str) {
+    ::metrics::counter!(metrics::COMPACTION_TOTAL, "provider" => choice.provider_type.clone(),
+        "model" => choice.defaults.model.clone(), "result" => result)
+    .increment(1);
+}
+
+fn failure(choice: &ModelChoice, kind: FailureKind, message: String) -> Failure {
+    Failure {
+        kind,
+        retryable: kind == FailureKind::Timeout,
+        message,
+        detail: None,
+        provider: choice.provider_type.clone(),
+        status_code: None,
+        retry_after: None,
+        chain_broken: false,
+    }
+}

@@ -1,0 +1,158 @@
+//! One pass of a turn: read the history, decide, act, commit once. Attempts at one history repeat
+//! inside a pass; every commit ends it.
+
+use super::{End, Work, compaction, tool_step};
+use crate::{
+    chat::{command::Command, state::Status},
+    llm::{classify, event::FinishReason, failure::Failure, request::ToolSpec},
+    metrics,
+    store::records::{ChatRecord, Head, MessageRow},
+    turn::{
+        compact::{Measurement, STILL_OVER_LIMIT},
+        decide::{NextAction, Settings, ToolNames, decide},
+        engine::ModelChoice,
+        generate,
+        history::History,
+        retry::{Verdict, last_error, turn_error},
+    },
+};
+use std::{collections::HashSet, time::Duration};
+
+pub(super) async fn run(work: &Work) -> Result<Head, End> {
+    let (chat, rows) = work.shared.store.turn(work.chat).await?;
+    let head = &chat.head;
+    if head.owner != Some(work.owner)
+        || head.status != Status::Running
+        || head.archived
+        || head.versions.history != work.seen.versions.history
+    {
+        return Err(End::Stale);
+    }
+    let engine = &work.shared.turn;
+    let attempt = head.versions.attempt;
+    let choice = match engine.model(chat.last_model_config_id) {
+        Ok(choice) => choice,
+        Err(failure) => return work.fail(last_error(&failure), attempt).await,
+    };
+    let registry = match engine.tools(chat.dynamic_tools.as_ref()) {
+        Ok(registry) => registry,
+        Err(e) => {
+            tracing::error!(chat = %work.chat, error = %e, "the chat's client-run tools cannot be read");
+            let error = turn_error("The definitions of this chat's tools cannot be read.");
+            return work.fail(error, attempt).await;
+        }
+    };
+    let action = {
+        let history = History::new(&rows);
+        let settings = Settings {
+            max_steps: engine.max_steps,
+            limits: choice.limits(),
+            compaction_requested: chat.compaction_requested_at.is_some(),
+        };
+        decide(&history, &ToolNames::of(&registry, HashSet::new()), &settings)
+    };
+    match action {
+        NextAction::FinishTurn(reason) => {
+            tracing::debug!(chat = %work.chat, ?reason, "turn finished");
+            work.commit(Command::FinishTurn, work.fence(Status::Running, None)).await
+        }
+        NextAction::ExecuteLocalTools(calls) => tool_step::run(work, &chat, &choice, &registry, &calls).await,
+        NextAction::EnterRequiresAction(_) => {
+            let now = work.shared.store.database_now(work.shared.clock.now()).await?;
+            let deadline = now + engine.tool_result_timeout;
+            let fence = work.fence(Status::Running, None);
+            work.commit(Command::EnterRequiresAction { deadline }, fence).await
+        }
+        NextAction::Compact(source) => compaction::run(work, &chat, &rows, &choice, source).await,
+        NextAction::StillOverLimit(_) => still_over(work, &choice, attempt).await,
+        NextAction::Generate { already_compacted } => {
+            ask(work, &chat, &rows, &choice, registry.specs(), already_compacted).await
+        }
+    }
+}
+
+/// Compaction did not help.
+async fn still_over(work: &Work, choice: &ModelChoice, attempt: i64) -> Result<Head, End> {
+    compaction::count(choice, "error");
+    work.fail(turn_error(STILL_OVER_LIMIT), attempt).await
+}
+
+/// Asks the model until an attempt succeeds or the policy gives up.
+async fn ask(
+    work: &Work,
+    chat: &ChatRecord,
+    rows: &[MessageRow],
+    choice: &ModelChoice,
+    tools: &[ToolSpec],
+    already_compacted: bool,
+) -> Result<Head, End> {
+    let request = {
+        let prompt = generate::prompt(&History::new(rows), choice);
+        let size: usize = rows.iter().map(|r| r.content.get().len()).sum();
+        ::metrics::histogram!(metrics::PROMPT_SIZE_BYTES, "provider" => choice.provider_type.clone(),
+            "model" => choice.defaults.model.clone())
+        .record(u32::try_from(size).unwrap_or(u32::MAX));
+        generate::request(choice, prompt, tools, chat.last_reasoning_effort.as_deref())
+    };
+    let mut attempt = chat.head.versions.attempt;
+    loop {
+        let (key, this) = work.attempt(attempt).await?;
+        attempt = this;
+        let link = work.link.clone();
+        let publish = move |role, part| link.part(key, role, part);
+        let failure = match generate::call(choice, &request, &work.shared.clock, publish).await {
+            Ok(step) => {
+                let fence = work.fence(Status::Running, Some(attempt));
+                if already_compacted && Measurement::of_step(&step.figures, &choice.limits()).is_over() {
+                    return still_over(work, choice, attempt).await;
+                }
+                match step.message {
+                    Some(message) => return work.commit(Command::CommitStep(vec![message]), fence).await,
+                    None if step.reason == FinishReason::ContentFilter => {
+                        classify::content_filtered(&choice.provider_type)
+                    }
+                    // The model had nothing to say: the turn is over.
+                    None => return work.commit(Command::FinishTurn, fence).await,
+                }
+            }
+            Err(failure) => failure,
+        };
+        if let Some(head) = after_failure(work, choice, &failure, attempt).await? {
+            return Ok(head);
+        }
+    }
+}
+
+/// Records a failure. `None`: the wait is over, try again.
+pub(super) async fn after_failure(
+    work: &Work,
+    choice: &ModelChoice,
+    failure: &Failure,
+    attempt: i64,
+) -> Result<Option<Head>, End> {
+    let now = work.shared.clock.now();
+    tracing::warn!(chat = %work.chat, attempt, kind = failure.kind.as_str(), status = failure.status_code,
+        error = %failure.message, "model call failed");
+    match work.shared.turn.policy.after(failure, attempt, now) {
+        Verdict::GiveUp(error) => work.fail(error, attempt).await.map(Some),
+        Verdict::Retry { delay, state } => {
+            ::metrics::counter!(metrics::STREAM_RETRIES_TOTAL, "provider" => choice.provider_type.clone(),
+                "model" => choice.defaults.model.clone(), "kind" => failure.kind.as_str())
+            .increment(1);
+            let fence = work.fence(Status::Running, Some(attempt));
+            let head = work.commit(Command::RecordRetryState(state), fence).await?;
+            work.link.moved(head);
+            wait(work, delay).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Waits, unless the process shuts down: then another replica waits instead.
+async fn wait(work: &Work, delay: Duration) -> Result<(), End> {
+    let mut draining = work.shared.draining.clone();
+    tokio::select! {
+        () = tokio::time::sleep(delay) => Ok(()),
+        _ = draining.wait_for(|d| *d) => Err(End::Stale),
+    }
+}
