@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod ids;
 pub mod llm;
+pub mod logging;
 pub mod metrics;
 pub mod store;
 pub mod stream;

@@ -1,0 +1,59 @@
+//! `[[templates]]`: what `create_workspace` can build.
+
+use super::units;
+use serde::{Deserialize, Serialize};
+
+/// What `create_workspace` can build.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Template {
+    /// Unique; letters, digits, dot, dash and underscore. Required.
+    pub name: String,
+    /// Shown to people. Default: `name`.
+    #[serde(with = "units::optional")]
+    pub display_name: Option<String>,
+    /// What it is good for: people and models choose by it. Default: empty.
+    pub description: String,
+    /// Who starts the agent. Default: local.
+    pub kind: TemplateKind,
+    /// local: the folder, relative to `data_dir`; `{workspace}` stands for the workspace's name.
+    /// Default: workspaces/{workspace}.
+    pub directory: String,
+    /// command: run by `sh -c` to start a workspace. Required for that kind.
+    #[serde(with = "units::optional")]
+    pub start: Option<String>,
+    /// command: run by `sh -c` to stop it. Required for that kind.
+    #[serde(with = "units::optional")]
+    pub stop: Option<String>,
+    /// command: run by `sh -c`; status 0 says that it runs. Default: none, the agent's link tells.
+    #[serde(with = "units::optional")]
+    pub status: Option<String>,
+}
+
+/// Who starts the agent of a workspace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TemplateKind {
+    /// The daemon: a folder and an agent process on this host.
+    #[default]
+    Local,
+    /// Commands of the operator.
+    Command,
+    /// Somebody else; the daemon only waits for the agent.
+    External,
+}
+
+impl Default for Template {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            display_name: None,
+            description: String::new(),
+            kind: TemplateKind::Local,
+            directory: "workspaces/{workspace}".into(),
+            start: None,
+            stop: None,
+            status: None,
+        }
+    }
+}
