@@ -1,8 +1,28 @@
-//! A model behind one trait, cut by wire format and not by vendor.
+//! A model behind one function, cut by wire format and not by vendor.
+//!
+//! [`request`] is what is asked and [`event`] what comes back. [`transport`] owns the socket, [`wire`]
+//! names the pure decoders, [`classify`] turns everything that can go wrong into one [`failure`].
 
+pub mod anthropic_messages;
+pub mod chat_completions;
+pub mod classify;
 pub mod event;
 pub mod failure;
+mod media;
+mod object;
+pub mod openai_responses;
+mod options;
+pub mod providers;
 pub mod request;
+mod retry_after;
+pub mod scripted;
+mod secret;
+mod sse;
+pub mod transport;
+pub mod wire;
+
+pub use secret::Secret;
+pub use transport::{Endpoint, client, stream};
 
 use event::Event;
 use failure::Failure;

@@ -1,0 +1,137 @@
+//! What a call may return, and how much of it.
+
+use crate::{
+    chat::{json::Json, message::Part},
+    workspace::text::{prefix, suffix},
+};
+use serde::Serialize;
+use serde_json::json;
+
+/// Budget of a result when the context window is unknown, in bytes (agent-loop.md §8).
+const UNKNOWN_WINDOW_BUDGET: usize = 64 * 1024;
+/// Smallest budget of a result, in bytes (agent-loop.md §8).
+const MIN_BUDGET: usize = 16 * 1024;
+/// Part of the budget that is set aside for the marker, in bytes (agent-loop.md §8).
+const MARKER_RESERVE: usize = 256;
+
+/// The outcome of one call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolOutcome {
+    /// The result.
+    pub result: Json,
+    /// The call failed.
+    pub is_error: bool,
+    /// The result is a media object: `{data, mime_type, text, …}`.
+    pub is_media: bool,
+    /// Files the user should see at the place of the call: `file` parts.
+    pub attachments: Vec<Part>,
+}
+
+impl ToolOutcome {
+    /// A successful result.
+    #[must_use]
+    pub fn ok<T: Serialize + ?Sized>(result: &T) -> Self {
+        Self { result: Json::of(result), is_error: false, is_media: false, attachments: Vec::new() }
+    }
+
+    /// A failure: `{"error": …}`.
+    #[must_use]
+    pub fn error(message: impl std::fmt::Display) -> Self {
+        Self { is_error: true, ..Self::ok(&json!({ "error": message.to_string() })) }
+    }
+
+    /// An image or other binary content. `data` is base64.
+    #[must_use]
+    pub fn media(data: &str, mime_type: &str, text: &str) -> Self {
+        Self { is_media: true, ..Self::ok(&json!({ "data": data, "mime_type": mime_type, "text": text })) }
+    }
+
+    /// The outcome within `budget` bytes. What is over it becomes text with its middle left out; an
+    /// error stays an `{"error": …}`. Media is not text and stays whole.
+    #[must_use]
+    pub fn within(mut self, budget: usize) -> Self {
+        let size = self.result.get().len();
+        if self.is_media || size <= budget {
+            return self;
+        }
+        let error = self.is_error.then(|| self.result.read::<ErrorText>().ok()).flatten();
+        self.result = match error {
+            Some(ErrorText { error }) => Json::of(&json!({ "error": truncate(&error, budget) })),
+            None => Json::of(&truncate(self.result.get(), budget)),
+        };
+        self
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct ErrorText {
+    error: String,
+}
+
+/// Most bytes of one result: a third of the window at three bytes a token, at least 16 KiB; 64 KiB
+/// when the window is unknown (agent-loop.md §8).
+#[must_use]
+pub fn result_budget(context_limit: Option<i64>) -> usize {
+    match context_limit.and_then(|tokens| usize::try_from(tokens).ok()).filter(|tokens| *tokens > 0) {
+        Some(tokens) => (tokens / 3).saturating_mul(3).max(MIN_BUDGET),
+        None => UNKNOWN_WINDOW_BUDGET,
+    }
+}
+
+/// The first two thirds and the last third of what fits, with a note of how much lies between.
+fn truncate(text: &str, budget: usize) -> String {
+    if text.len() <= budget {
+        return text.to_owned();
+    }
+    if budget <= 2 * MARKER_RESERVE {
+        return prefix(text, budget).to_owned();
+    }
+    let keep = budget - MARKER_RESERVE;
+    let head = prefix(text, keep * 2 / 3);
+    let tail = suffix(text, keep - keep * 2 / 3);
+    format!("{head}\n[... {} bytes removed ...]\n{tail}", text.len() - head.len() - tail.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets() {
+        for (limit, budget) in [
+            (None, 65_536),
+            (Some(0), 65_536),
+            (Some(-5), 65_536),
+            (Some(1000), 16_384),
+            (Some(200_000), 199_998),
+        ] {
+            assert_eq!(result_budget(limit), budget);
+        }
+    }
+
+    #[test]
+    fn long_results_lose_their_middle() {
+        let text = format!("{}{}{}", "a".repeat(800), "é".repeat(800), "z".repeat(800));
+        let cut = truncate(&text, 1024);
+        assert!(cut.len() <= 1024 && cut.starts_with("aaa") && cut.ends_with("zzz"));
+        assert_eq!(cut.chars().filter(|c| *c == 'a').count(), 512);
+        assert_eq!(cut.chars().filter(|c| *c == 'z').count(), 256);
+        assert!(cut.contains(&format!("[... {} bytes removed ...]", 3200 - 768)));
+        assert_eq!(truncate(&text, 512), "a".repeat(512));
+        assert_eq!(truncate("é", 1), "");
+    }
+
+    #[test]
+    fn an_outcome_keeps_its_kind_when_cut() {
+        let long = "x".repeat(20_000);
+        let ok = ToolOutcome::ok(&json!({ "content": long })).within(16_384);
+        assert!(ok.result.get().starts_with("\"{\\\"content") && ok.result.get().len() < 17_000);
+        let failed = ToolOutcome::error(&long).within(16_384);
+        assert!(failed.is_error && failed.result.get().starts_with(r#"{"error":"xxx"#));
+        assert!(failed.result.get().len() < 17_000);
+        let media = ToolOutcome::media(&long, "image/png", "");
+        assert_eq!(media.clone().within(16_384), media);
+        let small = ToolOutcome::ok("x");
+        assert_eq!(small.clone().within(16_384), small);
+    }
+}

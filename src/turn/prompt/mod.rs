@@ -1,0 +1,15 @@
+//! From history to request: which rows ([`select`]), what they become ([`assemble`]), and the
+//! instructions that stand before them ([`instructions`]).
+
+pub mod assemble;
+mod attachments;
+pub mod instructions;
+mod pairing;
+pub mod select;
+
+pub use assemble::{Options, Prompt, assemble};
+pub use attachments::PromptFile;
+pub use select::{Selection, select};
+
+#[cfg(test)]
+mod validity;

@@ -1,0 +1,98 @@
+//! Where a path leads once its symbolic links are followed, also when its end does not exist yet.
+
+use super::io_error;
+use crate::workspace::WorkspaceError;
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    path::{Component, Path, PathBuf},
+};
+
+/// Links followed before a chain counts as a loop; Linux has the same limit.
+const MAX_LINKS: usize = 40;
+
+/// Resolves `path` and makes sure that it lies in `root`, which has no links in it.
+///
+/// The answer holds for the moment of asking: a command running in the workspace can swap a
+/// directory for a link right after. That gains it nothing, as it may open any file itself.
+pub fn resolve(root: &Path, path: &str) -> Result<PathBuf, WorkspaceError> {
+    if !Path::new(path).is_absolute() {
+        return Err(WorkspaceError::NotAbsolute(path.to_owned()));
+    }
+    let mut real = PathBuf::from("/");
+    let mut rest: VecDeque<OsString> = steps(Path::new(path));
+    let mut links = 0;
+    while let Some(step) = rest.pop_front() {
+        if step == ".." {
+            real.pop();
+            continue;
+        }
+        real.push(&step);
+        match std::fs::symlink_metadata(&real) {
+            Ok(meta) if meta.is_symlink() => {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(WorkspaceError::LinkLoop(path.to_owned()));
+                }
+                let target = std::fs::read_link(&real).map_err(|cause| io_error("follow", path, cause))?;
+                if target.is_absolute() {
+                    real = PathBuf::from("/");
+                } else {
+                    real.pop();
+                }
+                for step in steps(&target).into_iter().rev() {
+                    rest.push_front(step);
+                }
+            }
+            Ok(_) => {}
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(io_error("look up", path, cause)),
+        }
+    }
+    if real.starts_with(root) {
+        return Ok(real);
+    }
+    Err(WorkspaceError::Outside { path: path.to_owned(), root: root.to_string_lossy().into_owned() })
+}
+
+fn steps(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn paths_end_inside_or_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let root = base.join("root");
+        std::fs::create_dir_all(root.join("sub")).unwrap();
+        std::fs::create_dir_all(base.join("rootless")).unwrap();
+        symlink("/etc", root.join("etc")).unwrap();
+        symlink("sub", root.join("inner")).unwrap();
+        symlink("dangling/../../x", root.join("up")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        symlink(&root, base.join("door")).unwrap();
+        let at = |path: &str| resolve(&root, &format!("{}/{path}", root.display()));
+        assert_eq!(at("sub/new/file").unwrap(), root.join("sub/new/file"));
+        assert_eq!(at("inner/./x").unwrap(), root.join("sub/x"));
+        assert_eq!(at("sub/../y").unwrap(), root.join("y"));
+        assert_eq!(at("../door/z").unwrap(), root.join("z"));
+        assert_eq!(at("").unwrap(), root);
+        for outside in ["etc/passwd", "../other", "no/../../other", "up", "inner/../../x", "../rootless"] {
+            assert!(matches!(at(outside), Err(WorkspaceError::Outside { .. })), "{outside}");
+        }
+        assert!(matches!(at("loop"), Err(WorkspaceError::LinkLoop(_))));
+        assert!(matches!(resolve(&root, "sub/x"), Err(WorkspaceError::NotAbsolute(_))));
+        assert!(resolve(&root, &format!("{}/a\0b", root.display())).is_err());
+    }
+}
