@@ -179,8 +179,12 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let recorder = metrics::install().map_err(|e| StartError::Failed(format!("metrics: {e}")))?;
     open::private_folder(&config.data_dir)?;
     // The port first: a second daemon on it must not touch the database.
-    let listener = TcpListener::bind(config.server.listen)
-        .map_err(|e| StartError::Port(format!("cannot listen on {}: {e}; choose another server.listen", config.server.listen)))?;
+    let listener = TcpListener::bind(config.server.listen).map_err(|e| {
+        StartError::Port(format!(
+            "cannot listen on {}: {e}; choose another server.listen",
+            config.server.listen
+        ))
+    })?;
     let address = listener.local_addr().map_err(|e| StartError::Port(e.to_string()))?;
     let worker = WorkerId::fresh();
     let opened = open::open(&config, worker, true).await?;
@@ -191,7 +195,8 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         .deployment_value("deployment_id".into(), crate::ids::fresh_uuid().to_string())
         .await
         .map_err(|e| StartError::Database(e.to_string()))?;
-    let catalog = Catalog::new(&config.providers, &config.models, config.chat.compaction_threshold_percent, now);
+    let catalog =
+        Catalog::new(&config.providers, &config.models, config.chat.compaction_threshold_percent, now);
     let models = models::build(&config, &catalog).await?;
     let (drain, draining) = watch::channel(false);
     let shared = Arc::new(Shared {

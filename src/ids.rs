@@ -81,4 +81,3 @@ int_id! {
     /// A row of `chat_queued_messages`; an id space of its own.
     QueuedId,
 }
-

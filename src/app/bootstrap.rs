@@ -17,7 +17,11 @@ use std::{
 ///
 /// # Errors
 /// When the database or the file cannot be written.
-pub async fn first_user(store: &Store, clock: &Clock, data_dir: &Path) -> Result<Option<PathBuf>, StartError> {
+pub async fn first_user(
+    store: &Store,
+    clock: &Clock,
+    data_dir: &Path,
+) -> Result<Option<PathBuf>, StartError> {
     let now = clock.now();
     let failed = |e: Error| StartError::Database(e.to_string());
     store.default_organization(now).await.map_err(failed)?;
@@ -40,11 +44,12 @@ pub async fn first_user(store: &Store, clock: &Clock, data_dir: &Path) -> Result
         Err(Error::Duplicate(_)) => return Ok(None),
         Err(e) => return Err(failed(e)),
     };
-    let (text, record) = token::mint(admin.id, now, None);
-    store.create_token(record).await.map_err(failed)?;
+    let minted = token::mint(admin.id, now, None);
+    store.create_token(minted.record).await.map_err(failed)?;
     let path = data_dir.join("token");
-    write_private(&path, &text)
-        .map_err(|e| StartError::Failed(format!("the token could not be written to {}: {e}", path.display())))?;
+    write_private(&path, &minted.text).map_err(|e| {
+        StartError::Failed(format!("the token could not be written to {}: {e}", path.display()))
+    })?;
     Ok(Some(path))
 }
 

@@ -8,7 +8,7 @@ use crate::{
         catalog::{Catalog, ModelEntry},
         providers,
         request::Request,
-        scripted::{self, ScriptedServer, script::Script},
+        scripted::{self, Script, ScriptedServer},
     },
     turn::{
         cost::Prices,
@@ -81,8 +81,9 @@ fn choice(entry: &ModelEntry, scripted_url: Option<&String>) -> Result<ModelChoi
         "cache_read_price_per_million_tokens": price(&spec.cache_read_price_per_million),
         "cache_write_price_per_million_tokens": price(&spec.cache_write_price_per_million),
     }});
-    let prices = Prices::from_model_config(&crate::chat::json::Json::of(&cost))
-        .map_err(|e| StartError::Config(format!("the prices of model {:?} cannot be used: {e}", spec.name)))?;
+    let prices = Prices::from_model_config(&crate::chat::json::Json::of(&cost)).map_err(|e| {
+        StartError::Config(format!("the prices of model {:?} cannot be used: {e}", spec.name))
+    })?;
     let to_i64 = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     Ok(ModelChoice {
         id: ModelConfigId(entry.id.0),

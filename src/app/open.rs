@@ -55,7 +55,8 @@ pub async fn open(config: &Config, worker: WorkerId, share_hints: bool) -> Resul
                 Bus::local()
             };
             let open = |size| {
-                PgStore::open(url, size, Arc::clone(&runtime)).map_err(|e| StartError::Database(e.to_string()))
+                PgStore::open(url, size, Arc::clone(&runtime))
+                    .map_err(|e| StartError::Database(e.to_string()))
             };
             let store = Store::postgres(open(config.database.pool_size as usize)?, bus.clone());
             Ok(Opened { store, lease_store: Store::postgres(open(1)?, bus), runtime })
