@@ -183,7 +183,8 @@ async fn silence_is_noticed_even_between_keep_alives() {
     let mut events = stream(&direct(), &endpoint, &request());
     assert_eq!(events.next().await, Some(Ok(Event::TextStart)));
     assert_eq!(events.next().await, Some(Ok(Event::TextDelta("hi".into()))));
-    let failure = events.next().await.unwrap().unwrap_err();
+    let last = timeout(Duration::from_secs(20), events.next()).await.expect("silence is noticed");
+    let failure = last.unwrap().unwrap_err();
     assert_eq!((failure.kind, failure.retryable), (FailureKind::StreamSilenceTimeout, true));
     assert!(events.next().await.is_none());
     drop(events);
@@ -269,10 +270,12 @@ async fn a_connection_is_used_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (reused, mut was_reused) = tokio::sync::mpsc::channel(1);
+    let taken = std::sync::Arc::new(tokio::sync::Notify::new());
+    let client_has_it = taken.clone();
     let server = tokio::spawn(async move {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
-            let reused = reused.clone();
+            let (reused, client_has_it) = (reused.clone(), client_has_it.clone());
             tokio::spawn(async move {
                 for served in 0.. {
                     if socket.readable().await.is_err() || socket.peek(&mut [0]).await.unwrap_or(0) == 0 {
@@ -287,8 +290,12 @@ async fn a_connection_is_used_again() {
                         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n",
                         body.len() + 2
                     );
-                    // Two bytes come after the end of the answer.
-                    socket.write_all(&[head.as_bytes(), &body, b"\n\n"].concat()).await.unwrap();
+                    socket.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+                    // As with a terminating chunk, two bytes come after the end of the answer.
+                    client_has_it.notified().await;
+                    if socket.write_all(b"\n\n").await.is_err() {
+                        return;
+                    }
                 }
             });
         }
@@ -298,6 +305,7 @@ async fn a_connection_is_used_again() {
     for _ in 0..100 {
         let events: Vec<_> = stream(&client, &endpoint(address), &request()).collect().await;
         assert!(events.iter().all(Result::is_ok), "{events:?}");
+        taken.notify_one();
         tokio::task::yield_now().await;
         if was_reused.try_recv().is_ok() {
             server.abort();
