@@ -18,6 +18,8 @@ mod retry_after;
 pub mod scripted;
 mod secret;
 mod sse;
+#[cfg(test)]
+mod testing;
 pub mod transport;
 pub mod wire;
 
