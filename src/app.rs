@@ -90,6 +90,18 @@ impl Running {
         self.chats.totals()
     }
 
+    /// Address for clients on this machine.
+    #[must_use]
+    pub fn local_url(&self) -> String {
+        crate::config::server::local_url(self.address)
+    }
+
+    /// Completes when the daemon ends by itself, which it should not.
+    pub async fn ended(&self) {
+        // The thread holds the receiver as long as it runs.
+        self.phase.closed().await;
+    }
+
     /// Stops in order: nothing new is claimed, streams close, turns finish within the grace or are
     /// handed over, then the listener closes.
     pub async fn stop(mut self) {

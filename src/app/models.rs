@@ -2,7 +2,7 @@
 
 use super::StartError;
 use crate::{
-    config::{Config, providers::ProviderKind},
+    config::{Config, providers::ProviderKind, templates::TemplateKind},
     ids::ModelConfigId,
     llm::{
         catalog::{Catalog, ModelEntry},
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use serde_json::json;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 /// The turn's view of the configuration, and the scripted servers that must stay alive with it.
 pub struct Models {
@@ -55,9 +55,21 @@ pub async fn build(config: &Config, catalog: &Catalog) -> Result<Models, StartEr
         max_steps: config.worker.max_steps as usize,
         policy: Policy { max_attempts: i64::from(config.worker.max_attempts), ..Policy::default() },
         tool_result_timeout: config.worker.tool_result_timeout,
-        workspaces: config.data_dir.join("workspaces"),
+        workspaces: local_template(config)?,
     };
     Ok(Models { engine, scripted: servers })
+}
+
+/// The folder pattern of the first `local` template.
+fn local_template(config: &Config) -> Result<Option<PathBuf>, StartError> {
+    let Some(template) = config.templates.iter().find(|t| t.kind == TemplateKind::Local) else {
+        return Ok(None);
+    };
+    let pattern = config.data_dir.join(&template.directory);
+    let absolute = std::path::absolute(&pattern).map_err(|e| {
+        StartError::Config(format!("the template folder {} cannot be used: {e}", pattern.display()))
+    })?;
+    Ok(Some(absolute))
 }
 
 fn load_script(path: Option<&std::path::Path>) -> Result<Script, StartError> {

@@ -62,7 +62,9 @@ pub fn record(name: &str, email: Option<&str>, admin: bool, now: Timestamp) -> R
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(fits) || name == "me" {
         return Err(Failure::new(
             Exit::Usage,
-            format!("{name:?} is no user name: take up to {MAX_NAME} letters, digits, dots, dashes or underscores"),
+            format!(
+                "{name:?} is no user name: take up to {MAX_NAME} letters, digits, dots, dashes or underscores"
+            ),
         ));
     }
     Ok(UserRecord {
