@@ -13,6 +13,9 @@ pub mod records;
 mod rows;
 mod schema;
 pub mod sqlite;
+mod statements;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use engine::{ClaimSpec, Store};

@@ -2,11 +2,13 @@
 
 mod checkpoint;
 mod connection;
+mod instance;
 mod reader;
 mod writer;
 
 use super::error::{Error, Result};
 use connection::Settings;
+pub use instance::InstanceLock;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
@@ -24,10 +26,15 @@ macro_rules! for_update {
         $q
     };
 }
+macro_rules! for_no_key_update {
+    ($q:expr) => {
+        $q
+    };
+}
 /// Substring of the title, any case.
 macro_rules! title_contains {
     ($text:expr) => {
-        diesel::dsl::sql::<diesel::sql_types::Bool>("instr(lower(chats.title), lower(")
+        diesel::dsl::sql::<diesel::sql_types::Bool>("instr(chatd_lower(chats.title), chatd_lower(")
             .bind::<diesel::sql_types::Text, _>($text.clone())
             .sql(")) > 0")
     };
@@ -94,7 +101,7 @@ impl SqliteStore {
         &self,
         job: impl FnOnce(&mut Conn) -> Result<R> + Send + 'static,
     ) -> Result<R> {
-        self.readers.run(move |conn| writer::in_savepoint(conn, job)).await
+        self.readers.run(move |conn| writer::in_savepoint(conn, job).0).await
     }
 
     /// Runs a job on a reader thread.
@@ -112,4 +119,10 @@ pub(super) fn now<R>(query: impl Future<Output = Result<R>>) -> Result<R> {
     futures_util::FutureExt::now_or_never(query).unwrap_or_else(|| {
         Err(Error::Corrupt("query code awaited something else than its connection".into()))
     })
+}
+
+/// The same for the futures of the connection itself.
+fn ready<R>(f: impl Future<Output = diesel::QueryResult<R>>) -> Result<R> {
+    let done = futures_util::FutureExt::now_or_never(f);
+    Ok(done.ok_or_else(|| Error::Unavailable("the inline connection was not ready".into()))??)
 }

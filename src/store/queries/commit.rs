@@ -27,13 +27,15 @@ use diesel_async::RunQueryDsl;
 
 /// Applies the commands of `c` to its chat.
 pub async fn commit(conn: &mut Conn, c: Commit) -> Result<Accepted<Committed>> {
+    let row = lock(conn, c.chat).await?;
+    // Under the lock: of two racing first uses of a key the second must see the first's answer, not
+    // a queue that the first has filled.
     if let Some(i) = &c.idempotency
         && let Some((status, answer)) =
             super::accounts::replayed(conn, i.user, &i.key, &i.request_hash).await?
     {
         return Ok(Accepted::Replayed { status, answer });
     }
-    let row = lock(conn, c.chat).await?;
     if let Some(fence) = &c.fence {
         check_fence(&row, fence)?;
     }
@@ -115,7 +117,7 @@ pub async fn facts(conn: &mut Conn, row: HeadRow, commands: &[Command]) -> Resul
     let id = ChatId(row.id.0);
     let queue: Vec<i64> = chat_queued_messages::table
         .filter(chat_queued_messages::chat_id.eq(row.id))
-        .order(chat_queued_messages::position.asc())
+        .order((chat_queued_messages::position.asc(), chat_queued_messages::id.asc()))
         .select(chat_queued_messages::id)
         .load(conn)
         .await?;

@@ -1,0 +1,5 @@
+//! The store on both engines.
+
+mod fixture;
+mod support;
+mod transitions;
