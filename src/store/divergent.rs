@@ -65,7 +65,8 @@ pub(super) mod pg {
             .bind::<BigInt, _>(lease)
             .get_result(conn)
             .await?;
-            free = super::Free::beside(r.roots, r.children, spec.max_running_chats, spec.max_running_subagents);
+            free =
+                super::Free::beside(r.roots, r.children, spec.max_running_chats, spec.max_running_subagents);
         }
         let rows: Vec<Candidate> = diesel::sql_query(
             "SELECT c.id, c.status, c.parent_chat_id FROM chats c \
@@ -205,7 +206,8 @@ pub(super) mod lite {
             .bind::<sql::Moment, _>(dead)
             .get_result(conn)
             .await?;
-            free = super::Free::beside(r.roots, r.children, spec.max_running_chats, spec.max_running_subagents);
+            free =
+                super::Free::beside(r.roots, r.children, spec.max_running_chats, spec.max_running_subagents);
         }
         let rows: Vec<Candidate> = diesel::sql_query(CLAIMABLE)
             .bind::<sql::Moment, _>(dead)

@@ -24,8 +24,7 @@ impl InstanceLock {
         path.push(".lock");
         let path = Path::new(&path);
         let fail = |e: std::io::Error| Error::Unavailable(format!("{}: {e}", path.display()));
-        let file =
-            File::options().create(true).truncate(false).write(true).open(path).map_err(fail)?;
+        let file = File::options().create(true).truncate(false).write(true).open(path).map_err(fail)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(Error::Unavailable(format!(

@@ -1,8 +1,15 @@
 //! Lists, pages, pins, archives.
 
-use super::{fixture::*, support::{Db, both}};
+use super::{
+    fixture::*,
+    support::{Db, both},
+};
 use crate::{
-    chat::{command::Command, plan::Refusal, state::{State, Status}},
+    chat::{
+        command::Command,
+        plan::Refusal,
+        state::{State, Status},
+    },
     ids::ChatId,
     store::{
         Error,

@@ -124,7 +124,8 @@ fn server() -> &'static Server {
 fn start_server() -> Server {
     let bin = glob_bin();
     let dir = tempfile::Builder::new().prefix("chatd-pg-").tempdir().unwrap().keep();
-    let account = nix::unistd::User::from_name("postgres").unwrap().filter(|_| nix::unistd::geteuid().is_root());
+    let account =
+        nix::unistd::User::from_name("postgres").unwrap().filter(|_| nix::unistd::geteuid().is_root());
     if let Some(a) = &account {
         chown(&dir, Some(a.uid.as_raw()), Some(a.gid.as_raw())).unwrap();
     }
@@ -143,10 +144,7 @@ fn start_server() -> Server {
         .status()
         .unwrap();
     assert!(made.success(), "initdb failed");
-    let options = format!(
-        "-c listen_addresses='' -c fsync=off -c max_connections=400 -k {}",
-        dir.display()
-    );
+    let options = format!("-c listen_addresses='' -c fsync=off -c max_connections=400 -k {}", dir.display());
     let started = command(&bin.join("pg_ctl"))
         .args(["-w", "start", "-l", "log", "-o", &options, "-D"])
         .arg(&data)
