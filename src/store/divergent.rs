@@ -44,7 +44,7 @@ pub(super) mod pg {
     }
 
     /// Serialises claims when a limit of the whole deployment has to be counted ("claim" in ASCII).
-    const CLAIM_LOCK: i64 = 0x63_6c_61_69_6d;
+    const CLAIM_LOCK: i64 = 0x0063_6c61_696d;
 
     pub async fn claimable(conn: &mut Conn, spec: &ClaimSpec) -> Result<Vec<ChatId>> {
         let lease = super::micros(spec.lease);
@@ -113,6 +113,8 @@ pub(super) mod pg {
         Ok(())
     }
 
+    pub use crate::store::postgres::commit::{lock, write};
+
     pub async fn drop_beat(conn: &mut Conn, chat: ChatId) -> Result<()> {
         diesel::delete(chat_heartbeats::table.find(Id(chat.0))).execute(conn).await?;
         Ok(())
@@ -157,10 +159,11 @@ pub(super) mod pg {
 /// SQLite: one process, so the process's clock is the database's clock.
 pub(super) mod lite {
     use crate::{
-        chat::state::Owner,
+        chat::{plan::Plan, state::Owner},
         clock::Timestamp,
         ids::{ChatId, RunnerId, WorkerId},
         store::{
+            commit::{Lease, Locked, MetaChange, Written},
             error::Result,
             schema::chat_heartbeats,
             sqlite::{Conn, queries::leases::ClaimSpec},
@@ -240,6 +243,23 @@ pub(super) mod lite {
         .execute(conn)
         .await?;
         Ok(())
+    }
+
+    /// The plain statement does: nothing is saved by fewer statements without a network.
+    pub async fn lock(_: &mut Conn, _: ChatId) -> Result<Option<Locked>> {
+        Ok(None)
+    }
+
+    /// As [`lock`].
+    pub async fn write(
+        _: &mut Conn,
+        _: ChatId,
+        _: &Plan,
+        _: &MetaChange,
+        _: Lease,
+        _: Timestamp,
+    ) -> Result<Option<Written>> {
+        Ok(None)
     }
 
     pub async fn drop_beat(conn: &mut Conn, chat: ChatId) -> Result<()> {

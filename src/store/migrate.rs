@@ -16,7 +16,7 @@ use std::{path::Path, sync::Arc};
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// Key of the advisory lock under which replicas migrate one after the other ("chatd" in ASCII).
-const LOCK_KEY: i64 = 0x63_68_61_74_64;
+const LOCK_KEY: i64 = 0x0063_6861_7464;
 
 /// What migrations a database has.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// The connection type that the shared queries are compiled for.
-pub type Conn = AsyncPgConnection;
+pub(in crate::store) type Conn = AsyncPgConnection;
 
 macro_rules! for_update {
     ($q:expr) => {
@@ -46,10 +46,13 @@ macro_rules! label_is {
             .bind::<diesel::sql_types::Text, _>($value.clone())
     };
 }
+pub(super) mod commit;
+mod statement;
+
 pub(super) use super::divergent::pg as divergent;
 #[path = "queries/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "the one query source is compiled once for each engine")]
-pub mod queries;
+pub(in crate::store) mod queries;
 
 /// How long an operation waits for a free connection before it answers "overloaded".
 const POOL_WAIT: Duration = Duration::from_secs(5);

@@ -16,7 +16,7 @@ use std::{
 
 /// The connection type that the shared queries are compiled for. Runs inline on its thread: the
 /// stock wrapper panics on actix arbiters and leaves transactions open (stack-evidence §1).
-pub type Conn = diesel_async::sync_connection_wrapper::SyncConnectionWrapper<
+pub(in crate::store) type Conn = diesel_async::sync_connection_wrapper::SyncConnectionWrapper<
     diesel::SqliteConnection,
     connection::Inline,
 >;
@@ -51,7 +51,7 @@ macro_rules! label_is {
 pub(super) use super::divergent::lite as divergent;
 #[path = "queries/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "the one query source is compiled once for each engine")]
-pub mod queries;
+pub(in crate::store) mod queries;
 
 /// Jobs that may wait for the writer before callers are told that the database is overloaded.
 const WRITE_QUEUE: usize = 4096;

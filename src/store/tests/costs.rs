@@ -25,13 +25,13 @@ const SQLITE: [(&str, u64); 9] = [
     ("turn", 2),
 ];
 const POSTGRES: [(&str, u64); 9] = [
-    ("send on W", 5),
-    ("claim of 1", 6),
-    ("attempt", 3),
-    ("step of 1", 4),
-    ("send on R1", 4),
-    ("finish with a queue", 6),
-    ("finish and abandon", 4),
+    ("send on W", 3),
+    ("claim of 1", 4),
+    ("attempt", 2),
+    ("step of 1", 2),
+    ("send on R1", 2),
+    ("finish with a queue", 3),
+    ("finish and abandon", 2),
     ("stream read of a change", 2),
     ("turn", 2),
 ];

@@ -237,4 +237,42 @@ both! {
         assert!(!chat.store.set_summary(chat.id, v - 1, None).await.unwrap());
         assert_eq!(chat.store.chat(chat.id).await.unwrap().last_turn_summary.as_deref(), Some("digest"));
     }
+
+    /// Plans that PostgreSQL writes in one statement, and those that it does not.
+    async fn what_is_answered_is_what_is_stored(db) {
+        let chat = Driven::new(&db).await;
+        let mut known = chat.store.history(chat.id).await.unwrap();
+        let mut check = async |done: crate::store::commit::Committed| {
+            assert!(done.inserted.is_sorted_by_key(|m| m.id));
+            known.extend(done.inserted.iter().cloned());
+            assert_eq!(chat.store.history(chat.id).await.unwrap(), known);
+            let stored = chat.store.chat(chat.id).await.unwrap();
+            assert_eq!(stored.head, done.head);
+            if let Some(q) = &done.queued {
+                assert_eq!(chat.store.queue(chat.id).await.unwrap().last(), Some(q));
+            }
+        };
+        for rows in [1, 2, 12, 13, 30] {
+            check(chat.run(Command::CommitStep((0..rows).map(|i| said(&format!("{rows}.{i}"))).collect())).await).await;
+        }
+        let mut mine = user("queued by me");
+        mine.created_by = Some(chat.person.user);
+        mine.model_config_id = Some(ModelConfigId::fresh());
+        let queue = |message| Command::SendMessage { message, busy: crate::chat::command::Busy::Queue, max_queue: 20 };
+        check(chat.run(queue(mine.clone())).await).await;
+        check(chat.run(Command::CommitStep(vec![calls(&[("a", "local"), ("b", "local")])])).await).await;
+        let done = chat.run(Command::FinishTurn).await;
+        assert_eq!(done.inserted.len(), 3, "two answers, then the message");
+        assert_eq!((done.inserted[2].created_by, done.inserted[2].model_config_id), (mine.created_by, mine.model_config_id));
+        check(done).await;
+        check(chat.run(queue(user("q1"))).await).await;
+        check(chat.run(Command::FinishError { error: json("{\"message\": \"x\"}") }).await).await;
+        let done = chat.run(queue(user("q2"))).await;
+        assert!(done.queued.is_some() && done.inserted.len() == 1, "the head is taken, the new one waits");
+        check(done).await;
+        check(chat.run(interrupt_with("q3")).await).await;
+        check(chat.run(Command::FinishInterruption { partial: vec![said("half"), calls(&[("c", "local")]), result("c")] }).await).await;
+        check(chat.attempt(Commit::new(chat.id, Command::FinishTurn, NOW).and(Command::Abandon)).await.unwrap()).await;
+        assert_eq!(chat.queue().await.len(), 0);
+    }
 }
