@@ -175,6 +175,9 @@ async fn run(
     }
 }
 
+/// How long requests may go on once every chat has been let go.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
 /// Everything that lives as long as the daemon.
 struct Daemon {
     shared: Arc<Shared>,
@@ -243,7 +246,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         notices: Arc::default(),
     };
     let public_url = state.settings.public_url.clone();
-    let server = api::server::serve(state, listener, config.server.worker_threads())
+    let (server, _) = api::serve(state, listener, config.server.worker_threads(), STOP_GRACE)
         .map_err(|e| StartError::Port(e.to_string()))?;
     tracing::info!(%worker, engine = store.engine_name(), address = %address, "chatd starts");
     let facts = Ready { address, public_url, first_token, store, chats: chats.clone() };

@@ -9,7 +9,7 @@ use crate::{
         Store,
         migrate::{self, MigrateError, Status},
         postgres::{PgStore, Runtime},
-        sqlite::SqliteStore,
+        sqlite::{InstanceLock, SqliteStore},
     },
 };
 use std::{path::Path, sync::Arc};
@@ -24,28 +24,41 @@ pub struct Opened {
     pub store: Store,
     /// The same over a connection that nothing but heartbeats uses.
     pub lease_store: Store,
+    /// Held by a daemon on SQLite: two of them cannot serve one file.
+    pub lock: Option<InstanceLock>,
     /// Threads of the database; the last thing to be dropped.
     pub runtime: Arc<Runtime>,
 }
 
-/// Opens and migrates. With `share_hints` the replica also sends and receives hints over PostgreSQL.
+/// Opens and migrates. A `daemon` also holds the lock of an SQLite file, and sends and receives hints
+/// over PostgreSQL; a command that runs beside it does neither.
 ///
 /// # Errors
 /// When the database cannot be had or is newer than the program.
-pub async fn open(config: &Config, worker: WorkerId, share_hints: bool) -> Result<Opened, StartError> {
+pub async fn open(config: &Config, worker: WorkerId, daemon: bool) -> Result<Opened, StartError> {
     let runtime = Arc::new(Runtime::start().map_err(|e| StartError::Database(e.to_string()))?);
     apply(config, &runtime, true).await?;
     match &config.database.url {
         DatabaseUrl::Sqlite(_) => {
             let path = sqlite_path(config)?;
+            let lock = if daemon {
+                Some(InstanceLock::acquire(&path).map_err(|e| StartError::Database(e.to_string()))?)
+            } else {
+                None
+            };
             let full = config.database.synchronous == Synchronous::Full;
             let engine = SqliteStore::open(&path, full).map_err(|e| StartError::Database(e.to_string()))?;
             let store = Store::sqlite(engine, Bus::local());
-            Ok(Opened { lease_store: store.clone(), store, runtime })
+            if daemon {
+                // With the lock held nobody else can be alive: what a killed process left running is
+                // taken up at once.
+                store.forget_leases().await.map_err(|e| StartError::Database(e.to_string()))?;
+            }
+            Ok(Opened { lease_store: store.clone(), store, lock, runtime })
         }
         DatabaseUrl::Postgres(url) => {
             let url = url.expose();
-            let bus = if share_hints {
+            let bus = if daemon {
                 let (sender, receiver) = mpsc::channel(HINT_QUEUE);
                 let bus = Bus::with_remote(sender);
                 runtime.handle().spawn(bus::postgres::send(url.to_owned(), worker, receiver));
@@ -59,7 +72,7 @@ pub async fn open(config: &Config, worker: WorkerId, share_hints: bool) -> Resul
                     .map_err(|e| StartError::Database(e.to_string()))
             };
             let store = Store::postgres(open(config.database.pool_size as usize)?, bus.clone());
-            Ok(Opened { store, lease_store: Store::postgres(open(1)?, bus), runtime })
+            Ok(Opened { store, lease_store: Store::postgres(open(1)?, bus), lock: None, runtime })
         }
     }
 }
@@ -84,6 +97,7 @@ async fn apply(config: &Config, runtime: &Arc<Runtime>, apply: bool) -> Result<S
     status.map_err(|e| match e {
         MigrateError::Newer(_) => StartError::Newer(e.to_string()),
         MigrateError::Store(e) => StartError::Database(e.to_string()),
+        MigrateError::Transaction(e) => StartError::Database(e.to_string()),
         MigrateError::Failed(e) => StartError::Failed(format!("the database could not be migrated: {e}")),
     })
 }

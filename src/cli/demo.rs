@@ -84,6 +84,11 @@ fn wrong(what: impl std::fmt::Display) -> Failure {
     Failure::failed(format!("the demonstration failed: {what}"))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "ends a chain of futures")]
+fn parse(body: bytes::Bytes) -> Result<Value, Failure> {
+    serde_json::from_slice(&body).map_err(wrong)
+}
+
 /// Creates a chat over HTTP and follows it over WebSocket until its turn is over.
 async fn show(url: &str, folder: &Path) -> Result<(), Failure> {
     let token = std::fs::read_to_string(folder.join("token")).map_err(wrong)?.trim().to_owned();
@@ -96,9 +101,10 @@ async fn show(url: &str, folder: &Path) -> Result<(), Failure> {
         .await
         .and_then(reqwest::Response::error_for_status)
         .map_err(wrong)?
-        .json()
+        .bytes()
         .await
-        .map_err(wrong)?;
+        .map_err(wrong)
+        .and_then(parse)?;
     let body = json!({
         "organization_id": organizations[0]["id"],
         "content": [{ "type": "text", "text": PROMPT }],
@@ -111,9 +117,10 @@ async fn show(url: &str, folder: &Path) -> Result<(), Failure> {
         .await
         .and_then(reqwest::Response::error_for_status)
         .map_err(wrong)?
-        .json()
+        .bytes()
         .await
-        .map_err(wrong)?;
+        .map_err(wrong)
+        .and_then(parse)?;
     let id = chat["id"].as_str().ok_or_else(|| wrong("the new chat has no id"))?.to_owned();
     say(&format!("chatd demo: a real daemon on {url}\n\nYou: {PROMPT}\n\n"))?;
 
