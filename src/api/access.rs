@@ -27,7 +27,8 @@ pub enum Right {
 /// # Errors
 /// 400 when it is no UUID.
 pub fn chat_id(text: &str) -> Result<ChatId> {
-    uuid(text).ok_or_else(|| Problem::bad_request("Invalid chat id.").detail("The id in the path must be a UUID."))
+    uuid(text)
+        .ok_or_else(|| Problem::bad_request("Invalid chat id.").detail("The id in the path must be a UUID."))
 }
 
 /// The chat, for a caller who may do this with it.
@@ -56,7 +57,9 @@ fn allow(caller: &Caller, owner: UserId, right: Right) -> Result<()> {
     match right {
         _ if caller.user.id == owner => Ok(()),
         Right::Read | Right::Update if caller.user.is_admin => Ok(()),
-        Right::Own if caller.user.is_admin => Err(Problem::forbidden("Only the owner of the chat may do this.")),
+        Right::Own if caller.user.is_admin => {
+            Err(Problem::forbidden("Only the owner of the chat may do this."))
+        }
         Right::Read | Right::Update | Right::Own => Err(Problem::not_found("Chat")),
     }
 }

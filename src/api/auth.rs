@@ -210,7 +210,8 @@ async fn first_admin(state: &ApiState) -> Result<Arc<UserRecord>> {
     let users = state.store.list_users().await?;
     let first = users.into_iter().filter(|u| u.is_admin && !u.suspended).min_by_key(|u| (u.created_at, u.id));
     let user = Arc::new(first.ok_or_else(|| Problem::unauthorized("There is no administrator account."))?);
-    *state.tokens.first_admin.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&user), asked));
+    *state.tokens.first_admin.lock().unwrap_or_else(PoisonError::into_inner) =
+        Some((Arc::clone(&user), asked));
     Ok(user)
 }
 

@@ -48,9 +48,8 @@ pub async fn read(request: &HttpRequest, mut payload: web::Payload, limit: usize
     }
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|e| {
-            Problem::bad_request("The request body could not be read.").detail(e.to_string())
-        })?;
+        let chunk = chunk
+            .map_err(|e| Problem::bad_request("The request body could not be read.").detail(e.to_string()))?;
         if body.len() + chunk.len() > limit {
             return Err(Problem::too_large(limit));
         }
@@ -121,12 +120,16 @@ mod tests {
             assert_eq!(parse::<Outer>(bad).unwrap_err().status(), StatusCode::BAD_REQUEST);
         }
         let deep = "[".repeat(100_000);
-        assert_eq!(parse::<serde_json::Value>(deep.as_bytes()).unwrap_err().status(), StatusCode::BAD_REQUEST);
+        assert_eq!(
+            parse::<serde_json::Value>(deep.as_bytes()).unwrap_err().status(),
+            StatusCode::BAD_REQUEST
+        );
     }
 
     #[test]
     fn raw_json_passes_through_with_its_bytes() {
-        let ok: Outer = parse(br#"{"list": [{"number": 1, "raw": { "b": 1.0, "a":2 }, "unknown": 3}]}"#).unwrap();
+        let ok: Outer =
+            parse(br#"{"list": [{"number": 1, "raw": { "b": 1.0, "a":2 }, "unknown": 3}]}"#).unwrap();
         assert_eq!(ok.list[0].number, 1);
         assert_eq!(ok.list[0].raw.as_ref().unwrap().get(), r#"{ "b": 1.0, "a":2 }"#);
     }

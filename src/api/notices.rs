@@ -83,7 +83,11 @@ impl Notices {
 }
 
 /// Follows the bus until it ends. The subscription is made before this returns its future.
-pub fn follow(bus: &Bus, notices: Arc<Notices>, tokens: Arc<TokenCache>) -> impl Future<Output = ()> + Send + use<> {
+pub fn follow(
+    bus: &Bus,
+    notices: Arc<Notices>,
+    tokens: Arc<TokenCache>,
+) -> impl Future<Output = ()> + Send + use<> {
     let mut receiver = bus.subscribe();
     async move {
         while let Some(notice) = receiver.next().await {

@@ -189,9 +189,7 @@ impl From<&Refusal> for Problem {
             }
             Refusal::EditedMessageNotFound => Self::not_found("Message"),
             Refusal::QueuedMessageNotFound => Self::not_found("Queued message"),
-            Refusal::OnlyUserMessagesCanBeEdited => {
-                Self::bad_request("Only user messages can be edited.")
-            }
+            Refusal::OnlyUserMessagesCanBeEdited => Self::bad_request("Only user messages can be edited."),
             Refusal::DuplicateResult(_)
             | Refusal::MissingResult(_)
             | Refusal::UnexpectedResult(_)
@@ -224,9 +222,7 @@ fn not_allowed(command: CommandKind, from: State) -> Problem {
         (CommandKind::DeleteQueuedMessage | CommandKind::PromoteQueuedMessage, _) => {
             conflict("The chat has no queued messages.")
         }
-        (CommandKind::CompleteRequiresAction, _) => {
-            conflict("The chat is not waiting for tool results.")
-        }
+        (CommandKind::CompleteRequiresAction, _) => conflict("The chat is not waiting for tool results."),
         _ => conflict("The chat's state does not allow this."),
     }
 }
@@ -281,15 +277,24 @@ mod tests {
     fn archived_is_400_and_everything_else_a_conflict() {
         use CommandKind as C;
         for from in [State::XW, State::XE0, State::XE1] {
-            for command in [C::SendMessageQueue, C::EditMessage, C::Interrupt, C::PromoteQueuedMessage,
-                C::DeleteQueuedMessage, C::CompleteRequiresAction, C::RequestCompaction, C::ClearContext, C::Archive]
-            {
+            for command in [
+                C::SendMessageQueue,
+                C::EditMessage,
+                C::Interrupt,
+                C::PromoteQueuedMessage,
+                C::DeleteQueuedMessage,
+                C::CompleteRequiresAction,
+                C::RequestCompaction,
+                C::ClearContext,
+                C::Archive,
+            ] {
                 assert_eq!(status(command, from), 400, "{command} from {from}");
             }
             assert_eq!(status(C::ReconcileInvalidState, from), 409);
         }
         let invalid = State::Invalid(Status::Running, false, true);
-        for command in [C::SendMessageQueue, C::Archive, C::Unarchive, C::Interrupt, C::PromoteQueuedMessage] {
+        for command in [C::SendMessageQueue, C::Archive, C::Unarchive, C::Interrupt, C::PromoteQueuedMessage]
+        {
             assert_eq!(status(command, invalid), 409, "{command}");
         }
         assert_eq!(status(C::Unarchive, State::R0), 400);
@@ -305,12 +310,18 @@ mod tests {
         let problem = Problem::of_chat(store::Error::Corrupt(canary.into()));
         assert_eq!(problem.status().as_u16(), 500);
         let body = serde_json::to_string(&ProblemBody {
-            message: &problem.message, detail: problem.detail.as_deref(), validations: &problem.validations,
-        }).unwrap();
+            message: &problem.message,
+            detail: problem.detail.as_deref(),
+            validations: &problem.validations,
+        })
+        .unwrap();
         assert!(!body.contains("hunter2"), "{body}");
         assert_eq!(Problem::of_chat(store::Error::Overloaded).retry_after, Some(1));
         assert_eq!(Problem::of_chat(store::Error::Unavailable("x".into())).status().as_u16(), 503);
         assert_eq!(Problem::of_chat(store::Error::IdempotencyMismatch).status().as_u16(), 409);
-        assert_eq!(Problem::of_chat(store::Error::Refused(Refusal::QueueFull { max: 20 })).status().as_u16(), 429);
+        assert_eq!(
+            Problem::of_chat(store::Error::Refused(Refusal::QueueFull { max: 20 })).status().as_u16(),
+            429
+        );
     }
 }

@@ -47,7 +47,9 @@ impl Query {
     /// # Errors
     /// 400 that names the key.
     pub fn id<T: FromStr>(&self, key: &str) -> Result<Option<T>> {
-        self.get(key).map(|text| uuid(text).ok_or_else(|| Problem::field(key, format!("{key} must be a UUID.")))).transpose()
+        self.get(key)
+            .map(|text| uuid(text).ok_or_else(|| Problem::field(key, format!("{key} must be a UUID."))))
+            .transpose()
     }
 }
 

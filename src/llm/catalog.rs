@@ -10,6 +10,11 @@ use crate::{
         providers::{Provider, ProviderKind},
     },
     ids::{ModelConfigId, ProviderId},
+    llm::{
+        Endpoint, Secret,
+        failure::{Failure, FailureKind},
+        providers,
+    },
 };
 use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
@@ -81,30 +86,13 @@ pub fn model_id(name: &str) -> ModelConfigId {
 /// The type's name on the wire (api.md §2.12).
 #[must_use]
 pub fn wire_name(kind: ProviderKind) -> &'static str {
-    match kind {
-        ProviderKind::OpenaiCompatible => "openai-compat",
-        ProviderKind::Anthropic
-        | ProviderKind::Openai
-        | ProviderKind::Azure
-        | ProviderKind::Google
-        | ProviderKind::Openrouter
-        | ProviderKind::Vercel
-        | ProviderKind::Scripted => kind.as_str(),
-    }
+    providers::lookup(kind.as_str()).map_or(kind.as_str(), |p| p.name)
 }
 
 /// Whether providers of this type answer nobody without a key.
 #[must_use]
 pub fn needs_key(kind: ProviderKind) -> bool {
-    match kind {
-        ProviderKind::Anthropic
-        | ProviderKind::Openai
-        | ProviderKind::Azure
-        | ProviderKind::Google
-        | ProviderKind::Openrouter
-        | ProviderKind::Vercel => true,
-        ProviderKind::OpenaiCompatible | ProviderKind::Scripted => false,
-    }
+    providers::lookup(kind.as_str()).is_some_and(|p| p.key_required)
 }
 
 impl ProviderEntry {
@@ -127,7 +115,12 @@ impl Catalog {
     /// What the configuration declares. A model whose provider is not declared is left out: the
     /// check of the configuration has refused it before.
     #[must_use]
-    pub fn new(providers: &[Provider], models: &[Model], compaction_threshold: u8, declared_at: Timestamp) -> Self {
+    pub fn new(
+        providers: &[Provider],
+        models: &[Model],
+        compaction_threshold: u8,
+        declared_at: Timestamp,
+    ) -> Self {
         let providers: Vec<_> = providers
             .iter()
             .map(|spec| Arc::new(ProviderEntry { id: provider_id(&spec.name), spec: spec.clone() }))
@@ -194,6 +187,29 @@ impl Catalog {
 }
 
 impl ModelEntry {
+    /// Where and how it is called.
+    ///
+    /// # Errors
+    /// `config` or `missing_key` when it cannot be called as it is declared.
+    pub fn endpoint(&self) -> Result<Endpoint, Failure> {
+        let spec = &self.provider.spec;
+        let Some(kind) = providers::lookup(spec.kind.as_str()) else {
+            return Err(Failure {
+                kind: FailureKind::Config,
+                retryable: false,
+                message: format!("Providers of the type {} are not supported.", spec.kind.as_str()),
+                detail: None,
+                provider: spec.kind.as_str().to_owned(),
+                status_code: None,
+                retry_after: None,
+                chain_broken: false,
+            });
+        };
+        let key = spec.key.as_ref().map(|key| Secret::new(key.expose()));
+        let base_url = spec.base_url.as_ref().map(|url| url.as_str());
+        kind.endpoint(base_url, key, self.spec.use_responses_api.unwrap_or(true))
+    }
+
     /// Whether people see it: it and its provider are enabled.
     #[must_use]
     pub fn is_offered(&self) -> bool {
@@ -240,7 +256,8 @@ mod tests {
         let keyless = provider("k", ProviderKind::Anthropic);
         let with_key = Provider { key: Some(Secret::new("x")), ..provider("w", ProviderKind::Anthropic) };
         let off = Provider { enabled: false, ..provider("o", ProviderKind::Scripted) };
-        let models = [model("k", "k"), model("w", "w"), model("o", "o"), Model { enabled: false, ..model("d", "w") }];
+        let models =
+            [model("k", "k"), model("w", "w"), model("o", "o"), Model { enabled: false, ..model("d", "w") }];
         let c = catalog(&[keyless, with_key, off], &models);
         let why = |name: &str| c.usable(model_id(name)).err();
         assert_eq!(why("k"), Some(Unusable::MissingKey));

@@ -4,6 +4,7 @@
 //! names the pure decoders, [`classify`] turns everything that can go wrong into one [`failure`].
 
 pub mod anthropic_messages;
+pub mod catalog;
 pub mod chat_completions;
 pub mod classify;
 pub mod event;
