@@ -239,7 +239,12 @@ impl World {
             assert_eq!((sent.status, &sent.body["queued"]), (200, &json!(true)), "{sent:?}");
         }
         match state {
-            State::W | State::XW => self.commit(chat, Command::FinishTurn).await,
+            State::W | State::XW => {
+                let text = Part::Text { text: "an answer".into() };
+                let row = NewMessage::new(Role::Assistant, Visibility::Both, &[text]);
+                self.commit(chat, Command::CommitStep(vec![row])).await;
+                self.commit(chat, Command::FinishTurn).await;
+            }
             State::E0 | State::E1 | State::XE0 | State::XE1 => {
                 let error = Json::of(&json!({"message": "m", "retryable": false}));
                 self.commit(chat, Command::FinishError { error }).await;
