@@ -47,7 +47,7 @@ macro_rules! label_is {
     };
 }
 pub(super) mod commit;
-mod statement;
+pub(super) mod statement;
 
 pub(super) use super::divergent::pg as divergent;
 #[path = "queries/mod.rs"]

@@ -51,8 +51,7 @@ pub async fn lock(conn: &mut Conn, chat: ChatId) -> Result<Option<Locked>> {
     s.sql(" ORDER BY q.position, q.id) AS queue, (SELECT c.queue_version FROM chats c WHERE c.id = ");
     s.bind::<sql::Uid, _>(id).sql(") AS seen FROM chats WHERE id = ");
     s.bind::<sql::Uid, _>(id).sql(" FOR UPDATE");
-    let found: LockedRow =
-        s.get_result(conn).await.optional()?.ok_or(Error::NotFound)?;
+    let found: LockedRow = s.get_result(conn).await.optional()?.ok_or(Error::NotFound)?;
     let same = found.seen == Some(found.head.queue_version);
     Ok(Some(Locked { row: found.head, queue: same.then_some(found.queue) }))
 }
@@ -178,7 +177,10 @@ fn push_inserts(
         place += 1;
         s.bind::<sql::Uid, _>(r.chat_id).sql(", ").bind::<BigInt, _>(r.revision).sql(", ");
         s.bind::<Text, _>(r.role).sql(", ").bind::<Text, _>(r.visibility).sql(", ");
-        s.bind::<sql::JsonText, _>(r.content).sql(", ").bind::<Nullable<sql::JsonText>, _>(r.native).sql(", ");
+        s.bind::<sql::JsonText, _>(r.content)
+            .sql(", ")
+            .bind::<Nullable<sql::JsonText>, _>(r.native)
+            .sql(", ");
         s.bind::<Nullable<sql::Uid>, _>(r.created_by).sql(", ");
         s.bind::<Nullable<sql::Uid>, _>(r.model_config_id).sql(", ");
         s.bind::<Bool, _>(r.compressed);
@@ -265,13 +267,7 @@ fn push_columns(s: &mut Statement, c: ColumnsRow, meta: &MetaChange) {
     }
 }
 
-fn collect(
-    rows: Vec<Outcome>,
-    chat: ChatId,
-    snapshot: i64,
-    now: Timestamp,
-    shape: Shape,
-) -> Result<Written> {
+fn collect(rows: Vec<Outcome>, chat: ChatId, snapshot: i64, now: Timestamp, shape: Shape) -> Result<Written> {
     let vanished = |what: &str| Error::Corrupt(format!("{what} vanished under the chat's lock"));
     let mut ids = Vec::with_capacity(rows.len());
     let (mut taken, mut queued_id, mut updated) = (None, None, false);

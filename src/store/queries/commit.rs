@@ -229,7 +229,9 @@ async fn write_one_by_one(
     for w in &plan.writes {
         match w {
             Write::Insert(m) => {
-                written.inserted.push(insert(conn, InsertMessage::new(chat, snapshot, now, m.clone())).await?);
+                written
+                    .inserted
+                    .push(insert(conn, InsertMessage::new(chat, snapshot, now, m.clone())).await?);
             }
             Write::MoveIntoHistory(id) => {
                 written.inserted.push(move_into_history(conn, chat, *id, snapshot, now).await?);

@@ -5,8 +5,9 @@ use super::{
     support::{Db, Place},
 };
 use crate::{
+    bus::{self, Bus, Notice},
     chat::command::Command,
-    ids::WorkerId,
+    ids::{ChatId, WorkerId},
     store::{
         Error,
         commit::{Commit, Idempotency},
@@ -182,4 +183,35 @@ async fn a_dropped_caller_detaches_its_work() {
             usize::try_from(chat.store.chat(chat.id).await.unwrap().head.versions.snapshot - before).unwrap();
     }
     assert_eq!(chat.history().await.len(), 21);
+}
+
+/// Hints reach the other replica, a replica ignores its own, and a lost connection is opened again.
+#[tokio::test]
+async fn hints_travel_between_replicas() {
+    let db = Db::postgres().await;
+    let Place::Postgres { url, runtime } = &db.place else { unreachable!() };
+    let (a, b) = (WorkerId::fresh(), WorkerId::fresh());
+    let (sender, hints) = tokio::sync::mpsc::channel(64);
+    let (from_a, at_a, at_b) = (Bus::with_remote(sender), Bus::local(), Bus::local());
+    let (mut seen_a, mut seen_b) = (at_a.subscribe(), at_b.subscribe());
+    runtime.handle().spawn(bus::postgres::send(url.clone(), a, hints));
+    runtime.handle().spawn(bus::postgres::listen(url.clone(), a, at_a));
+    runtime.handle().spawn(bus::postgres::listen(url.clone(), b, at_b));
+    assert_eq!((seen_a.next().await, seen_b.next().await), (Some(Notice::Resync), Some(Notice::Resync)));
+    let hint = |snapshot| Notice::Ownership { chat: ChatId(uuid::Uuid::nil()), snapshot };
+    for i in 0..60 {
+        from_a.publish(hint(i));
+    }
+    for i in 0..60 {
+        assert_eq!(seen_b.next().await, Some(hint(i)));
+    }
+    // What b has seen went past a, too; a kept none of it: the next thing it hears is the reconnect.
+    db.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND query LIKE 'LISTEN%'",
+    )
+    .await;
+    assert_eq!((seen_a.next().await, seen_b.next().await), (Some(Notice::Resync), Some(Notice::Resync)));
+    from_a.publish(hint(1000));
+    assert_eq!(seen_b.next().await, Some(hint(1000)));
 }
