@@ -233,17 +233,18 @@ pub(super) mod lite {
          ORDER BY c.updated_at LIMIT ?";
 
     pub async fn first_beat(conn: &mut Conn, chat: ChatId, owner: Owner, now: Timestamp) -> Result<()> {
-        diesel::sql_query(
-            "INSERT INTO chat_heartbeats (chat_id, worker_id, runner_id, beat_at) VALUES (?, ?, ?, ?) \
-             ON CONFLICT (chat_id) DO UPDATE \
-             SET worker_id = excluded.worker_id, runner_id = excluded.runner_id, beat_at = excluded.beat_at",
-        )
-        .bind::<sql::Uid, _>(Id(chat.0))
-        .bind::<sql::Uid, _>(Id(owner.worker.0))
-        .bind::<sql::Uid, _>(Id(owner.runner.0))
-        .bind::<sql::Moment, _>(Ts(now))
-        .execute(conn)
-        .await?;
+        let lease = (
+            chat_heartbeats::worker_id.eq(Id(owner.worker.0)),
+            chat_heartbeats::runner_id.eq(Id(owner.runner.0)),
+            chat_heartbeats::beat_at.eq(Ts(now)),
+        );
+        diesel::insert_into(chat_heartbeats::table)
+            .values((chat_heartbeats::chat_id.eq(Id(chat.0)), lease))
+            .on_conflict(chat_heartbeats::chat_id)
+            .do_update()
+            .set(lease)
+            .execute(conn)
+            .await?;
         Ok(())
     }
 
@@ -276,13 +277,13 @@ pub(super) mod lite {
         now: Timestamp,
     ) -> Result<()> {
         for (chat, runner) in owned {
-            diesel::sql_query(
-                "UPDATE chat_heartbeats SET beat_at = ? WHERE chat_id = ? AND runner_id = ? AND worker_id = ?",
+            diesel::update(
+                chat_heartbeats::table
+                    .find(Id(chat.0))
+                    .filter(chat_heartbeats::runner_id.eq(Id(runner.0)))
+                    .filter(chat_heartbeats::worker_id.eq(Id(worker.0))),
             )
-            .bind::<sql::Moment, _>(Ts(now))
-            .bind::<sql::Uid, _>(Id(chat.0))
-            .bind::<sql::Uid, _>(Id(runner.0))
-            .bind::<sql::Uid, _>(Id(worker.0))
+            .set(chat_heartbeats::beat_at.eq(Ts(now)))
             .execute(conn)
             .await?;
         }

@@ -108,6 +108,11 @@ macro_rules! operations {
         }
     }};
     (@pg snapshot $s:ident, $c:ident => $q:expr) => { operations!(@tx $s, $c, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" => $q) };
+    // A write that no other work may hold up.
+    (@pg beat $s:ident, $c:ident => $q:expr) => {{
+        let lifeline = $s.for_beats();
+        operations!(@tx lifeline, $c, "BEGIN" => $q)
+    }};
     (@pg write $s:ident, $c:ident => $q:expr) => { operations!(@tx $s, $c, "BEGIN" => $q) };
     (@tx $s:ident, $c:ident, $begin:literal => $q:expr) => {{
         type Tm = <postgres::Conn as AsyncConnection>::TransactionManager;
@@ -147,6 +152,7 @@ macro_rules! operations {
     }};
     (@lite read $s:ident, $c:ident => $q:expr) => { $s.read(move |$c| $q).await };
     (@lite snapshot $s:ident, $c:ident => $q:expr) => { $s.snapshot(move |$c| $q).await };
+    (@lite beat $s:ident, $c:ident => $q:expr) => { $s.write(move |$c| $q).await };
     (@lite write $s:ident, $c:ident => $q:expr) => { $s.write(move |$c| $q).await };
 }
 
@@ -206,8 +212,8 @@ operations! {
     write pub sweep_beats = leases::sweep_beats(older_than: Timestamp) -> usize;
     /// Removes the leases of a worker that leaves.
     write pub drop_beats = leases::drop_beats(worker: WorkerId) -> usize;
-    /// Renews leases.
-    write pub beat = leases::beat(worker: WorkerId, owned: Vec<(ChatId, RunnerId)>, now: Timestamp) -> ();
+    /// Renews leases, on a connection of its own.
+    beat pub beat = leases::beat(worker: WorkerId, owned: Vec<(ChatId, RunnerId)>, now: Timestamp) -> ();
     /// The moment by which deadlines are judged: the database's clock.
     read pub database_now = clock::now(now: Timestamp) -> Timestamp;
     /// The default organization, made if there is none.

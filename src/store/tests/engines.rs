@@ -15,6 +15,7 @@ use crate::{
     },
 };
 use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
+use diesel_async::{AsyncConnection as _, SimpleAsyncConnection as _};
 use futures_util::future::join_all;
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -82,6 +83,37 @@ async fn a_panic_fails_its_group_only() {
     let expected = before.head.versions.snapshot + i64::from(b.is_ok());
     assert_eq!(chat.store.chat(chat.id).await.unwrap().head.versions.snapshot, expected);
     chat.run(send("the writer lives")).await;
+}
+
+/// Some errors (disk full; here a trigger) make SQLite end the whole transaction by itself. What ran
+/// before in the group is gone, and what comes later must not be committed alone and then denied.
+#[tokio::test]
+async fn an_error_that_ends_the_transaction_fails_the_group() {
+    let db = Db::sqlite();
+    let chat = Driven::new(&db).await;
+    db.sql(
+        "CREATE TRIGGER no BEFORE INSERT ON idempotency_keys WHEN NEW.key = 'bad' \
+         BEGIN SELECT RAISE(ROLLBACK, 'injected'); END",
+    )
+    .await;
+    let before = chat.store.chat(chat.id).await.unwrap().head.versions.snapshot;
+    let (commit, started, go) = blocking(&chat, false);
+    let store = chat.store.clone();
+    let blocked = tokio::spawn(async move { store.commit(commit).await });
+    tokio::task::spawn_blocking(move || started.recv().unwrap()).await.unwrap();
+    // All wait while the writer is held, and so belong to its group until that fails.
+    let mut bad = Commit::new(chat.id, send("bad"), NOW);
+    bad.idempotency = Some(key(chat.person.user, "bad", &[], "{}"));
+    let jobs = [Commit::new(chat.id, send("before"), NOW), bad, Commit::new(chat.id, send("after"), NOW)];
+    let jobs = join_all(jobs.map(|c| chat.attempt(c)));
+    let release = async { go.send(()).unwrap() };
+    let (outcomes, ()) = futures_util::join!(jobs, release);
+    assert!(matches!(blocked.await.unwrap(), Err(Error::Unavailable(_))));
+    assert!(matches!(outcomes[0], Err(Error::Unavailable(_))));
+    assert!(matches!(outcomes[1], Err(Error::Unavailable(_))));
+    assert!(outcomes[2].is_ok(), "{:?}", outcomes[2]);
+    assert_eq!(chat.queue().await, ["after"]);
+    assert_eq!(chat.store.chat(chat.id).await.unwrap().head.versions.snapshot, before + 1);
 }
 
 #[tokio::test]
@@ -214,4 +246,21 @@ async fn hints_travel_between_replicas() {
     assert_eq!((seen_a.next().await, seen_b.next().await), (Some(Notice::Resync), Some(Notice::Resync)));
     from_a.publish(hint(1000));
     assert_eq!(seen_b.next().await, Some(hint(1000)));
+}
+
+/// Every pooled connection waits for a lock; the heartbeats have one of their own.
+#[tokio::test]
+async fn no_work_can_starve_the_heartbeats() {
+    let db = Db::postgres().await;
+    let chat = Driven::new(&db).await;
+    let Place::Postgres { url, .. } = &db.place else { unreachable!() };
+    let mut other = diesel_async::AsyncPgConnection::establish(url).await.unwrap();
+    other.batch_execute("BEGIN; LOCK TABLE chat_queued_messages IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let stuck = join_all((0..20).map(|i| chat.attempt(Commit::new(chat.id, send(&i.to_string()), NOW))));
+    let beat = async {
+        chat.store.beat(chat.owner.worker, vec![(chat.id, chat.owner.runner)], NOW).await.unwrap();
+        other.batch_execute("ROLLBACK").await.unwrap();
+    };
+    let (outcomes, ()) = futures_util::join!(stuck, beat);
+    assert!(outcomes.iter().all(Result::is_ok));
 }
