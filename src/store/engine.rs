@@ -64,7 +64,7 @@ macro_rules! claim_spec {
     };
 }
 
-/// Tries of a PostgreSQL transaction that met another one or a closed connection.
+/// Tries of a PostgreSQL transaction that met another one.
 const TRIES: usize = 4;
 
 macro_rules! operations {
@@ -99,7 +99,7 @@ macro_rules! operations {
             let $c = &mut *object;
             let result: Result<_> = $q;
             match result {
-                Err(e @ Error::Unavailable(_)) if tries < TRIES => {
+                Err(e) if e.is_lost_connection() && tries < $s.tries() => {
                     tracing::debug!(error = %e, "a pooled connection was closed");
                     drop(deadpool_take(object));
                 }
@@ -126,7 +126,7 @@ macro_rules! operations {
             if let Err(e) = Tm::begin_transaction_sql($c, $begin).await {
                 let e = Error::from(e);
                 drop(deadpool_take(object));
-                if tries < TRIES { continue; }
+                if tries < $s.tries() { continue; }
                 break Err(e);
             }
             let result: Result<_> = async { $q }.await;
@@ -142,7 +142,8 @@ macro_rules! operations {
                         drop(deadpool_take(object));
                     }
                     // A deadlock undid all of it, and so did a collision of two first uses of one key.
-                    if tries < TRIES && matches!(e, Error::Database(_)) && (e.is_transient() || is_collision(&e)) {
+                    let again = if e.is_lost_connection() { $s.tries() } else { TRIES };
+                    if tries < again && (e.is_transient() || is_collision(&e)) {
                         continue;
                     }
                     break Err(e);

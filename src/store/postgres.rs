@@ -116,6 +116,12 @@ impl PgStore {
         Self { pool: self.beats.clone(), ..self.clone() }
     }
 
+    /// Tries of an operation that meets closed connections: after a restart of the server all of
+    /// the pool are, and each tells so only when it is used.
+    pub(super) fn tries(&self) -> usize {
+        self.pool.status().max_size + 2
+    }
+
     /// A connection from the pool.
     pub(super) async fn connection(&self) -> Result<deadpool::Object<AsyncPgConnection>> {
         match tokio::time::timeout(POOL_WAIT, self.pool.get()).await {

@@ -182,11 +182,13 @@ async fn closed_connections_are_replaced() {
     let db = Db::postgres().await;
     let chat = Driven::new(&db).await;
     join_all((0..12).map(|_| chat.store.chat(chat.id))).await;
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+    // Waits until each is gone: one that ends during COMMIT leaves its caller in doubt, rightly.
+    let cut = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
     for i in 0..5 {
         db.sql(cut).await;
         chat.run(send(&i.to_string())).await;
+        join_all((0..12).map(|_| chat.store.chat(chat.id))).await;
         db.sql(cut).await;
         chat.store.chat(chat.id).await.unwrap();
         db.sql(cut).await;
