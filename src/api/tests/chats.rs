@@ -1,11 +1,13 @@
 //! Create, list, get, patch, messages: fields, presence, paging, repeatability.
 
-use super::support::{NOW, world};
+use super::support::{NOW, world, world_with};
 use crate::{
+    api::ApiSettings,
     bus::{Notice, WatchKind},
     chat::state::State,
     llm::catalog::model_id,
 };
+use actix_web::test::TestRequest;
 use serde_json::{Value, json};
 
 fn with(mut body: Value, key: &str, value: Value) -> Value {
@@ -243,4 +245,30 @@ async fn a_compaction_that_was_accepted_can_be_repeated_when_nothing_is_left() {
     let again = world.keyed(&world.owner, "POST", &path, Value::Null, Some("k")).await;
     assert_eq!((again.status, &again.text), (200, &first.text));
     assert_eq!(world.keyed(&world.owner, "POST", &path, Value::Null, Some("l")).await.status, 409);
+}
+
+#[actix_web::test]
+async fn bodies_have_a_size_an_encoding_and_a_shape() {
+    let world = world_with(ApiSettings { max_body: 1000, ..ApiSettings::default() }).await;
+    let chat = world.chat().await;
+    let send = async |payload: Vec<u8>| {
+        let request = TestRequest::post()
+            .uri(&format!("/api/experimental/chats/{chat}/messages"))
+            .insert_header(("Coder-Session-Token", world.owner.clone()))
+            .set_payload(payload);
+        world.raw(request).await
+    };
+    let text =
+        |n: usize| json!({"content": [{"type": "text", "text": "x".repeat(n)}]}).to_string().into_bytes();
+    assert_eq!(send(text(900)).await.status, 200);
+    assert_eq!(send(text(1000)).await.status, 413);
+    for bad in
+        [b"\xff\xfe".to_vec(), b"{".to_vec(), b"[]".to_vec(), b"".to_vec(), b"{\"content\": 5}".to_vec()]
+    {
+        let answer = send(bad.clone()).await;
+        assert_eq!(answer.status, 400, "{bad:?} {answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/json; charset=utf-8"));
+    }
+    let wrong = send(br#"{"content": [{"type": "text", "text": {}}]}"#.to_vec()).await;
+    assert_eq!(wrong.body["validations"][0]["field"], "content[0].text");
 }

@@ -1,12 +1,11 @@
 //! Stream and watch over real sockets.
 
-use super::support::{World, world, world_with};
+use super::support::{Asked, World, world, world_with};
 use crate::{
     actors::subscription::{CloseReason, Outgoing},
     api::{ApiSettings, serve},
     bus::Notice,
     chat::{command::Command, state::State},
-    ids::ChatId,
 };
 use actix_web::dev::ServerHandle;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -15,7 +14,6 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    sync::mpsc,
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -51,7 +49,7 @@ impl Listening {
 }
 
 /// The sending end of the newest subscription.
-fn newest(world: &World) -> (ChatId, Option<i64>, mpsc::Sender<Outgoing>) {
+fn newest(world: &World) -> Asked {
     world.streams.0.lock().unwrap().pop().unwrap()
 }
 

@@ -30,7 +30,10 @@ pub const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
 /// Keeps the sending ends, so that a test can speak for the actors.
 #[derive(Default)]
-pub struct FakeStreams(pub Mutex<Vec<(ChatId, Option<i64>, mpsc::Sender<Outgoing>)>>);
+pub struct FakeStreams(pub Mutex<Vec<Asked>>);
+
+/// A subscription that was asked for, with its sending end.
+pub type Asked = (ChatId, Option<i64>, mpsc::Sender<Outgoing>);
 
 impl Streams for FakeStreams {
     fn subscribe(&self, chat: ChatId, after_id: Option<i64>) -> Subscription {
