@@ -13,12 +13,14 @@ use super::{
 use crate::{
     chat::{
         duty::Snapshot,
-        message::{Part, Role},
+        message::{Part, Role, Visibility},
+        state::Status,
     },
     ids::ChatId,
     metrics,
     store::{
         self,
+        commit::Committed,
         records::{Head, StreamRead},
     },
     stream::{
@@ -110,7 +112,7 @@ pub struct LivePart {
 /// A task moved the chat and goes on (an attempt, a retry state).
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Moved(pub Head);
+pub struct Moved(pub Committed);
 
 /// A task ended.
 #[derive(Message)]
@@ -247,6 +249,21 @@ impl ChatActor {
             let result = store.stream_read(id, spec.since, spec.joins.clone()).await;
             addr.do_send(ReadEnded { spec, result });
         });
+    }
+
+    /// Brings the subscribers to what a task of ours committed, without a read where possible.
+    fn committed(&mut self, done: &Committed) {
+        let head = &done.head;
+        let queue_moved = head.versions.queue == head.versions.snapshot;
+        // The pending calls and the new queue are not in the answer of the commit.
+        if done.deleted || queue_moved || head.status == Status::RequiresAction {
+            self.hub.notice(head.versions.snapshot);
+            return;
+        }
+        let messages = done.inserted.iter().filter(|m| m.visibility != Visibility::Model).cloned().collect();
+        let change =
+            StreamRead { head: head.clone(), reset: false, messages, queue: None, pending: Vec::new() };
+        self.hub.committed(done.previous_snapshot, &change, self.shared.clock.now());
     }
 
     fn publish_figures(&mut self) {

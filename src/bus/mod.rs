@@ -106,12 +106,17 @@ impl Bus {
 
     /// Sends a hint to everybody, best effort.
     pub fn publish(&self, notice: Notice) {
+        self.publish_remote(notice.clone());
+        self.publish_local(notice);
+    }
+
+    /// Sends a hint to the other replicas only: this one is told in another way.
+    pub fn publish_remote(&self, notice: Notice) {
         if let Some(remote) = &self.remote
-            && remote.try_send(notice.clone()).is_err()
+            && remote.try_send(notice).is_err()
         {
             metrics::counter!(crate::metrics::NOTICES_DROPPED).increment(1);
         }
-        self.publish_local(notice);
     }
 
     /// Sends a hint within this process only.

@@ -315,6 +315,7 @@ impl Store {
     /// See [`Error`]; nothing was written then.
     pub async fn commit(&self, commit: Commit) -> Result<Accepted<Committed>> {
         let names = commit.commands.iter().map(|c| c.kind().as_str()).collect::<Vec<_>>().join("+");
+        let by_runner = commit.fence.is_some();
         let started = Instant::now();
         let result = self.commit_row(commit).await;
         let outcome = match &result {
@@ -330,7 +331,7 @@ impl Store {
             .record(started.elapsed().as_secs_f64());
         let done = result?;
         if let Accepted::Fresh(c) = &done {
-            self.announce(c);
+            self.announce(c, by_runner);
         }
         Ok(done)
     }
@@ -342,7 +343,7 @@ impl Store {
     pub async fn set_archived(&self, root: ChatId, archived: bool, now: Timestamp) -> Result<Vec<Committed>> {
         let done = self.archive_rows(root, archived, now).await?;
         for c in &done {
-            self.announce(c);
+            self.announce(c, false);
             self.watch(c.owner_id, c.head.id, if archived { WatchKind::Deleted } else { WatchKind::Created });
         }
         Ok(done)
@@ -375,7 +376,7 @@ impl Store {
             if c.takeover {
                 ::metrics::counter!(metrics::TAKEOVERS_TOTAL).increment(1);
             }
-            self.bus.publish(Notice::Chat(notice(&c.head)));
+            self.bus.publish_remote(Notice::Chat(notice(&c.head)));
         }
         Ok(claimed)
     }
@@ -398,8 +399,15 @@ impl Store {
         self.bus.publish(Notice::Watch { owner, chat, kind });
     }
 
-    fn announce(&self, c: &Committed) {
-        self.bus.publish(Notice::Chat(notice(&c.head)));
+    /// A runner hands what it committed to its chat's actor itself, which then needs no read; only
+    /// the other replicas are told of it.
+    fn announce(&self, c: &Committed, by_runner: bool) {
+        let hint = Notice::Chat(notice(&c.head));
+        if by_runner {
+            self.bus.publish_remote(hint);
+        } else {
+            self.bus.publish(hint);
+        }
         if c.head.status.is_runnable() && !c.head.archived && c.head.owner.is_none() {
             self.bus.publish(Notice::Ownership { chat: c.head.id, snapshot: c.head.versions.snapshot });
         }

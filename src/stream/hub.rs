@@ -228,6 +228,26 @@ impl<S: Sink> Hub<S> {
         }
     }
 
+    /// A transaction of this replica took the chat from one snapshot to the next. Those who are at
+    /// the former one are brought to the latter without a read; otherwise it counts as a notice.
+    /// `change` is what a read since `previous` would have found; it must not be a reset.
+    pub fn committed(&mut self, previous: i64, change: &StreamRead, now: Timestamp) {
+        let snapshot = change.head.versions.snapshot;
+        let at_previous = self.synced.as_ref().filter(|s| s.versions.snapshot == previous);
+        let (Some(prev), false) = (at_previous, self.reading) else {
+            self.notice(snapshot);
+            return;
+        };
+        let applied = apply(Some(prev), change);
+        // What was streamed before this state belongs before it.
+        self.flush(now);
+        self.advance(&applied, now);
+        if self.wanted.is_some_and(|w| w <= snapshot) {
+            self.wanted = None;
+        }
+        self.settle();
+    }
+
     /// The chat may have moved without a notice.
     pub fn poll(&mut self) {
         self.wanted = Some(i64::MAX);

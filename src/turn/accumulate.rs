@@ -62,6 +62,8 @@ pub struct Step {
     pub figures: StepFigures,
     /// Why the model stopped.
     pub reason: FinishReason,
+    /// It holds a call that somebody else than the provider has to run.
+    pub has_calls: bool,
 }
 
 /// Why a stream gave no step.
@@ -287,13 +289,14 @@ impl Accumulator {
             runtime_ms: i64::try_from(now.since(self.started).as_millis()).ok(),
             provider_response_id: response_id,
         };
+        let has_calls = parts.iter().any(|p| matches!(p, Part::ToolCall(c) if !c.provider_executed));
         let message = (!parts.is_empty()).then(|| NewMessage {
             native: native.as_ref().map(Json::of),
             model_config_id: config.model_config_id,
             figures: figures.clone(),
             ..NewMessage::new(Role::Assistant, Visibility::Both, &parts)
         });
-        Ok(Step { message, figures, reason })
+        Ok(Step { message, figures, reason, has_calls })
     }
 }
 

@@ -20,8 +20,7 @@ use crate::{
     ids::ChatId,
     store::{
         self,
-        commit::{Accepted, Commit, Fence},
-        records::Head,
+        commit::{Accepted, Commit, Committed, Fence},
     },
     stream::episode::EpisodeKey,
 };
@@ -35,7 +34,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 #[derive(Debug)]
 pub enum Outcome {
     /// It moved the chat here.
-    Moved(Head),
+    Moved(Box<Committed>),
     /// The chat had moved on; nothing was written.
     Stale,
     /// The chat is gone.
@@ -82,8 +81,8 @@ impl Link {
         self.0.do_send(LivePart { key, role, part });
     }
 
-    fn moved(&self, head: Head) {
-        self.0.do_send(Moved(head));
+    fn moved(&self, done: Committed) {
+        self.0.do_send(Moved(done));
     }
 }
 
@@ -109,13 +108,22 @@ impl Work {
 
     /// Commits a command under the fence. A database that cannot be reached is waited for: the fence
     /// makes a repetition after a lost acknowledgement harmless.
-    async fn commit(&self, command: Command, fence: Fence) -> Result<Head, End> {
+    async fn commit(&self, command: Command, fence: Fence) -> Result<Committed, End> {
+        self.commit_all(&[command], fence).await
+    }
+
+    /// The same for several commands in one transaction.
+    async fn commit_all(&self, commands: &[Command], fence: Fence) -> Result<Committed, End> {
         let mut wait = BACKOFF.0;
         loop {
-            let commit =
-                Commit::new(self.chat, command.clone(), self.shared.clock.now()).fenced(fence).releasing();
+            let commit = Commit {
+                commands: commands.to_vec(),
+                fence: Some(fence),
+                release_when_idle: true,
+                ..Commit::new(self.chat, Command::Abandon, self.shared.clock.now())
+            };
             match self.shared.store.commit(commit).await {
-                Ok(Accepted::Fresh(done)) => return Ok(done.head),
+                Ok(Accepted::Fresh(done)) => return Ok(done),
                 Ok(Accepted::Replayed { .. }) => return Err(End::Stale),
                 Err(e) if e.is_transient() => {
                     tracing::warn!(chat = %self.chat, error = %e, "could not commit; trying again");
@@ -133,13 +141,13 @@ impl Work {
         let key = EpisodeKey { history_version: self.seen.versions.history, generation_attempt: next };
         self.link.open(key);
         let fence = self.fence(Status::Running, Some(attempt));
-        let head = self.commit(Command::RecordGenerationAttempt, fence).await?;
-        self.link.moved(head);
+        let done = self.commit(Command::RecordGenerationAttempt, fence).await?;
+        self.link.moved(done);
         Ok((key, next))
     }
 
     /// Ends the turn with an error.
-    async fn fail(&self, error: Json, attempt: i64) -> Result<Head, End> {
+    async fn fail(&self, error: Json, attempt: i64) -> Result<Committed, End> {
         self.commit(Command::FinishError { error }, self.fence(Status::Running, Some(attempt))).await
     }
 }
@@ -153,7 +161,7 @@ pub async fn run(job: Job, work: Work, partial: Vec<(Role, Part)>) -> Outcome {
         Job::Abandon => abandon(&work).await,
     };
     match result {
-        Ok(head) => Outcome::Moved(head),
+        Ok(done) => Outcome::Moved(Box::new(done)),
         Err(End::Stale) => Outcome::Stale,
         Err(End::Gone) => Outcome::Gone,
         Err(End::Failed(e)) => Outcome::Failed(e),
@@ -161,12 +169,12 @@ pub async fn run(job: Job, work: Work, partial: Vec<(Role, Part)>) -> Outcome {
 }
 
 /// Lets the chat go.
-async fn abandon(work: &Work) -> Result<Head, End> {
+async fn abandon(work: &Work) -> Result<Committed, End> {
     if work.seen.archived {
         // The fence speaks of live chats only; an archived one is never claimed by anybody else.
         let commit = Commit::new(work.chat, Command::Abandon, work.shared.clock.now());
         return match work.shared.store.commit(commit).await? {
-            Accepted::Fresh(done) => Ok(done.head),
+            Accepted::Fresh(done) => Ok(done),
             Accepted::Replayed { .. } => Err(End::Stale),
         };
     }

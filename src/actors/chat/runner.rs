@@ -11,7 +11,10 @@ use crate::{
         message::{Part, Role},
     },
     metrics,
-    store::{self, records::Head},
+    store::{
+        self,
+        records::{Head, StreamRead},
+    },
     stream::episode::EpisodeKey,
 };
 use actix::{AsyncContext, Context, Handler};
@@ -171,7 +174,15 @@ impl Handler<Own> for ChatActor {
             backoff: BACKOFF.0,
             _owned: self.shared.owned.enter(self.id, owner.runner),
         });
-        self.hub.notice(head.versions.snapshot);
+        let claim = StreamRead {
+            head: head.clone(),
+            reset: false,
+            messages: Vec::new(),
+            queue: None,
+            pending: Vec::new(),
+        };
+        // A claim moves the snapshot by one and nothing that a subscriber sees.
+        self.hub.committed(head.versions.snapshot - 1, &claim, self.shared.clock.now());
         self.observe(snapshot_of(&head), ctx);
         self.settle(ctx);
     }
@@ -179,9 +190,9 @@ impl Handler<Own> for ChatActor {
 
 impl Handler<Moved> for ChatActor {
     type Result = ();
-    fn handle(&mut self, Moved(head): Moved, ctx: &mut Self::Context) {
-        self.hub.notice(head.versions.snapshot);
-        self.observe(snapshot_of(&head), ctx);
+    fn handle(&mut self, Moved(done): Moved, ctx: &mut Self::Context) {
+        self.committed(&done);
+        self.observe(snapshot_of(&done.head), ctx);
         self.settle(ctx);
     }
 }
@@ -217,10 +228,10 @@ impl Handler<TaskEnded> for ChatActor {
         }
         runner.task = None;
         match t.outcome {
-            Ok(Outcome::Moved(head)) => {
+            Ok(Outcome::Moved(done)) => {
                 runner.backoff = BACKOFF.0;
-                self.hub.notice(head.versions.snapshot);
-                self.observe(snapshot_of(&head), ctx);
+                self.committed(&done);
+                self.observe(snapshot_of(&done.head), ctx);
             }
             Ok(Outcome::Stale) => {
                 runner.duty.forget_task();

@@ -3,10 +3,10 @@
 use super::{End, Work};
 use crate::{
     chat::{command::Command, state::Status},
-    store::records::Head,
+    store::commit::Committed,
 };
 
-pub(super) async fn run(work: &Work) -> Result<Head, End> {
+pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     let head = work.shared.store.chat(work.chat).await?.head;
     if head.owner != Some(work.owner)
         || head.status != Status::RequiresAction

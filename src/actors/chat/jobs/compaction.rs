@@ -9,7 +9,10 @@ use crate::{
     },
     llm::failure::{Failure, FailureKind},
     metrics,
-    store::records::{ChatRecord, Head, MessageRow},
+    store::{
+        commit::Committed,
+        records::{ChatRecord, MessageRow},
+    },
     turn::{
         compact::{self, Compaction, Source},
         engine::ModelChoice,
@@ -28,7 +31,7 @@ pub(super) async fn run(
     rows: &[MessageRow],
     choice: &ModelChoice,
     source: Source,
-) -> Result<Head, End> {
+) -> Result<Committed, End> {
     let clock = &work.shared.clock;
     let (request, measurement) = {
         let history = History::new(rows);

@@ -6,7 +6,10 @@ use crate::{
     chat::{command::Command, state::Status},
     llm::{classify, event::FinishReason, failure::Failure, request::ToolSpec},
     metrics,
-    store::records::{ChatRecord, Head, MessageRow},
+    store::{
+        commit::Committed,
+        records::{ChatRecord, MessageRow},
+    },
     turn::{
         compact::{Measurement, STILL_OVER_LIMIT},
         decide::{NextAction, Settings, ToolNames, decide},
@@ -19,7 +22,7 @@ use crate::{
 };
 use std::{collections::HashSet, time::Duration};
 
-pub(super) async fn run(work: &Work) -> Result<Head, End> {
+pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     let (chat, rows) = work.shared.store.turn(work.chat).await?;
     let head = &chat.head;
     if head.owner != Some(work.owner)
@@ -73,7 +76,7 @@ pub(super) async fn run(work: &Work) -> Result<Head, End> {
 }
 
 /// Compaction did not help.
-async fn still_over(work: &Work, choice: &ModelChoice, attempt: i64) -> Result<Head, End> {
+async fn still_over(work: &Work, choice: &ModelChoice, attempt: i64) -> Result<Committed, End> {
     compaction::count(choice, "error");
     work.fail(turn_error(STILL_OVER_LIMIT), attempt).await
 }
@@ -86,7 +89,7 @@ async fn ask(
     choice: &ModelChoice,
     tools: &[ToolSpec],
     already_compacted: bool,
-) -> Result<Head, End> {
+) -> Result<Committed, End> {
     let request = {
         let mut prompt = generate::prompt(&History::new(rows), choice);
         prompt.system.extend(work.shared.turn.folder(work.chat).map(|f| workspace_context(&f)));
@@ -109,6 +112,11 @@ async fn ask(
                     return still_over(work, choice, attempt).await;
                 }
                 match step.message {
+                    // Without calls the next decision is known: the turn is complete.
+                    Some(message) if !step.has_calls => {
+                        let commands = [Command::CommitStep(vec![message]), Command::FinishTurn];
+                        return work.commit_all(&commands, fence).await;
+                    }
                     Some(message) => return work.commit(Command::CommitStep(vec![message]), fence).await,
                     None if step.reason == FinishReason::ContentFilter => {
                         classify::content_filtered(&choice.provider_type)
@@ -131,7 +139,7 @@ pub(super) async fn after_failure(
     choice: &ModelChoice,
     failure: &Failure,
     attempt: i64,
-) -> Result<Option<Head>, End> {
+) -> Result<Option<Committed>, End> {
     let now = work.shared.clock.now();
     tracing::warn!(chat = %work.chat, attempt, kind = failure.kind.as_str(), status = failure.status_code,
         error = %failure.message, "model call failed");
@@ -142,8 +150,8 @@ pub(super) async fn after_failure(
                 "model" => choice.defaults.model.clone(), "kind" => failure.kind.as_str())
             .increment(1);
             let fence = work.fence(Status::Running, Some(attempt));
-            let head = work.commit(Command::RecordRetryState(state), fence).await?;
-            work.link.moved(head);
+            let done = work.commit(Command::RecordRetryState(state), fence).await?;
+            work.link.moved(done);
             wait(work, delay).await?;
             Ok(None)
         }

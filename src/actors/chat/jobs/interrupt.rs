@@ -7,11 +7,11 @@ use crate::{
         message::{Part, Role},
         state::{OpenCall, Status},
     },
-    store::records::Head,
+    store::commit::Committed,
     turn::interrupt::partial_rows,
 };
 
-pub(super) async fn run(work: &Work, partial: &[(Role, Part)]) -> Result<Head, End> {
+pub(super) async fn run(work: &Work, partial: &[(Role, Part)]) -> Result<Committed, End> {
     let store = &work.shared.store;
     let chat = store.chat(work.chat).await?;
     let open: Vec<OpenCall> = store

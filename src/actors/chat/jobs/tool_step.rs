@@ -8,7 +8,7 @@ use crate::{
         state::Status,
     },
     metrics,
-    store::records::{ChatRecord, Head},
+    store::{commit::Committed, records::ChatRecord},
     tools::{
         ToolContext,
         registry::{Lookup, Registry},
@@ -22,7 +22,7 @@ pub(super) async fn run(
     choice: &ModelChoice,
     registry: &Registry,
     calls: &[ToolCallPart],
-) -> Result<Head, End> {
+) -> Result<Committed, End> {
     let attempt = chat.head.versions.attempt;
     let engine = &work.shared.turn;
     // A batch that takes the process down with it would otherwise be tried for ever.
