@@ -3,6 +3,7 @@
 //! report back by message. (The workspace connection context will live here too.)
 
 pub mod jobs;
+pub mod relay;
 mod runner;
 
 use super::{
@@ -29,6 +30,7 @@ use crate::{
 };
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
 use jobs::Outcome;
+use relay::Relays;
 use runner::Runner;
 use std::{
     collections::HashMap,
@@ -147,6 +149,7 @@ pub struct ChatActor {
     hub: Hub<ChannelSink>,
     tickets: HashMap<u64, SubscriberId>,
     runner: Option<Runner>,
+    relays: Relays,
     next_task: u64,
     flush: Option<SpawnHandle>,
     last_flush: Option<Instant>,
@@ -180,6 +183,7 @@ impl ChatActor {
             hub,
             tickets: HashMap::new(),
             runner: None,
+            relays: Relays::default(),
             next_task: 0,
             flush: None,
             last_flush: None,
@@ -215,6 +219,7 @@ impl ChatActor {
             self.tickets.retain(|_, s| *s != id);
             tracing::debug!(chat = %self.id, reason = reason.as_str(), "subscriber taken off");
         }
+        self.follow_owner(ctx);
         self.publish_figures();
         if self.runner.is_some() || self.hub.subscribers() > 0 {
             self.idle_since = Instant::now();
@@ -273,6 +278,7 @@ impl ChatActor {
 
     fn retire(&mut self, ctx: &mut Context<Self>) {
         self.retired = true;
+        self.relays.end();
         self.registry.retire(&self.guard);
         // Whatever was sent before the entry went is handled first.
         ctx.notify(Stop);
@@ -286,6 +292,7 @@ impl Actor for ChatActor {
 impl Handler<Seen> for ChatActor {
     type Result = ();
     fn handle(&mut self, Seen(snapshot): Seen, ctx: &mut Self::Context) {
+        self.note_owner(snapshot.versions.snapshot, snapshot.owner);
         self.hub.notice(snapshot.versions.snapshot);
         self.observe(snapshot, ctx);
         self.settle(ctx);
@@ -351,7 +358,9 @@ impl Handler<OpenEpisode> for ChatActor {
 impl Handler<LivePart> for ChatActor {
     type Result = ();
     fn handle(&mut self, p: LivePart, ctx: &mut Self::Context) {
-        self.hub.push(p.key, p.role, &p.part, self.shared.clock.now());
+        if let Some(part) = self.hub.push(p.key, p.role, &p.part, self.shared.clock.now()) {
+            self.relay_out(&part);
+        }
         self.settle(ctx);
     }
 }
@@ -360,7 +369,8 @@ impl Handler<ReadEnded> for ChatActor {
     type Result = ();
     fn handle(&mut self, r: ReadEnded, ctx: &mut Self::Context) {
         match r.result {
-            Ok((_, changes, joins)) => {
+            Ok((head, changes, joins)) => {
+                self.note_owner(head.versions.snapshot, head.owner);
                 self.failed_reads = 0;
                 let joins = r.spec.joins.into_iter().zip(joins).collect();
                 self.hub.read_done(&ReadResult { changes, joins }, self.shared.clock.now());
@@ -394,7 +404,11 @@ impl Handler<Reap> for ChatActor {
     type Result = ();
     fn handle(&mut self, _: Reap, ctx: &mut Self::Context) {
         self.hub.tick(self.shared.clock.now());
-        let needed = self.runner.is_some() || self.hub.subscribers() > 0 || !self.hub.episodes().is_empty();
+        self.sweep_readers();
+        let needed = self.runner.is_some()
+            || self.hub.subscribers() > 0
+            || self.relays.has_readers()
+            || !self.hub.episodes().is_empty();
         if !needed && !self.retired && self.idle_since.elapsed() >= self.shared.settings.retain_grace {
             self.retire(ctx);
         }

@@ -21,6 +21,7 @@ pub mod models;
 pub mod notices;
 pub mod observe;
 pub mod openapi;
+pub mod parts;
 pub mod patch;
 pub mod picks;
 pub mod problem;

@@ -125,6 +125,8 @@ impl ChatActor {
 
     /// The runner is gone.
     fn after_runner(&mut self, ctx: &mut Context<Self>) {
+        // Nothing more is streamed here: what was lives on for those who come late, and then goes.
+        self.hub.episodes_mut().close_open(self.shared.clock.now());
         if self.draining && !self.retired {
             self.retire(ctx);
         }
@@ -171,6 +173,7 @@ impl Handler<Own> for ChatActor {
             backoff: BACKOFF.0,
             _owned: self.shared.owned.enter(self.id, owner.runner),
         });
+        self.note_owner(head.versions.snapshot, head.owner);
         self.hub.notice(head.versions.snapshot);
         self.observe(snapshot_of(&head), ctx);
         self.settle(ctx);
@@ -180,6 +183,7 @@ impl Handler<Own> for ChatActor {
 impl Handler<Moved> for ChatActor {
     type Result = ();
     fn handle(&mut self, Moved(head): Moved, ctx: &mut Self::Context) {
+        self.note_owner(head.versions.snapshot, head.owner);
         self.hub.notice(head.versions.snapshot);
         self.observe(snapshot_of(&head), ctx);
         self.settle(ctx);
@@ -191,6 +195,7 @@ impl Handler<Looked> for ChatActor {
     fn handle(&mut self, Looked(result): Looked, ctx: &mut Self::Context) {
         match result {
             Ok(head) => {
+                self.note_owner(head.versions.snapshot, head.owner);
                 self.hub.notice(head.versions.snapshot);
                 self.observe(snapshot_of(&head), ctx);
             }
@@ -219,6 +224,7 @@ impl Handler<TaskEnded> for ChatActor {
         match t.outcome {
             Ok(Outcome::Moved(head)) => {
                 runner.backoff = BACKOFF.0;
+                self.note_owner(head.versions.snapshot, head.owner);
                 self.hub.notice(head.versions.snapshot);
                 self.observe(snapshot_of(&head), ctx);
             }
