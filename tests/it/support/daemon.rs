@@ -200,6 +200,16 @@ impl DaemonProcess {
         self.wait().await;
     }
 
+    /// Stops the process in the middle of whatever it does (SIGSTOP), sockets and all.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets a frozen process go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
     /// Asks it to end, without waiting.
     pub fn sigterm(&self) {
         self.signal(Signal::SIGTERM);
