@@ -2,7 +2,7 @@
 //!
 //! [`routes`] is the whole URL table; [`problem`] turns every error into its status and body;
 //! [`auth`] says who is calling and [`access`] what they may do. [`sockets`] is the half of a WebSocket
-//! that [`stream`] and [`watch`] share.
+//! that [`stream`], [`parts`] and [`watch`] share.
 
 pub mod access;
 pub mod auth;

@@ -2,7 +2,7 @@
 
 use super::{ask, pieces, socket::Socket};
 use crate::support::{
-    Engine, Harness, both,
+    Engine, both,
     client::Api,
     fake_model::{Gate, says_in},
 };

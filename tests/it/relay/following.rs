@@ -2,10 +2,10 @@
 
 use super::{figure, follower, pieces, proxy::Proxy, replicated, successor, until_figure};
 use crate::support::{
-    Harness,
     client::Fold,
     fake_model::{Gate, says, says_in},
 };
+use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
 fn shows(text: &[String]) -> impl Fn(&Fold) -> bool {
@@ -64,6 +64,22 @@ replicated! {
         gate.open();
         back.settled().await;
         until_figure(&here, "chatd_relay_connections", 0.0).await;
+    }
+
+    /// The owner keeps the parts for 15 s, for those who come late; a follower keeps nothing.
+    async fn a_chat_at_rest_costs_neither_replica_anything(h: Harness) {
+        h.configure("[stream]\nretain_grace = \"100ms\"\njanitor_interval = \"100ms\"");
+        h.model.push([says("Done")]);
+        let owner = h.daemon().await;
+        let (_other, there) = follower(&h, &owner).await;
+        let here = owner.api();
+        let chat = here.create_chat("Go.").await["id"].as_str().unwrap().to_owned();
+        let mut far = there.stream(&chat, None).await;
+        far.settled().await;
+        drop(far);
+        until_figure(&there, "chatd_streams_active", 0.0).await;
+        until_figure(&here, "chatd_streams_active", 0.0).await;
+        assert_eq!(figure(&here, "chatd_stream_buffer_bytes").await, 0.0);
     }
 
     async fn a_third_replica_takes_over_and_is_followed(h: Harness) {
@@ -136,12 +152,12 @@ replicated! {
         let chat = owner.api().create_chat("Count.").await["id"].as_str().unwrap().to_owned();
         let mut far = there.stream(&chat, None).await;
         far.until("the first pieces", shows(&pieces(0, 9))).await;
-        owner.freeze();
+        owner.signal(Signal::SIGSTOP);
         gate.open();
         // Whoever comes now gets what this replica has, without the owner.
         let mut late = there.stream(&chat, None).await;
         late.until("the first pieces, late", shows(&pieces(0, 9))).await;
-        owner.thaw();
+        owner.signal(Signal::SIGCONT);
         assert_eq!(far.settled().await.texts("assistant"), [pieces(0, 20).concat()]);
         assert_eq!(late.settled().await.texts("assistant"), [pieces(0, 20).concat()]);
     }
@@ -155,9 +171,9 @@ replicated! {
         let mut far = there.stream(&chat, None).await;
         far.until("the first attempt", shows(&pieces(0, 9))).await;
         let _successor = successor(&h).await;
-        owner.freeze();
+        owner.signal(Signal::SIGSTOP);
         far.until("the second attempt", shows(&pieces(50, 60))).await;
-        owner.thaw();
+        owner.signal(Signal::SIGCONT);
         lost.open();
         gate.open();
         assert_eq!(far.settled().await.texts("assistant"), [pieces(50, 60).concat() + "end"]);
@@ -178,8 +194,12 @@ replicated! {
         first.open();
         far.until("more pieces", shows(&pieces(0, 20))).await;
         second.open();
-        assert_eq!(far.settled().await.texts("assistant"), [pieces(0, 20).concat()]);
+        // The step is committed, and the chat is let go for somebody else to end the turn.
         assert!(owner.wait().await.success());
+        far.until("the message", |f| f.texts("assistant") == [pieces(0, 20).concat()]).await;
+        assert!(far.fold.is("running"));
+        let _successor = successor(&h).await;
+        assert_eq!(far.settled().await.texts("assistant").len(), 1);
     }
 
     /// With a poll of a minute whatever comes sooner came by LISTEN/NOTIFY.

@@ -1,7 +1,6 @@
 //! The list of replicas.
 
 use super::{ask, follower, replicated};
-use crate::support::Harness;
 use std::time::{Duration, Instant};
 
 const ADDRESSES: &str = "SELECT relay_url AS value FROM replicas ORDER BY relay_url";
