@@ -15,18 +15,19 @@ use crate::{
         janitor::Janitor,
         poller::Poller,
         registry::{Chats, Totals},
+        replicas::{ReplicaSecret, Replicas},
         router,
     },
     api::{
         self,
         state::{ApiSettings, ApiState},
     },
-    clock::Clock,
-    config::{Config, auth::AuthMode},
+    clock::{Clock, Timestamp},
+    config::{Config, DatabaseUrl, auth::AuthMode},
     ids::WorkerId,
     llm::catalog::Catalog,
     metrics,
-    store::Store,
+    store::{self, Store},
     stream::StreamLimits,
 };
 use actix::{Actor, Arbiter};
@@ -210,6 +211,8 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         .deployment_value("deployment_id".into(), crate::ids::fresh_uuid().to_string())
         .await
         .map_err(|e| StartError::Database(e.to_string()))?;
+    let replicas = join_replicas(&config, &store, worker, address, now).await?;
+    let replica_secret = replicas.as_ref().map(|r| r.secret.clone());
     let catalog =
         Catalog::new(&config.providers, &config.models, config.chat.compaction_threshold_percent, now);
     let models = models::build(&config, &catalog).await?;
@@ -220,6 +223,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         worker,
         settings: settings(&config),
         turn: Arc::new(models.engine),
+        replicas,
         owned: Owned::default(),
         draining: draining.clone(),
     });
@@ -241,6 +245,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         streams: Arc::new(chats.clone()),
         metrics: config.metrics.enabled.then(|| recorder.clone()),
         draining,
+        replica_secret,
         tokens: Arc::default(),
         notices: Arc::default(),
     };
@@ -260,6 +265,26 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         _models: models.scripted,
     };
     Ok((daemon, facts))
+}
+
+/// Makes this process known to the other replicas, before it takes any chat. `None` on SQLite.
+async fn join_replicas(
+    config: &Config,
+    store: &Store,
+    worker: WorkerId,
+    address: SocketAddr,
+    now: Timestamp,
+) -> Result<Option<Replicas>, StartError> {
+    if matches!(config.database.url, DatabaseUrl::Sqlite(_)) {
+        return Ok(None);
+    }
+    let failed = |e: store::Error| StartError::Database(e.to_string());
+    let secret = ReplicaSecret::load(store).await.map_err(failed)?;
+    let url = config.server.relay_url(address);
+    store.beat_replica(worker, url.clone(), now).await.map_err(failed)?;
+    Replicas::new(url, secret)
+        .map(Some)
+        .map_err(|e| StartError::Failed(format!("the client for other replicas: {e}")))
 }
 
 fn settings(config: &Config) -> Settings {
@@ -313,6 +338,11 @@ impl Daemon {
         chats.drain(self.grace).await;
         if let Err(e) = self.shared.store.drop_beats(self.shared.worker).await {
             tracing::warn!(error = %e, "the leases could not be given back; they will end by themselves");
+        }
+        if self.shared.replicas.is_some()
+            && let Err(e) = self.shared.store.drop_replica(self.shared.worker).await
+        {
+            tracing::warn!(error = %e, "the replica could not be signed off; others will forget it");
         }
         handle.stop(true).await;
         router.abort();

@@ -54,6 +54,12 @@ names! {
     counter STREAM_RESYNCS_TOTAL = "chatd_stream_resyncs_total";
     /// Slow subscribers that were disconnected because their socket did not drain.
     counter STREAM_SLOW_CLOSED_TOTAL = "chatd_stream_slow_closed_total";
+    /// Connections on which other replicas follow chats that are driven here.
+    gauge RELAY_CONNECTIONS = "chatd_relay_connections";
+    /// Chats driven elsewhere that are followed from here.
+    gauge RELAYS = "chatd_relays";
+    /// Times a relay to the owner of a chat was lost or could not be opened.
+    counter RELAY_FAILURES_TOTAL = "chatd_relay_failures_total";
     /// Chats claimed by this replica.
     counter CLAIMS_TOTAL = "chatd_claims_total";
     /// Claimed chats whose former owner had died.

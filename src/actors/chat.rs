@@ -3,6 +3,7 @@
 //! report back by message. (The workspace connection context will live here too.)
 
 pub mod jobs;
+pub mod relay;
 mod runner;
 
 use super::{
@@ -31,6 +32,7 @@ use crate::{
 };
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
 use jobs::Outcome;
+use relay::Relays;
 use runner::Runner;
 use std::{
     collections::HashMap,
@@ -149,6 +151,7 @@ pub struct ChatActor {
     hub: Hub<ChannelSink>,
     tickets: HashMap<u64, SubscriberId>,
     runner: Option<Runner>,
+    relays: Relays,
     next_task: u64,
     flush: Option<SpawnHandle>,
     last_flush: Option<Instant>,
@@ -182,6 +185,7 @@ impl ChatActor {
             hub,
             tickets: HashMap::new(),
             runner: None,
+            relays: Relays::default(),
             next_task: 0,
             flush: None,
             last_flush: None,
@@ -217,6 +221,7 @@ impl ChatActor {
             self.tickets.retain(|_, s| *s != id);
             tracing::debug!(chat = %self.id, reason = reason.as_str(), "subscriber taken off");
         }
+        self.follow_owner(ctx);
         self.publish_figures();
         if self.runner.is_some() || self.hub.subscribers() > 0 {
             self.idle_since = Instant::now();
@@ -290,6 +295,7 @@ impl ChatActor {
 
     fn retire(&mut self, ctx: &mut Context<Self>) {
         self.retired = true;
+        self.relays.end();
         self.registry.retire(&self.guard);
         // Whatever was sent before the entry went is handled first.
         ctx.notify(Stop);
@@ -303,6 +309,7 @@ impl Actor for ChatActor {
 impl Handler<Seen> for ChatActor {
     type Result = ();
     fn handle(&mut self, Seen(snapshot): Seen, ctx: &mut Self::Context) {
+        self.note_owner(snapshot.versions.snapshot, snapshot.owner);
         self.hub.notice(snapshot.versions.snapshot);
         self.observe(snapshot, ctx);
         self.settle(ctx);
@@ -368,7 +375,9 @@ impl Handler<OpenEpisode> for ChatActor {
 impl Handler<LivePart> for ChatActor {
     type Result = ();
     fn handle(&mut self, p: LivePart, ctx: &mut Self::Context) {
-        self.hub.push(p.key, p.role, &p.part, self.shared.clock.now());
+        if let Some(part) = self.hub.push(p.key, p.role, &p.part, self.shared.clock.now()) {
+            self.relay_out(&part);
+        }
         self.settle(ctx);
     }
 }
@@ -377,7 +386,8 @@ impl Handler<ReadEnded> for ChatActor {
     type Result = ();
     fn handle(&mut self, r: ReadEnded, ctx: &mut Self::Context) {
         match r.result {
-            Ok((_, changes, joins)) => {
+            Ok((head, changes, joins)) => {
+                self.note_owner(head.versions.snapshot, head.owner);
                 self.failed_reads = 0;
                 let joins = r.spec.joins.into_iter().zip(joins).collect();
                 self.hub.read_done(&ReadResult { changes, joins }, self.shared.clock.now());
@@ -411,7 +421,11 @@ impl Handler<Reap> for ChatActor {
     type Result = ();
     fn handle(&mut self, _: Reap, ctx: &mut Self::Context) {
         self.hub.tick(self.shared.clock.now());
-        let needed = self.runner.is_some() || self.hub.subscribers() > 0 || !self.hub.episodes().is_empty();
+        self.sweep_readers();
+        let needed = self.runner.is_some()
+            || self.hub.subscribers() > 0
+            || self.relays.has_readers()
+            || !self.hub.episodes().is_empty();
         if !needed && !self.retired && self.idle_since.elapsed() >= self.shared.settings.retain_grace {
             self.retire(ctx);
         }

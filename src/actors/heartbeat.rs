@@ -1,5 +1,5 @@
-//! Renews the leases of every owned chat, on an arbiter of its own and, on PostgreSQL, over a connection of
-//! its own, so that no work can starve it.
+//! Renews the leases of every owned chat and this replica's own entry, on an arbiter of its own; the
+//! leases, on PostgreSQL, over a connection of their own, so that no work can starve them.
 
 use super::Shared;
 use actix::{Actor, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
@@ -20,18 +20,27 @@ impl Heartbeat {
 
     fn beat(&mut self, ctx: &mut Context<Self>) {
         let owned = self.shared.owned.all();
-        if self.busy || owned.is_empty() {
+        let entry = self.shared.replicas.as_ref().map(|r| r.relay_url().to_owned());
+        if self.busy || (owned.is_empty() && entry.is_none()) {
             return;
         }
         self.busy = true;
         let (store, worker, now) = (self.shared.store.clone(), self.shared.worker, self.shared.clock.now());
-        let work =
-            async move { store.beat(worker, owned, now).await }.into_actor(self).map(|result, act, _| {
-                act.busy = false;
-                if let Err(e) = result {
-                    tracing::warn!(error = %e, "could not renew the leases; the next beat tries again");
-                }
-            });
+        let work = async move {
+            if !owned.is_empty() {
+                store.beat(worker, owned, now).await?;
+            }
+            match entry {
+                Some(relay_url) => store.beat_replica(worker, relay_url, now).await,
+                None => Ok(()),
+            }
+        };
+        let work = work.into_actor(self).map(|result, act, _| {
+            act.busy = false;
+            if let Err(e) = result {
+                tracing::warn!(error = %e, "could not renew the leases; the next beat tries again");
+            }
+        });
         ctx.spawn(work);
     }
 }

@@ -31,9 +31,13 @@ impl Janitor {
         self.busy = true;
         let store = self.shared.store.clone();
         let now = self.shared.clock.now();
-        let dead = now - self.shared.settings.lease * DEAD_LEASES;
+        let silence = self.shared.settings.lease * DEAD_LEASES;
+        let many = self.shared.replicas.is_some();
         let work = async move {
-            store.sweep_beats(dead).await?;
+            store.sweep_beats(now - silence).await?;
+            if many {
+                store.sweep_replicas(silence, now).await?;
+            }
             store.sweep_idempotency(now - REMEMBER).await
         }
         .into_actor(self)

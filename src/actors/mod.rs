@@ -7,6 +7,8 @@ pub mod heartbeat;
 pub mod janitor;
 pub mod poller;
 pub mod registry;
+pub mod relay;
+pub mod replicas;
 pub mod router;
 pub mod sink;
 pub mod subscription;
@@ -68,6 +70,8 @@ pub struct Shared {
     pub settings: Settings,
     /// What a turn needs: models, tools, limits.
     pub turn: Arc<TurnEngine>,
+    /// The other replicas; `None` on SQLite, where there are none.
+    pub replicas: Option<replicas::Replicas>,
     /// Chats this replica owns.
     pub owned: Owned,
     /// True once the process shuts down.

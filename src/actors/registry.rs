@@ -3,11 +3,19 @@
 
 use super::{
     Shared,
-    chat::{ChatActor, Drain, Own, Poll, Polled, Reap, Seen, Subscribe, Unsubscribe},
-    sink::ChannelSink,
-    subscription::{Streams, Subscription},
+    chat::{
+        ChatActor, Drain, Own, Poll, Polled, Reap, Seen, Subscribe, Unsubscribe,
+        relay::{Deselect, Select},
+    },
+    sink::{ChannelSink, PartsSink},
+    subscription::{PartsSubscription, Streams, Subscription},
 };
-use crate::{chat::duty::Snapshot, ids::ChatId, store::records::Head};
+use crate::{
+    chat::duty::Snapshot,
+    ids::ChatId,
+    store::records::Head,
+    stream::{episode::EpisodeKey, relay::READER_QUEUE},
+};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use std::{
     collections::HashMap,
@@ -120,6 +128,16 @@ impl Chats {
         self.get_or_start(head.id).do_send(Own(head));
     }
 
+    /// Hands a reader of parts to the chat's actor. While the process stops no actor is started for
+    /// one any more: its queue ends at once.
+    pub(super) fn select(&self, chat: ChatId, select: Select) {
+        let draining = *self.0.shared.draining.borrow();
+        let addr = if draining { self.get(chat) } else { Some(self.get_or_start(chat)) };
+        if let Some(addr) = addr {
+            addr.do_send(select);
+        }
+    }
+
     /// Passes on a hint, if anybody here cares for the chat.
     pub fn seen(&self, chat: ChatId, snapshot: Snapshot) {
         if let Some(addr) = self.get(chat) {
@@ -207,6 +225,13 @@ impl Streams for Chats {
         addr.do_send(Subscribe { ticket, after_id, sink: ChannelSink(sender) });
         Subscription { outgoing, guard: Box::new(Leave { registry: self.clone(), chat, ticket }) }
     }
+
+    fn parts(&self, chat: ChatId, key: EpisodeKey) -> PartsSubscription {
+        let ticket = self.0.ticket.fetch_add(1, Ordering::Relaxed);
+        let (sender, outgoing) = mpsc::channel(READER_QUEUE);
+        self.select(chat, Select { ticket, key, sink: PartsSink(sender) });
+        PartsSubscription { outgoing, guard: Box::new(LeaveParts { registry: self.clone(), chat, ticket }) }
+    }
 }
 
 /// Removes the entry of an actor when it is dropped, after a stop and after a panic alike.
@@ -248,6 +273,21 @@ impl Drop for Leave {
     fn drop(&mut self) {
         if let Some(addr) = self.registry.get(self.chat) {
             addr.do_send(Unsubscribe(self.ticket));
+        }
+    }
+}
+
+/// Takes a reader of parts off when it leaves or selects another episode.
+struct LeaveParts {
+    registry: Chats,
+    chat: ChatId,
+    ticket: u64,
+}
+
+impl Drop for LeaveParts {
+    fn drop(&mut self) {
+        if let Some(addr) = self.registry.get(self.chat) {
+            addr.do_send(Deselect(self.ticket));
         }
     }
 }

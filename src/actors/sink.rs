@@ -1,7 +1,10 @@
-//! The hub's end of a subscriber's bounded queue.
+//! The hub's ends of the bounded queues of subscribers and of readers of parts.
 
 use super::subscription::Outgoing;
-use crate::stream::subscriber::{CloseReason, Refused, Sink};
+use crate::stream::{
+    relay::PartSink,
+    subscriber::{CloseReason, Refused, Sink},
+};
 use bytestring::ByteString;
 use tokio::sync::mpsc;
 
@@ -24,5 +27,22 @@ impl Sink for ChannelSink {
     fn close(self, reason: CloseReason) {
         // A full queue ends with the channel instead, and the reader is told to reconnect.
         let _ = self.0.try_send(Outgoing::Close(reason.into()));
+    }
+}
+
+/// A channel as a [`PartSink`].
+#[derive(Debug)]
+pub struct PartsSink(pub mpsc::Sender<Vec<ByteString>>);
+
+impl PartSink for PartsSink {
+    fn try_send(&mut self, parts: &[ByteString]) -> Result<(), Refused> {
+        self.0.try_send(parts.to_vec()).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => Refused::Full,
+            mpsc::error::TrySendError::Closed(_) => Refused::Closed,
+        })
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
     }
 }

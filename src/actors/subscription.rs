@@ -1,7 +1,10 @@
 //! What stands between the actor of a chat and the socket of one reader: a bounded channel of frames
 //! and a guard that takes the reader off when it is dropped.
 
-use crate::{ids::ChatId, stream::subscriber};
+use crate::{
+    ids::ChatId,
+    stream::{episode::EpisodeKey, subscriber},
+};
 use bytestring::ByteString;
 use std::{any::Any, fmt};
 use tokio::sync::mpsc;
@@ -12,6 +15,9 @@ pub trait Streams: Send + Sync {
     ///
     /// `after_id` filters the first synchronisation (api.md §4.3): messages with a greater id only.
     fn subscribe(&self, chat: ChatId, after_id: Option<i64>) -> Subscription;
+
+    /// Takes a reader of the parts of one episode on, which need not exist yet. Never waits.
+    fn parts(&self, chat: ChatId, key: EpisodeKey) -> PartsSubscription;
 }
 
 /// One reader.
@@ -27,6 +33,15 @@ impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription").field("waiting", &self.outgoing.len()).finish_non_exhaustive()
     }
+}
+
+/// One reader of parts.
+pub struct PartsSubscription {
+    /// Events of parts 1, 2, 3 … in order. A channel that ends means that the reader was too slow or
+    /// that the chat's actor is gone; it may come back for a replay.
+    pub outgoing: mpsc::Receiver<Vec<ByteString>>,
+    /// Dropped when the reader leaves or selects another episode.
+    pub guard: Box<dyn Any + Send>,
 }
 
 /// What the reader's socket has to do next.

@@ -2,7 +2,7 @@
 //!
 //! [`routes`] is the whole URL table; [`problem`] turns every error into its status and body;
 //! [`auth`] says who is calling and [`access`] what they may do. [`sockets`] is the half of a WebSocket
-//! that [`stream`] and [`watch`] share.
+//! that [`stream`], [`parts`] and [`watch`] share.
 
 pub mod access;
 pub mod auth;
@@ -21,6 +21,7 @@ pub mod models;
 pub mod notices;
 pub mod observe;
 pub mod openapi;
+pub mod parts;
 pub mod patch;
 pub mod picks;
 pub mod problem;

@@ -2,7 +2,7 @@
 //! differ.
 
 use super::{
-    chats, control, create, deployment, health, messages, models, patch,
+    chats, control, create, deployment, health, messages, models, parts, patch,
     problem::{Problem, Result},
     providers, queue, stream, tool_results, users, watch,
 };
@@ -79,6 +79,7 @@ table! {
         POST   "/{chat}/compact"                   200 control::compact,    "Compact the history";
         POST   "/{chat}/clear"                     200 control::clear,      "Hide the history from the model";
         GET    "/{chat}/stream"                    101 stream::stream,      "Stream a chat (WebSocket)";
+        GET    "/{chat}/stream/parts"              101 parts::parts,        "Relay the parts of an attempt (WebSocket)";
     }
     /// Below the first chat prefix only.
     EXPERIMENTAL experimental_routes {

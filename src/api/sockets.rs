@@ -1,5 +1,5 @@
-//! The half of a WebSocket that streams and sidebars share (api.md §1.10): one way, text frames,
-//! pings, deadlines.
+//! The half of a WebSocket that streams, sidebars and relays share (api.md §1.10): text frames, pings,
+//! deadlines.
 
 use super::{
     auth::Caller,
@@ -40,6 +40,11 @@ pub trait Source {
     /// The next thing to do. Dropped and called again whenever the socket has something else to do,
     /// so it must lose nothing when it is dropped while it waits.
     fn next(&mut self) -> impl Future<Output = Next>;
+
+    /// A text frame of the client; the end, if it may not send that.
+    fn take(&mut self, _text: &str) -> Option<(u16, &'static str)> {
+        Some((1008, "This socket takes no data"))
+    }
 }
 
 /// A socket whose handshake was answered.
@@ -47,11 +52,13 @@ pub struct Socket {
     session: Session,
     messages: MessageStream,
     state: web::Data<ApiState>,
-    caller: Caller,
+    /// `None` for another replica.
+    caller: Option<Caller>,
     access: watch::Receiver<u64>,
 }
 
-/// Answers the handshake.
+/// Answers the handshake. Without a caller it is another replica, whose socket ends with its source:
+/// it follows turns that may go on while this replica stops.
 ///
 /// # Errors
 /// 400 when the request is no handshake, 503 when this replica is about to stop.
@@ -59,8 +66,9 @@ pub fn open(
     request: &HttpRequest,
     payload: web::Payload,
     state: web::Data<ApiState>,
-    caller: Caller,
+    caller: impl Into<Option<Caller>>,
 ) -> Result<(HttpResponse, Socket)> {
+    let caller = caller.into();
     if state.is_draining() {
         return Err(Problem::unavailable("This replica is shutting down.", "draining"));
     }
@@ -104,7 +112,12 @@ impl Socket {
                     Some(Ok(Message::Ping(bytes))) => {
                         sent(deadline, self.session.pong(&bytes)).await?;
                     }
-                    Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Continuation(_))) => {
+                    Some(Ok(Message::Text(text))) => {
+                        if let Some(end) = source.take(&text) {
+                            return Some(end);
+                        }
+                    }
+                    Some(Ok(Message::Binary(_) | Message::Continuation(_))) => {
                         return Some((1008, "This socket takes no data"));
                     }
                     Some(Err(ProtocolError::Overflow)) => return Some((1009, "Frame too large")),
@@ -133,7 +146,7 @@ impl Socket {
                         return Some((CloseReason::Unauthorized.code(), CloseReason::Unauthorized.reason()));
                     }
                 }
-                () = stopping(&mut draining) => {
+                () = stopping(&mut draining), if self.caller.is_some() => {
                     return Some((CloseReason::Shutdown.code(), CloseReason::Shutdown.reason()));
                 }
             }
@@ -142,7 +155,7 @@ impl Socket {
 
     /// Why the caller may not stay, if so. A store that does not answer takes nobody's right away.
     async fn access_end(&self) -> Option<(u16, &'static str)> {
-        match self.caller.recheck(&self.state).await {
+        match self.caller.as_ref()?.recheck(&self.state).await {
             Err(problem) if problem.status().is_client_error() => {
                 Some((CloseReason::Unauthorized.code(), CloseReason::Unauthorized.reason()))
             }

@@ -1,7 +1,9 @@
 //! What every handler is given.
 
 use super::{auth::TokenCache, notices::Notices};
-use crate::{clock::Clock, ids::McpServerId, llm::catalog::Catalog, store::Store};
+use crate::{
+    actors::replicas::ReplicaSecret, clock::Clock, ids::McpServerId, llm::catalog::Catalog, store::Store,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -65,6 +67,8 @@ pub struct ApiState {
     pub metrics: Option<PrometheusHandle>,
     /// True once this replica stops.
     pub draining: watch::Receiver<bool>,
+    /// How other replicas prove themselves; `None` where there can be none.
+    pub replica_secret: Option<ReplicaSecret>,
     /// Tokens seen a moment ago; start with the default.
     pub tokens: Arc<TokenCache>,
     /// Hints sorted by user; start with the default.

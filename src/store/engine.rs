@@ -215,6 +215,14 @@ operations! {
     write pub drop_beats = leases::drop_beats(worker: WorkerId) -> usize;
     /// Renews leases, on a connection of its own.
     beat pub beat = leases::beat(worker: WorkerId, owned: Vec<(ChatId, RunnerId)>, now: Timestamp) -> ();
+    /// Enters a replica, or renews its entry.
+    beat pub beat_replica = replicas::beat(id: WorkerId, relay_url: String, now: Timestamp) -> ();
+    /// Removes a replica that leaves.
+    write pub drop_replica = replicas::remove(id: WorkerId) -> ();
+    /// Removes replicas that have been silent for this long.
+    write pub sweep_replicas = replicas::sweep(silence: Duration, now: Timestamp) -> usize;
+    /// Where a replica is reached by others, if it is known.
+    read pub replica_address = replicas::address(id: WorkerId) -> Option<String>;
     /// The moment by which deadlines are judged: the database's clock.
     read pub database_now = clock::now(now: Timestamp) -> Timestamp;
     /// The default organization, made if there is none.

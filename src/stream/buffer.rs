@@ -88,6 +88,25 @@ impl EpisodeBuffer {
         episode.kept()
     }
 
+    /// Closes the episode that is open, if one is: its attempt is not ours any more.
+    pub fn close_open(&mut self, now: Timestamp) {
+        for episode in self.episodes.iter_mut().filter(|e| e.is_open()) {
+            episode.phase = Phase::Closed(now);
+        }
+    }
+
+    /// Forgets the episode that is open, if one is: what it would become is not heard of here any
+    /// more. Whoever selected it waits for it from the first part on.
+    pub fn forget_open(&mut self) {
+        for episode in self.episodes.iter_mut().filter(|e| e.is_open()) {
+            self.bytes -= episode.bytes();
+            let readers = episode.readers;
+            *episode = Episode::new(episode.key(), Phase::Awaited);
+            episode.readers = readers;
+        }
+        self.remove(|e| e.phase == Phase::Awaited && e.readers == 0);
+    }
+
     /// An episode, if it is known.
     #[must_use]
     pub fn get(&self, key: EpisodeKey) -> Option<&Episode> {
@@ -310,6 +329,24 @@ mod tests {
         assert_eq!(buffer.close(key(0), at(9)).parts(), kept, "closing again answers the same");
         buffer.expire(at(1) + Duration::from_secs(15));
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn a_forgotten_episode_can_be_relayed_again() {
+        let mut buffer = EpisodeBuffer::new(ChatId::fresh(), limits());
+        let part = |seq| SharedPart { key: key(1), seq, event: "{}".into() };
+        assert_eq!(buffer.relay(&part(1), at(0)), Relayed::Accepted);
+        buffer.add_reader(key(1));
+        buffer.forget_open();
+        assert_eq!((buffer.bytes(), buffer.parts_after(key(1), 0).len()), (0, 0));
+        assert_eq!(buffer.relay(&part(1), at(0)), Relayed::Accepted);
+        buffer.remove_reader(key(1));
+        buffer.forget_open();
+        assert!(buffer.is_empty());
+        buffer.open(key(2), at(0));
+        buffer.close_open(at(0));
+        buffer.forget_open();
+        assert!(buffer.get(key(2)).unwrap().is_closed(), "closed ones stay for their time");
     }
 
     #[test]

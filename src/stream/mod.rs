@@ -11,6 +11,7 @@ pub mod fold;
 pub mod frame;
 pub mod hub;
 pub mod kept;
+pub mod relay;
 pub mod subscriber;
 pub mod wire;
 

@@ -5,6 +5,7 @@
 
 mod architecture;
 mod cli;
+mod relay;
 #[allow(
     dead_code,
     unused_imports,

@@ -128,6 +128,8 @@ impl ChatActor {
 
     /// The runner is gone.
     fn after_runner(&mut self, ctx: &mut Context<Self>) {
+        // Nothing more is streamed here: what was lives on for those who come late, and then goes.
+        self.hub.episodes_mut().close_open(self.shared.clock.now());
         if self.draining && !self.retired {
             self.retire(ctx);
         }
@@ -174,6 +176,7 @@ impl Handler<Own> for ChatActor {
             backoff: BACKOFF.0,
             _owned: self.shared.owned.enter(self.id, owner.runner),
         });
+        self.note_owner(head.versions.snapshot, head.owner);
         let claim = StreamRead {
             head: head.clone(),
             reset: false,
@@ -191,6 +194,7 @@ impl Handler<Own> for ChatActor {
 impl Handler<Moved> for ChatActor {
     type Result = ();
     fn handle(&mut self, Moved(done): Moved, ctx: &mut Self::Context) {
+        self.note_owner(done.head.versions.snapshot, done.head.owner);
         self.committed(&done);
         self.observe(snapshot_of(&done.head), ctx);
         self.settle(ctx);
@@ -202,6 +206,7 @@ impl Handler<Looked> for ChatActor {
     fn handle(&mut self, Looked(result): Looked, ctx: &mut Self::Context) {
         match result {
             Ok(head) => {
+                self.note_owner(head.versions.snapshot, head.owner);
                 self.hub.notice(head.versions.snapshot);
                 self.observe(snapshot_of(&head), ctx);
             }
@@ -230,6 +235,7 @@ impl Handler<TaskEnded> for ChatActor {
         match t.outcome {
             Ok(Outcome::Moved(done)) => {
                 runner.backoff = BACKOFF.0;
+                self.note_owner(done.head.versions.snapshot, done.head.owner);
                 self.committed(&done);
                 self.observe(snapshot_of(&done.head), ctx);
             }

@@ -1,7 +1,7 @@
 //! A server without a socket: routes, store and two accounts.
 
 use crate::{
-    actors::subscription::{Outgoing, Streams, Subscription},
+    actors::subscription::{Outgoing, PartsSubscription, Streams, Subscription},
     api::{ApiSettings, ApiState, observe::observe, routes, token},
     bus::Bus,
     chat::{
@@ -15,6 +15,7 @@ use crate::{
     ids::{ChatId, UserId},
     llm::catalog::Catalog,
     store::{Store, commit::Commit, migrate, records::UserRecord, sqlite::SqliteStore},
+    stream::episode::EpisodeKey,
 };
 use actix_web::{App, body::to_bytes, http::Method, middleware::from_fn, test, web};
 use diesel::{Connection as _, connection::SimpleConnection as _};
@@ -40,6 +41,11 @@ impl Streams for FakeStreams {
         let (sender, outgoing) = mpsc::channel(8);
         self.0.lock().unwrap().push((chat, after_id, sender));
         Subscription { outgoing, guard: Box::new(()) }
+    }
+
+    fn parts(&self, _: ChatId, _: EpisodeKey) -> PartsSubscription {
+        let (_, outgoing) = mpsc::channel(1);
+        PartsSubscription { outgoing, guard: Box::new(()) }
     }
 }
 
@@ -125,6 +131,7 @@ pub async fn world_with(settings: ApiSettings) -> World {
         streams: Arc::clone(&streams) as Arc<dyn Streams>,
         metrics: None,
         draining: stops,
+        replica_secret: None,
         tokens: Arc::default(),
         notices: Arc::default(),
     };

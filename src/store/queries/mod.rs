@@ -12,4 +12,5 @@ pub mod create;
 pub mod leases;
 pub mod messages;
 pub mod open_calls;
+pub mod replicas;
 pub mod stream;

@@ -9,6 +9,7 @@ mod leases;
 mod lists;
 mod migrations;
 mod races;
+mod replicas;
 mod streams;
 mod support;
 mod transitions;

@@ -41,6 +41,11 @@ impl Api {
         Self { token: token.map(str::to_owned), ..self.clone() }
     }
 
+    /// The same caller at another replica.
+    pub fn at(&self, base: &str) -> Self {
+        Self { base: base.trim_end_matches('/').to_owned(), ..self.clone() }
+    }
+
     /// `/chats` means `/api/experimental/chats`; a path that begins with `/api` or `//` is taken as it
     /// is (`//readyz` is `/readyz`).
     pub fn url(&self, path: &str) -> String {
