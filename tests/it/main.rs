@@ -5,6 +5,10 @@
 
 mod architecture;
 mod cli;
+mod interrupts;
+mod providers;
+mod queue;
+mod streaming;
 #[allow(
     dead_code,
     unused_imports,
@@ -12,3 +16,5 @@ mod cli;
     reason = "a helper may be there before the first test that needs it"
 )]
 mod support;
+mod tools;
+mod turns;

@@ -1,0 +1,4 @@
+//! Model providers: their wire formats and their failures.
+
+mod retries;
+mod wires;

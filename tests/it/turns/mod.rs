@@ -1,0 +1,10 @@
+//! Turns from outside: what is asked of the model, what is streamed, what is stored.
+
+mod archive;
+mod compaction;
+mod edit;
+mod idempotency;
+mod limits;
+mod plain;
+mod restart;
+mod watch;
