@@ -44,7 +44,7 @@ both! {
         api.send(&chat, "Q3").await;
         stream.until("the third answer", |f| f.settled() && f.texts("assistant").contains(&"A3".to_owned())).await;
         let next = h.turn(3).await;
-        assert!(summarised(&next, "They greeted each other.") && next.last_user() == "Q3");
+        assert!(summarised(&next, "They greeted each other.") && next.last_user().ends_with("Q3"));
         assert!(next.mentions("A2") && !next.mentions("chat_summarized"), "{:?}", conversation(&next));
     }
 
@@ -64,7 +64,7 @@ both! {
         api.send(&chat, "Q2").await;
         stream.until("the next answer", |f| f.settled() && f.texts("assistant").contains(&"A2".to_owned())).await;
         let next = h.turn(2).await;
-        assert!(summarised(&next, "All of it, in short.") && next.last_user() == "Q2");
+        assert!(summarised(&next, "All of it, in short.") && next.last_user().ends_with("Q2"));
         assert!(!next.mentions("A1"), "{:?}", conversation(&next));
     }
 
@@ -101,7 +101,7 @@ both! {
         let held = stream.until("the next answer", |f| f.settled() && f.texts("assistant").contains(&"A2".to_owned())).await;
         assert_eq!(held.texts("user"), ["Q1", "Q2"]);
         let next = h.turn(1).await;
-        assert!(!next.mentions("A1") && !next.mentions("Q1") && next.last_user() == "Q2", "{:?}", conversation(&next));
+        assert!(!next.mentions("A1") && !next.mentions("Q1") && next.last_user().ends_with("Q2"), "{:?}", conversation(&next));
     }
 
     async fn there_must_be_something_to_compact_and_nobody_at_work(h: Harness) {

@@ -1,6 +1,6 @@
 use crate::support::{
     both,
-    fake_model::{Tokens, fails, says, says_in, thinks},
+    fake_model::{Tokens, says, says_in, thinks},
     turns::{conversation, id, live_parts, words},
 };
 use serde_json::json;
@@ -70,32 +70,6 @@ both! {
         let seen: Vec<_> = counts.iter().map(|key| usage[*key].as_i64().unwrap_or(-1)).collect();
         assert_eq!(seen, [100, 40, 7, 30, 170, 128_000], "{usage}");
         assert!(usage.get("cache_creation_tokens").is_none(), "zero is left out: {usage}");
-    }
-
-    async fn the_first_turn_gets_the_chat_a_title(h: Harness) {
-        h.model.push([says("Yes.")]);
-        let daemon = h.daemon().await;
-        let api = daemon.api();
-        let mut watch = api.watch().await;
-        let created = api.create_chat("one two three four five six seven").await;
-        assert_eq!(created["title"], json!("one two three four five six…"));
-        let chat = id(&created);
-        let event = watch.kind("title_change", &chat).await;
-        assert_eq!(event["chat"]["title"], json!("A proposed title"));
-        assert_eq!(api.chat(&chat).await["title"], json!("A proposed title"));
-        let mut stream = api.stream(&chat, None).await;
-        stream.answered(1).await;
-    }
-
-    async fn a_title_that_cannot_be_had_harms_nothing(h: Harness) {
-        h.model.on(|request| request.mentions("propose_title"), |_| fails(500, json!("no")));
-        h.model.push([says("Yes.")]);
-        let daemon = h.daemon().await;
-        let api = daemon.api();
-        let chat = id(&api.create_chat("Question").await);
-        let mut stream = api.stream(&chat, None).await;
-        assert_eq!(stream.answered(1).await.texts("assistant"), ["Yes."]);
-        assert_eq!(api.chat(&chat).await["title"], json!("Question"));
     }
 
     async fn the_system_prompt_of_a_chat_reaches_the_model_and_no_client(h: Harness) {
