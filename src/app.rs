@@ -216,7 +216,6 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let (drain, draining) = watch::channel(false);
     let shared = Arc::new(Shared {
         store: store.clone(),
-        lease_store: opened.lease_store.clone(),
         clock: clock.clone(),
         worker,
         settings: settings(&config),

@@ -1,5 +1,5 @@
-//! Renews the leases of every owned chat, on an arbiter and a connection of its own, so that no work
-//! can starve it.
+//! Renews the leases of every owned chat, on an arbiter of its own and, on PostgreSQL, over a connection of
+//! its own, so that no work can starve it.
 
 use super::Shared;
 use actix::{Actor, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
@@ -24,8 +24,7 @@ impl Heartbeat {
             return;
         }
         self.busy = true;
-        let (store, worker, now) =
-            (self.shared.lease_store.clone(), self.shared.worker, self.shared.clock.now());
+        let (store, worker, now) = (self.shared.store.clone(), self.shared.worker, self.shared.clock.now());
         let work =
             async move { store.beat(worker, owned, now).await }.into_actor(self).map(|result, act, _| {
                 act.busy = false;

@@ -60,8 +60,6 @@ pub struct Settings {
 pub struct Shared {
     /// The store.
     pub store: Store,
-    /// The same database over a connection that nothing but heartbeats uses.
-    pub lease_store: Store,
     /// Wall time.
     pub clock: Clock,
     /// This process.

@@ -216,7 +216,7 @@ async fn first_admin(state: &ApiState) -> Result<Arc<UserRecord>> {
 }
 
 /// Refuses what another site may have made the browser send.
-fn check_site(request: &HttpRequest, via: Via) -> Result<()> {
+fn check_site(request: &HttpRequest, via: Via, public_url: &str) -> Result<()> {
     if via == Via::Explicit {
         return Ok(());
     }
@@ -227,7 +227,9 @@ fn check_site(request: &HttpRequest, via: Via) -> Result<()> {
     }
     if let Some(origin) = header_value(request, "Origin") {
         let host = header_value(request, "Host").unwrap_or_default();
-        let same = origin.split_once("://").is_some_and(|(_, o)| o.eq_ignore_ascii_case(host));
+        // A proxy may have put another host in place of the one the browser knows.
+        let same = origin.split_once("://").is_some_and(|(_, o)| o.eq_ignore_ascii_case(host))
+            || origin.eq_ignore_ascii_case(public_url.trim_end_matches('/'));
         if !same {
             return Err(Problem::forbidden("Requests from other sites are refused."));
         }
@@ -257,7 +259,7 @@ impl FromRequest for Caller {
                 .ok_or_else(|| Problem::internal("the API was started without its state"))?;
             let (credential, via) = credential(&request);
             let user = who(state, credential.as_deref()).await?;
-            check_site(&request, via)?;
+            check_site(&request, via, &state.settings.public_url)?;
             Ok(Self { user, credential: credential.map(Arc::from) })
         })
     }
@@ -293,7 +295,7 @@ mod tests {
             for h in headers {
                 r = r.insert_header(*h);
             }
-            check_site(&r.to_http_request(), via).is_ok()
+            check_site(&r.to_http_request(), via, "https://chat.test/").is_ok()
         };
         let csrf = [("Cookie", "csrf_token=t"), ("X-CSRF-TOKEN", "t")];
         assert!(check(&[], Method::GET, Via::Cookie));
@@ -304,6 +306,7 @@ mod tests {
         assert!(check(&[], Method::POST, Via::Nothing));
         assert!(!check(&[("Origin", "https://evil.test")], Method::POST, Via::Nothing));
         assert!(check(&[("Origin", "http://a.test:7777")], Method::POST, Via::Nothing));
+        assert!(check(&[("Origin", "https://chat.test")], Method::POST, Via::Nothing));
         assert!(!check(&[("Origin", "null"), ("Upgrade", "websocket")], Method::GET, Via::Cookie));
     }
 }

@@ -10,8 +10,14 @@ use super::{
     state::ApiState,
 };
 use crate::{
-    chat::{answers, command::Command, json::Json, state::State},
-    ids::{ChatId, RunnerId, fresh_uuid},
+    chat::{
+        answers,
+        command::Command,
+        json::Json,
+        message::Role,
+        state::{State, Status},
+    },
+    ids::{RunnerId, fresh_uuid},
     store::{
         self,
         commit::{Commit, Committed, Fence},
@@ -65,15 +71,22 @@ pub async fn compact(
 ) -> Result<HttpResponse> {
     let chat = access::chat(&state, &caller, &path, Right::Own).await?;
     let key = Key::of(&request, &caller, b"")?;
-    if !has_material(&state, chat.head.id).await? {
+    if !has_material(&state, &chat).await? {
         return nothing_to_compact(&state, &chat, key).await;
     }
     run(&state, &caller, chat, Command::RequestCompaction, key).await
 }
 
-async fn has_material(state: &ApiState, chat: ChatId) -> Result<bool> {
-    let rows = state.store.history(chat).await.map_err(Problem::of_chat)?;
-    Ok(compact::has_material(&History::new(&rows)))
+/// Whether a compaction has something to do: a model step that no summary covers, or in a chat that
+/// failed anything at all, since there it is the way to go on (the turn is simply taken up again
+/// when it has no step yet).
+async fn has_material(state: &ApiState, chat: &ChatRecord) -> Result<bool> {
+    let rows = state.store.history(chat.head.id).await.map_err(Problem::of_chat)?;
+    let history = History::new(&rows);
+    let from = history.boundary().map_or(0, |boundary| boundary.index);
+    let something =
+        || history.entries().iter().skip(from).any(|e| !e.row.compressed && e.row.role != Role::System);
+    Ok(compact::has_material(&history) || (chat.head.status == Status::Error && something()))
 }
 
 /// 409, unless this is the repetition of a request that was accepted: its success is why there is

@@ -91,7 +91,7 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
     }
     .checked(state)?;
     let labels = labels::stored(&body.labels.unwrap_or_default())?;
-    let dynamic_tools = body.unsafe_dynamic_tools.map(dynamic_tools).transpose()?.flatten();
+    let dynamic_tools = dynamic_tools(&body.unsafe_dynamic_tools.unwrap_or_default())?;
     let client_type = match body.client_type.as_deref() {
         None | Some("api") => "api",
         Some("ui") => "ui",
@@ -149,7 +149,7 @@ fn default_model(state: &ApiState) -> Result<ModelConfigId> {
 }
 
 /// Checks the client-run tools; none is the same as an empty list.
-fn dynamic_tools(tools: Vec<DynamicTool>) -> Result<Option<Json>> {
+fn dynamic_tools(tools: &[DynamicTool]) -> Result<Option<Json>> {
     let wrong = |detail: String| Problem::field("unsafe_dynamic_tools", detail);
     if tools.len() > MAX_DYNAMIC_TOOLS {
         return Err(wrong(format!("At most {MAX_DYNAMIC_TOOLS} tools are allowed.")));
@@ -168,7 +168,7 @@ fn dynamic_tools(tools: Vec<DynamicTool>) -> Result<Option<Json>> {
             return Err(wrong(format!("unsafe_dynamic_tools[{index}].input_schema must be a JSON object.")));
         }
     }
-    Ok((!tools.is_empty()).then(|| Json::of(&tools)))
+    Ok((!tools.is_empty()).then(|| Json::of(tools)))
 }
 
 #[cfg(test)]
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn check(json: &str) -> Result<Option<Json>> {
-        dynamic_tools(body::parse(json.as_bytes())?)
+        dynamic_tools(&body::parse::<Vec<_>>(json.as_bytes())?)
     }
 
     #[test]

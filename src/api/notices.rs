@@ -55,8 +55,8 @@ impl Notices {
     }
 
     /// Takes one hint.
-    pub fn on(&self, notice: Notice, tokens: &TokenCache) {
-        match notice {
+    pub fn on(&self, notice: &Notice, tokens: &TokenCache) {
+        match *notice {
             Notice::Watch { owner, chat, kind } => {
                 if let Some(sender) = self.lock().get(&owner) {
                     // No receiver is no error: the socket has just closed.
@@ -91,7 +91,7 @@ pub fn follow(
     let mut receiver = bus.subscribe();
     async move {
         while let Some(notice) = receiver.next().await {
-            notices.on(notice, &tokens);
+            notices.on(&notice, &tokens);
         }
     }
 }
@@ -108,14 +108,14 @@ mod tests {
         let mut mine = notices.sidebar(me);
         let mut access = notices.access();
         access.mark_unchanged();
-        notices.on(Notice::Watch { owner: other, chat, kind: WatchKind::Created }, &tokens);
-        notices.on(Notice::Watch { owner: me, chat, kind: WatchKind::Deleted }, &tokens);
+        notices.on(&Notice::Watch { owner: other, chat, kind: WatchKind::Created }, &tokens);
+        notices.on(&Notice::Watch { owner: me, chat, kind: WatchKind::Deleted }, &tokens);
         assert_eq!(mine.try_recv().unwrap(), Sidebar { chat, kind: WatchKind::Deleted });
         assert_eq!(mine.try_recv(), Err(TryRecvError::Empty));
         assert!(!access.has_changed().unwrap());
-        notices.on(Notice::Access { user: other }, &tokens);
+        notices.on(&Notice::Access { user: other }, &tokens);
         assert!(access.has_changed().unwrap());
-        notices.on(Notice::Resync, &tokens);
+        notices.on(&Notice::Resync, &tokens);
         assert_eq!(mine.try_recv(), Err(TryRecvError::Closed));
         drop(notices.sidebar(me));
         drop(notices.sidebar(other));

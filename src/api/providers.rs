@@ -8,6 +8,7 @@ use super::{
     state::ApiState,
 };
 use crate::{
+    config::Endpoint,
     ids::ProviderId,
     llm::{
         catalog::{Catalog, ProviderEntry, wire_name},
@@ -75,7 +76,7 @@ fn declared(entry: &ProviderEntry) -> ProviderOut<'_> {
         central_api_key_enabled: true,
         allow_user_api_key: false,
         allow_central_api_key_fallback: false,
-        base_url: spec.base_url.as_ref().map(|url| url.as_str()),
+        base_url: spec.base_url.as_ref().map(Endpoint::as_str),
         // Set by whoever runs the server, and not to be changed through the API.
         source: "env_preset",
     }

@@ -5,9 +5,11 @@ use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
     middleware::from_fn,
-    rt, web,
+    rt::{self, net::TcpStream},
+    web,
 };
-use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
+use std::{any::Any, io, net::TcpListener, sync::Arc, time::Duration};
 
 /// Time for a request line and its headers; longer ones are half-open or hostile.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +42,7 @@ pub fn serve(
     let server = HttpServer::new(move || {
         App::new().app_data(state.clone()).wrap(from_fn(observe)).configure(routes::configure)
     })
+    .on_connect(|connection, _| limit_unanswered(connection))
     .workers(workers.max(1))
     .tcp_nodelay(true)
     .keep_alive(KEEP_ALIVE)
@@ -51,4 +54,16 @@ pub fn serve(
     .run();
     let handle = server.handle();
     Ok((server, handle))
+}
+
+/// Data that a peer has not acknowledged for this long ends the connection in the kernel too. Without it
+/// a half-open socket stays for the quarter of an hour that TCP tries.
+const UNANSWERED: Duration = Duration::from_secs(30);
+
+fn limit_unanswered(connection: &dyn Any) {
+    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+    let milliseconds = u32::try_from(UNANSWERED.as_millis()).unwrap_or(u32::MAX);
+    if let Err(e) = setsockopt(stream, TcpUserTimeout, &milliseconds) {
+        tracing::debug!(error = %e, "a connection keeps the system's own timeout");
+    }
 }

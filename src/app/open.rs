@@ -22,8 +22,6 @@ const HINT_QUEUE: usize = 16_384;
 pub struct Opened {
     /// For everything.
     pub store: Store,
-    /// The same over a connection that nothing but heartbeats uses.
-    pub lease_store: Store,
     /// Held by a daemon on SQLite: two of them cannot serve one file.
     pub lock: Option<InstanceLock>,
     /// Threads of the database; the last thing to be dropped.
@@ -54,7 +52,7 @@ pub async fn open(config: &Config, worker: WorkerId, daemon: bool) -> Result<Ope
                 // taken up at once.
                 store.forget_leases().await.map_err(|e| StartError::Database(e.to_string()))?;
             }
-            Ok(Opened { lease_store: store.clone(), store, lock, runtime })
+            Ok(Opened { store, lock, runtime })
         }
         DatabaseUrl::Postgres(url) => {
             let url = url.expose();
@@ -67,12 +65,9 @@ pub async fn open(config: &Config, worker: WorkerId, daemon: bool) -> Result<Ope
             } else {
                 Bus::local()
             };
-            let open = |size| {
-                PgStore::open(url, size, Arc::clone(&runtime))
-                    .map_err(|e| StartError::Database(e.to_string()))
-            };
-            let store = Store::postgres(open(config.database.pool_size as usize)?, bus.clone());
-            Ok(Opened { store, lease_store: Store::postgres(open(1)?, bus), lock: None, runtime })
+            let engine = PgStore::open(url, config.database.pool_size as usize, Arc::clone(&runtime))
+                .map_err(|e| StartError::Database(e.to_string()))?;
+            Ok(Opened { store: Store::postgres(engine, bus), lock: None, runtime })
         }
     }
 }

@@ -207,7 +207,7 @@ impl View {
     }
 
     fn close(&mut self) -> Result<(), Failure> {
-        if std::mem::take(&mut self.open) != "" { say("\n\n") } else { Ok(()) }
+        if std::mem::take(&mut self.open).is_empty() { Ok(()) } else { say("\n\n") }
     }
 }
 

@@ -24,7 +24,7 @@ pub fn run(_: &ServeArgs, options: &Options) -> Outcome {
         let running = app::start(loaded.config, Clock::system()).await?;
         announce(&running);
         let exit = tokio::select! {
-            _ = terminate.recv() => Exit::Done,
+            _ = terminate.recv() => Exit::Terminated,
             _ = interrupt.recv() => Exit::Interrupted,
             () = running.ended() => return Err(Failure::failed("the daemon ended by itself; the log says why")),
         };

@@ -6,6 +6,7 @@
 use crate::{
     clock::Timestamp,
     config::{
+        self,
         models::Model,
         providers::{Provider, ProviderKind},
     },
@@ -206,7 +207,7 @@ impl ModelEntry {
             });
         };
         let key = spec.key.as_ref().map(|key| Secret::new(key.expose()));
-        let base_url = spec.base_url.as_ref().map(|url| url.as_str());
+        let base_url = spec.base_url.as_ref().map(config::Endpoint::as_str);
         kind.endpoint(base_url, key, self.spec.use_responses_api.unwrap_or(true))
     }
 
@@ -242,9 +243,9 @@ mod tests {
     fn the_default_is_always_one_that_is_offered() {
         let scripted = provider("s", ProviderKind::Scripted);
         let (a, b) = (model("a", "s"), Model { default: true, ..model("b", "s") });
-        let two = catalog(&[scripted.clone()], &[a.clone(), b.clone()]);
+        let two = catalog(std::slice::from_ref(&scripted), &[a.clone(), b.clone()]);
         assert_eq!(two.default_model().unwrap().spec.name, "b");
-        let off = catalog(&[scripted.clone()], &[a, Model { enabled: false, ..b }]);
+        let off = catalog(std::slice::from_ref(&scripted), &[a, Model { enabled: false, ..b }]);
         assert_eq!(off.default_model().unwrap().spec.name, "a");
         let stray = catalog(&[scripted], &[model("c", "nobody")]);
         assert!(stray.default_model().is_none());

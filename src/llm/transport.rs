@@ -15,6 +15,7 @@ use super::{
     sse,
     wire::{self, Wire, WireError},
 };
+use crate::clock::{Clock, Timestamp};
 use futures_util::{StreamExt as _, stream};
 use reqwest::{
     RequestBuilder, Response, Url,
@@ -24,7 +25,7 @@ use std::{
     collections::VecDeque,
     error::Error as _,
     fmt::Write as _,
-    time::{Duration, SystemTime},
+    time::{Duration, UNIX_EPOCH},
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -252,8 +253,8 @@ impl Call {
             })?;
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
         if !response.status().is_success() {
-            let retry_after =
-                retry_after::parse(header("retry-after-ms"), header("retry-after"), SystemTime::now());
+            let now = UNIX_EPOCH + Clock::system().now().since(Timestamp::from_micros(0));
+            let retry_after = retry_after::parse(header("retry-after-ms"), header("retry-after"), now);
             let status = response.status().as_u16();
             return Err(RawFailure::Status { status, retry_after, body: error_body(response).await });
         }

@@ -8,7 +8,7 @@ pub(super) mod pg {
         ids::{ChatId, RunnerId, WorkerId},
         store::{
             error::Result,
-            postgres::{Conn, queries::leases::ClaimSpec},
+            postgres::{Conn, queries::leases::ClaimSpec, statement::Statement},
             schema::chat_heartbeats,
             types::{Id, sql},
         },
@@ -68,33 +68,35 @@ pub(super) mod pg {
             free =
                 super::Free::beside(r.roots, r.children, spec.max_running_chats, spec.max_running_subagents);
         }
-        let rows: Vec<Candidate> = diesel::sql_query(
+        let mut s = Statement::default();
+        s.sql(
             "SELECT c.id, c.status, c.parent_chat_id FROM chats c \
              LEFT JOIN chat_heartbeats h ON h.chat_id = c.id AND h.runner_id = c.runner_id \
              WHERE c.status IN ('running', 'interrupting', 'requires_action') AND NOT c.archived \
-             AND (h.beat_at IS NULL OR h.beat_at < clock_timestamp() - $1 * interval '1 microsecond') \
-             AND (c.status <> 'running' OR CASE WHEN c.parent_chat_id IS NULL THEN $2 ELSE $3 END) \
-             ORDER BY c.updated_at LIMIT $4 FOR UPDATE OF c SKIP LOCKED",
-        )
-        .bind::<BigInt, _>(lease)
-        .bind::<Bool, _>(free.roots > 0)
-        .bind::<Bool, _>(free.children > 0)
-        .bind::<BigInt, _>(spec.limit)
-        .load(conn)
-        .await?;
+             AND (h.beat_at IS NULL OR h.beat_at < clock_timestamp() - ",
+        );
+        s.bind::<BigInt, _>(lease).sql(
+            " * interval '1 microsecond') \
+             AND (c.status <> 'running' OR CASE WHEN c.parent_chat_id IS NULL THEN ",
+        );
+        s.bind::<Bool, _>(free.roots > 0).sql(" ELSE ").bind::<Bool, _>(free.children > 0);
+        s.sql(" END) ORDER BY c.updated_at LIMIT ").bind::<BigInt, _>(spec.limit);
+        s.sql(" FOR UPDATE OF c SKIP LOCKED");
+        let rows: Vec<Candidate> = s.load(conn).await?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
         // A chat that was claimed between the snapshot and the lock is joined with the heartbeat of
         // the snapshot above, and so looks free. Under the lock a younger snapshot tells.
-        let alive: Vec<Alive> = diesel::sql_query(
+        let mut s = Statement::default();
+        s.sql(
             "SELECT c.id FROM chats c JOIN chat_heartbeats h ON h.chat_id = c.id AND h.runner_id = c.runner_id \
-             WHERE c.id = ANY($1) AND h.beat_at >= clock_timestamp() - $2 * interval '1 microsecond'",
-        )
-        .bind::<Array<sql::Uid>, _>(rows.iter().map(|r| r.id).collect::<Vec<_>>())
-        .bind::<BigInt, _>(lease)
-        .load(conn)
-        .await?;
+             WHERE c.id = ANY(",
+        );
+        s.bind::<Array<sql::Uid>, _>(rows.iter().map(|r| r.id).collect::<Vec<_>>());
+        s.sql(") AND h.beat_at >= clock_timestamp() - ").bind::<BigInt, _>(lease);
+        s.sql(" * interval '1 microsecond'");
+        let alive: Vec<Alive> = s.load(conn).await?;
         let rows = rows.into_iter().filter(|r| !alive.iter().any(|a| a.id == r.id));
         Ok(free.pick(rows.map(|r| (r.id, r.status, r.parent_chat_id.is_some()))))
     }
@@ -231,17 +233,18 @@ pub(super) mod lite {
          ORDER BY c.updated_at LIMIT ?";
 
     pub async fn first_beat(conn: &mut Conn, chat: ChatId, owner: Owner, now: Timestamp) -> Result<()> {
-        diesel::sql_query(
-            "INSERT INTO chat_heartbeats (chat_id, worker_id, runner_id, beat_at) VALUES (?, ?, ?, ?) \
-             ON CONFLICT (chat_id) DO UPDATE \
-             SET worker_id = excluded.worker_id, runner_id = excluded.runner_id, beat_at = excluded.beat_at",
-        )
-        .bind::<sql::Uid, _>(Id(chat.0))
-        .bind::<sql::Uid, _>(Id(owner.worker.0))
-        .bind::<sql::Uid, _>(Id(owner.runner.0))
-        .bind::<sql::Moment, _>(Ts(now))
-        .execute(conn)
-        .await?;
+        let lease = (
+            chat_heartbeats::worker_id.eq(Id(owner.worker.0)),
+            chat_heartbeats::runner_id.eq(Id(owner.runner.0)),
+            chat_heartbeats::beat_at.eq(Ts(now)),
+        );
+        diesel::insert_into(chat_heartbeats::table)
+            .values((chat_heartbeats::chat_id.eq(Id(chat.0)), lease))
+            .on_conflict(chat_heartbeats::chat_id)
+            .do_update()
+            .set(lease)
+            .execute(conn)
+            .await?;
         Ok(())
     }
 
@@ -274,13 +277,13 @@ pub(super) mod lite {
         now: Timestamp,
     ) -> Result<()> {
         for (chat, runner) in owned {
-            diesel::sql_query(
-                "UPDATE chat_heartbeats SET beat_at = ? WHERE chat_id = ? AND runner_id = ? AND worker_id = ?",
+            diesel::update(
+                chat_heartbeats::table
+                    .find(Id(chat.0))
+                    .filter(chat_heartbeats::runner_id.eq(Id(runner.0)))
+                    .filter(chat_heartbeats::worker_id.eq(Id(worker.0))),
             )
-            .bind::<sql::Moment, _>(Ts(now))
-            .bind::<sql::Uid, _>(Id(chat.0))
-            .bind::<sql::Uid, _>(Id(runner.0))
-            .bind::<sql::Uid, _>(Id(worker.0))
+            .set(chat_heartbeats::beat_at.eq(Ts(now)))
             .execute(conn)
             .await?;
         }

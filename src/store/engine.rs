@@ -64,7 +64,7 @@ macro_rules! claim_spec {
     };
 }
 
-/// Tries of a PostgreSQL transaction that met another one or a closed connection.
+/// Tries of a PostgreSQL transaction that met another one.
 const TRIES: usize = 4;
 
 macro_rules! operations {
@@ -99,7 +99,7 @@ macro_rules! operations {
             let $c = &mut *object;
             let result: Result<_> = $q;
             match result {
-                Err(e @ Error::Unavailable(_)) if tries < TRIES => {
+                Err(e) if e.is_lost_connection() && tries < $s.tries() => {
                     tracing::debug!(error = %e, "a pooled connection was closed");
                     drop(deadpool_take(object));
                 }
@@ -108,6 +108,11 @@ macro_rules! operations {
         }
     }};
     (@pg snapshot $s:ident, $c:ident => $q:expr) => { operations!(@tx $s, $c, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" => $q) };
+    // A write that no other work may hold up.
+    (@pg beat $s:ident, $c:ident => $q:expr) => {{
+        let lifeline = $s.for_beats();
+        operations!(@tx lifeline, $c, "BEGIN" => $q)
+    }};
     (@pg write $s:ident, $c:ident => $q:expr) => { operations!(@tx $s, $c, "BEGIN" => $q) };
     (@tx $s:ident, $c:ident, $begin:literal => $q:expr) => {{
         type Tm = <postgres::Conn as AsyncConnection>::TransactionManager;
@@ -121,7 +126,7 @@ macro_rules! operations {
             if let Err(e) = Tm::begin_transaction_sql($c, $begin).await {
                 let e = Error::from(e);
                 drop(deadpool_take(object));
-                if tries < TRIES { continue; }
+                if tries < $s.tries() { continue; }
                 break Err(e);
             }
             let result: Result<_> = async { $q }.await;
@@ -137,7 +142,8 @@ macro_rules! operations {
                         drop(deadpool_take(object));
                     }
                     // A deadlock undid all of it, and so did a collision of two first uses of one key.
-                    if tries < TRIES && matches!(e, Error::Database(_)) && (e.is_transient() || is_collision(&e)) {
+                    let again = if e.is_lost_connection() { $s.tries() } else { TRIES };
+                    if tries < again && (e.is_transient() || is_collision(&e)) {
                         continue;
                     }
                     break Err(e);
@@ -147,6 +153,7 @@ macro_rules! operations {
     }};
     (@lite read $s:ident, $c:ident => $q:expr) => { $s.read(move |$c| $q).await };
     (@lite snapshot $s:ident, $c:ident => $q:expr) => { $s.snapshot(move |$c| $q).await };
+    (@lite beat $s:ident, $c:ident => $q:expr) => { $s.write(move |$c| $q).await };
     (@lite write $s:ident, $c:ident => $q:expr) => { $s.write(move |$c| $q).await };
 }
 
@@ -206,8 +213,8 @@ operations! {
     write pub sweep_beats = leases::sweep_beats(older_than: Timestamp) -> usize;
     /// Removes the leases of a worker that leaves.
     write pub drop_beats = leases::drop_beats(worker: WorkerId) -> usize;
-    /// Renews leases.
-    write pub beat = leases::beat(worker: WorkerId, owned: Vec<(ChatId, RunnerId)>, now: Timestamp) -> ();
+    /// Renews leases, on a connection of its own.
+    beat pub beat = leases::beat(worker: WorkerId, owned: Vec<(ChatId, RunnerId)>, now: Timestamp) -> ();
     /// The moment by which deadlines are judged: the database's clock.
     read pub database_now = clock::now(now: Timestamp) -> Timestamp;
     /// The default organization, made if there is none.

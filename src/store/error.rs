@@ -62,13 +62,28 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         use diesel::result::{DatabaseErrorKind, Error as D};
         match self {
-            Self::Overloaded | Self::Unavailable(_) => true,
+            Self::Overloaded => true,
             Self::Database(D::DatabaseError(kind, info)) => {
                 matches!(kind, DatabaseErrorKind::SerializationFailure)
                     || info.message().contains("deadlock detected")
-                    || info.message().contains("terminating connection")
-                    || info.message().contains("the database system is")
-                    || info.message().contains("connection closed")
+                    || self.is_lost_connection()
+            }
+            _ => self.is_lost_connection(),
+        }
+    }
+
+    /// The connection is of no more use. The server tells a client whose connection it ends only at
+    /// the client's next word, as an ordinary error.
+    #[must_use]
+    pub(super) fn is_lost_connection(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Database(diesel::result::Error::DatabaseError(_, info)) => {
+                let text = info.message();
+                text.contains("terminating connection")
+                    || text.contains("the database system is")
+                    || text.contains("connection closed")
+                    || text.contains("error communicating with the server")
             }
             _ => false,
         }

@@ -47,7 +47,7 @@ macro_rules! label_is {
     };
 }
 pub(super) mod commit;
-mod statement;
+pub(super) mod statement;
 
 pub(super) use super::divergent::pg as divergent;
 #[path = "queries/mod.rs"]
@@ -61,6 +61,8 @@ const POOL_WAIT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct PgStore {
     pub(super) pool: deadpool::Pool<AsyncPgConnection>,
+    /// One connection that no other work can keep from the heartbeats.
+    beats: deadpool::Pool<AsyncPgConnection>,
     pub(super) runtime: Arc<Runtime>,
     pub(super) statements: Arc<AtomicU64>,
 }
@@ -104,25 +106,20 @@ impl PgStore {
     /// When the runtime or the pool cannot be made.
     pub fn open(url: &str, pool_size: usize, runtime: Arc<Runtime>) -> Result<Self> {
         let statements = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&statements);
-        let mut config = ManagerConfig::default();
-        config.recycling_method = RecyclingMethod::Fast;
-        config.custom_setup = Box::new(move |url| {
-            let counter = Arc::clone(&counter);
-            let url = url.to_owned();
-            async move {
-                let mut conn = AsyncPgConnection::establish(&url).await?;
-                conn.set_instrumentation(counting(&counter));
-                Ok(conn)
-            }
-            .boxed()
-        });
-        let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(url, config);
-        let pool = deadpool::Pool::builder(manager)
-            .max_size(pool_size)
-            .build()
-            .map_err(|e| Error::Unavailable(e.to_string()))?;
-        Ok(Self { pool, runtime, statements })
+        let pool = pool(url, pool_size, &statements)?;
+        let beats = self::pool(url, 1, &statements)?;
+        Ok(Self { pool, beats, runtime, statements })
+    }
+
+    /// The same engine on the connection that is kept for heartbeats.
+    pub(super) fn for_beats(&self) -> Self {
+        Self { pool: self.beats.clone(), ..self.clone() }
+    }
+
+    /// Tries of an operation that meets closed connections: after a restart of the server all of
+    /// the pool are, and each tells so only when it is used.
+    pub(super) fn tries(&self) -> usize {
+        self.pool.status().max_size + 2
     }
 
     /// A connection from the pool.
@@ -133,6 +130,24 @@ impl PgStore {
             Err(_) => Err(Error::Overloaded),
         }
     }
+}
+
+fn pool(url: &str, size: usize, statements: &Arc<AtomicU64>) -> Result<deadpool::Pool<AsyncPgConnection>> {
+    let counter = Arc::clone(statements);
+    let mut config = ManagerConfig::default();
+    config.recycling_method = RecyclingMethod::Fast;
+    config.custom_setup = Box::new(move |url| {
+        let counter = Arc::clone(&counter);
+        let url = url.to_owned();
+        async move {
+            let mut conn = AsyncPgConnection::establish(&url).await?;
+            conn.set_instrumentation(counting(&counter));
+            Ok(conn)
+        }
+        .boxed()
+    });
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(url, config);
+    deadpool::Pool::builder(manager).max_size(size).build().map_err(|e| Error::Unavailable(e.to_string()))
 }
 
 /// Runs database work on its own runtime. Dropping the caller detaches the work.

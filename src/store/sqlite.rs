@@ -78,7 +78,7 @@ impl SqliteStore {
             Settings { path: path.to_owned(), synchronous_full, statements: Arc::clone(&statements) };
         let writer = writer::Writer::start(settings.clone(), WRITE_QUEUE)?;
         let readers = Arc::new(reader::Readers::start(&settings, READERS)?);
-        checkpoint::start(settings, &writer)?;
+        checkpoint::start(&settings, &writer)?;
         Ok(Self { writer, readers, statements, path: path.to_owned() })
     }
 

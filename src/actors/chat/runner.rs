@@ -120,7 +120,7 @@ impl ChatActor {
         runner.duty.forget_task();
         let wait = runner.backoff;
         runner.backoff = (wait * 2).min(BACKOFF.1);
-        ctx.run_later(wait, |act, ctx| act.look(ctx));
+        ctx.run_later(wait, Self::look);
     }
 
     /// The runner is gone.
@@ -136,7 +136,7 @@ impl ChatActor {
         let short =
             matches!(&runner.task, Some(t) if t.job == Job::Generate || t.job == Job::FinishInterruption);
         if short {
-            ctx.run_later(grace, |act, ctx| act.let_go(ctx));
+            ctx.run_later(grace, Self::let_go);
         } else {
             self.let_go(ctx);
         }

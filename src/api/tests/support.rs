@@ -30,7 +30,10 @@ pub const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
 /// Keeps the sending ends, so that a test can speak for the actors.
 #[derive(Default)]
-pub struct FakeStreams(pub Mutex<Vec<(ChatId, Option<i64>, mpsc::Sender<Outgoing>)>>);
+pub struct FakeStreams(pub Mutex<Vec<Asked>>);
+
+/// A subscription that was asked for, with its sending end.
+pub type Asked = (ChatId, Option<i64>, mpsc::Sender<Outgoing>);
 
 impl Streams for FakeStreams {
     fn subscribe(&self, chat: ChatId, after_id: Option<i64>) -> Subscription {
@@ -239,7 +242,12 @@ impl World {
             assert_eq!((sent.status, &sent.body["queued"]), (200, &json!(true)), "{sent:?}");
         }
         match state {
-            State::W | State::XW => self.commit(chat, Command::FinishTurn).await,
+            State::W | State::XW => {
+                let text = Part::Text { text: "an answer".into() };
+                let row = NewMessage::new(Role::Assistant, Visibility::Both, &[text]);
+                self.commit(chat, Command::CommitStep(vec![row])).await;
+                self.commit(chat, Command::FinishTurn).await;
+            }
             State::E0 | State::E1 | State::XE0 | State::XE1 => {
                 let error = Json::of(&json!({"message": "m", "retryable": false}));
                 self.commit(chat, Command::FinishError { error }).await;

@@ -11,7 +11,7 @@ const EVERY: Duration = Duration::from_millis(100);
 const TRUNCATE_AT: u64 = 64 * 1024 * 1024;
 
 /// Starts the thread; it ends with the writer's last handle.
-pub(super) fn start(settings: Settings, writer: &Writer) -> Result<()> {
+pub(super) fn start(settings: &Settings, writer: &Writer) -> Result<()> {
     let alive = writer.alive();
     let mut conn = settings.open_sync()?;
     // A truncating checkpoint holds up the writer while it waits for readers: it may not wait long.

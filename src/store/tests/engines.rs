@@ -5,8 +5,9 @@ use super::{
     support::{Db, Place},
 };
 use crate::{
+    bus::{self, Bus, Notice},
     chat::command::Command,
-    ids::WorkerId,
+    ids::{ChatId, WorkerId},
     store::{
         Error,
         commit::{Commit, Idempotency},
@@ -14,6 +15,7 @@ use crate::{
     },
 };
 use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
+use diesel_async::{AsyncConnection as _, SimpleAsyncConnection as _};
 use futures_util::future::join_all;
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -83,6 +85,37 @@ async fn a_panic_fails_its_group_only() {
     chat.run(send("the writer lives")).await;
 }
 
+/// Some errors (disk full; here a trigger) make SQLite end the whole transaction by itself. What ran
+/// before in the group is gone, and what comes later must not be committed alone and then denied.
+#[tokio::test]
+async fn an_error_that_ends_the_transaction_fails_the_group() {
+    let db = Db::sqlite();
+    let chat = Driven::new(&db).await;
+    db.sql(
+        "CREATE TRIGGER no BEFORE INSERT ON idempotency_keys WHEN NEW.key = 'bad' \
+         BEGIN SELECT RAISE(ROLLBACK, 'injected'); END",
+    )
+    .await;
+    let before = chat.store.chat(chat.id).await.unwrap().head.versions.snapshot;
+    let (commit, started, go) = blocking(&chat, false);
+    let store = chat.store.clone();
+    let blocked = tokio::spawn(async move { store.commit(commit).await });
+    tokio::task::spawn_blocking(move || started.recv().unwrap()).await.unwrap();
+    // All wait while the writer is held, and so belong to its group until that fails.
+    let mut bad = Commit::new(chat.id, send("bad"), NOW);
+    bad.idempotency = Some(key(chat.person.user, "bad", &[], "{}"));
+    let jobs = [Commit::new(chat.id, send("before"), NOW), bad, Commit::new(chat.id, send("after"), NOW)];
+    let jobs = join_all(jobs.map(|c| chat.attempt(c)));
+    let release = async { go.send(()).unwrap() };
+    let (outcomes, ()) = futures_util::join!(jobs, release);
+    assert!(matches!(blocked.await.unwrap(), Err(Error::Unavailable(_))));
+    assert!(matches!(outcomes[0], Err(Error::Unavailable(_))));
+    assert!(matches!(outcomes[1], Err(Error::Unavailable(_))));
+    assert!(outcomes[2].is_ok(), "{:?}", outcomes[2]);
+    assert_eq!(chat.queue().await, ["after"]);
+    assert_eq!(chat.store.chat(chat.id).await.unwrap().head.versions.snapshot, before + 1);
+}
+
 #[tokio::test]
 async fn a_second_process_writes_to_the_same_file() {
     let db = Db::sqlite();
@@ -149,11 +182,13 @@ async fn closed_connections_are_replaced() {
     let db = Db::postgres().await;
     let chat = Driven::new(&db).await;
     join_all((0..12).map(|_| chat.store.chat(chat.id))).await;
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+    // Waits until each is gone: one that ends during COMMIT leaves its caller in doubt, rightly.
+    let cut = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
     for i in 0..5 {
         db.sql(cut).await;
         chat.run(send(&i.to_string())).await;
+        join_all((0..12).map(|_| chat.store.chat(chat.id))).await;
         db.sql(cut).await;
         chat.store.chat(chat.id).await.unwrap();
         db.sql(cut).await;
@@ -182,4 +217,52 @@ async fn a_dropped_caller_detaches_its_work() {
             usize::try_from(chat.store.chat(chat.id).await.unwrap().head.versions.snapshot - before).unwrap();
     }
     assert_eq!(chat.history().await.len(), 21);
+}
+
+/// Hints reach the other replica, a replica ignores its own, and a lost connection is opened again.
+#[tokio::test]
+async fn hints_travel_between_replicas() {
+    let db = Db::postgres().await;
+    let Place::Postgres { url, runtime } = &db.place else { unreachable!() };
+    let (a, b) = (WorkerId::fresh(), WorkerId::fresh());
+    let (sender, hints) = tokio::sync::mpsc::channel(64);
+    let (from_a, at_a, at_b) = (Bus::with_remote(sender), Bus::local(), Bus::local());
+    let (mut seen_a, mut seen_b) = (at_a.subscribe(), at_b.subscribe());
+    runtime.handle().spawn(bus::postgres::send(url.clone(), a, hints));
+    runtime.handle().spawn(bus::postgres::listen(url.clone(), a, at_a));
+    runtime.handle().spawn(bus::postgres::listen(url.clone(), b, at_b));
+    assert_eq!((seen_a.next().await, seen_b.next().await), (Some(Notice::Resync), Some(Notice::Resync)));
+    let hint = |snapshot| Notice::Ownership { chat: ChatId(uuid::Uuid::nil()), snapshot };
+    for i in 0..60 {
+        from_a.publish(hint(i));
+    }
+    for i in 0..60 {
+        assert_eq!(seen_b.next().await, Some(hint(i)));
+    }
+    // What b has seen went past a, too; a kept none of it: the next thing it hears is the reconnect.
+    db.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND query LIKE 'LISTEN%'",
+    )
+    .await;
+    assert_eq!((seen_a.next().await, seen_b.next().await), (Some(Notice::Resync), Some(Notice::Resync)));
+    from_a.publish(hint(1000));
+    assert_eq!(seen_b.next().await, Some(hint(1000)));
+}
+
+/// Every pooled connection waits for a lock; the heartbeats have one of their own.
+#[tokio::test]
+async fn no_work_can_starve_the_heartbeats() {
+    let db = Db::postgres().await;
+    let chat = Driven::new(&db).await;
+    let Place::Postgres { url, .. } = &db.place else { unreachable!() };
+    let mut other = diesel_async::AsyncPgConnection::establish(url).await.unwrap();
+    other.batch_execute("BEGIN; LOCK TABLE chat_queued_messages IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let stuck = join_all((0..20).map(|i| chat.attempt(Commit::new(chat.id, send(&i.to_string()), NOW))));
+    let beat = async {
+        chat.store.beat(chat.owner.worker, vec![(chat.id, chat.owner.runner)], NOW).await.unwrap();
+        other.batch_execute("ROLLBACK").await.unwrap();
+    };
+    let (outcomes, ()) = futures_util::join!(stuck, beat);
+    assert!(outcomes.iter().all(Result::is_ok));
 }

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use futures_util::future::join_all;
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
 both! {
     async fn a_queue_takes_exactly_what_it_may(db) {
@@ -22,7 +22,7 @@ both! {
         })).await;
         let queued = outcomes.iter().filter(|o| matches!(o, Ok(Accepted::Fresh(_)))).count();
         let full = outcomes.iter().filter(|o| matches!(o, Err(Error::Refused(Refusal::QueueFull { max: 20 })))).count();
-        assert_eq!((queued, full), (20, 10), "{outcomes:?}");
+        assert_eq!((queued, full), (20, 10));
         assert_eq!(chat.queue().await.len(), 20);
     }
 
@@ -180,13 +180,5 @@ both! {
         for (i, s) in sent.iter().enumerate() {
             assert_eq!(s.is_ok(), unique.contains(&format!("m{i}")));
         }
-    }
-
-    async fn a_claim_that_waits_for_nothing(db) {
-        // A lease of zero: everything is always free, so claims fight over the same chats.
-        let chat = Driven::new(&db).await;
-        let got = join_all((0..4).map(|_| chat.store.claim(claim(WorkerId::fresh(), NOW + Duration::from_secs(1), Duration::ZERO)))).await;
-        let claimed: usize = got.into_iter().map(|c| c.unwrap().len()).sum();
-        assert!(claimed >= 1);
     }
 }
