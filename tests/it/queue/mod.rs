@@ -1,5 +1,7 @@
 //! Messages that are sent while a turn runs.
 
+mod after_an_error;
+
 use crate::support::{
     both,
     fake_model::{Gate, says},

@@ -95,4 +95,40 @@ both! {
         let results = h.turn(2).await.tool_results().join("");
         assert_eq!(results.matches("ran").count(), 1, "{results}");
     }
+
+    async fn a_call_pending_at_a_stop_is_asked_for_again_after_it(h: Harness) {
+        h.model.push([calls("ask_client", json!({ "what": "x" })).with_id("a"), says("Thanks.")]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat_with(crate::tools::with_client_tool("Ask.")).await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.until("the call", |f| f.action_required.is_some()).await;
+        daemon.kill_9().await;
+        stream.closed().await;
+        daemon.restart().await;
+        stream.reconnect(&api, &chat, None).await;
+        stream.until("the call again", |f| !f.statuses.is_empty() && f.action_required.is_some()).await;
+        let results = json!({ "results": [{ "tool_call_id": "a", "output": "yes" }] });
+        api.post(&format!("/chats/{chat}/tool-results"), results).await.empty(204);
+        assert_eq!(stream.answered(2).await.texts("assistant").last().map(String::as_str), Some("Thanks."));
+    }
+
+    async fn attempts_are_counted_across_a_restart(h: Harness) {
+        h.configure("worker.max_attempts = 2");
+        let gate = Gate::new();
+        let down = || crate::support::fake_model::fails(503, json!({ "error": { "message": "down" } }));
+        h.model.push([stands_still("Lost ", &gate), down()]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Q").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.shows("Lost ").await;
+        daemon.kill_9().await;
+        stream.closed().await;
+        daemon.restart().await;
+        stream.reconnect(&api, &chat, None).await;
+        let held = stream.until("the error", |f| f.error.is_some()).await;
+        assert_eq!(held.error.as_ref().expect("an error")["status_code"], json!(503));
+        assert_eq!(h.turns(), 2);
+    }
 }
