@@ -6,6 +6,10 @@
 mod architecture;
 mod cli;
 mod relay;
+mod interrupts;
+mod providers;
+mod queue;
+mod streaming;
 #[allow(
     dead_code,
     unused_imports,
@@ -13,3 +17,5 @@ mod relay;
     reason = "a helper may be there before the first test that needs it"
 )]
 mod support;
+mod tools;
+mod turns;

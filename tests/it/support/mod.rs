@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod fake_model;
 pub mod logs;
 pub mod postgres;
+pub mod turns;
 
 use daemon::{DaemonProcess, merge};
 use fake_model::{FakeModel, Wire};

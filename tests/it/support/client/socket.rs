@@ -119,6 +119,29 @@ impl ChatStream {
         format!("{}\nheld: {:#?}", frames.join("\n"), self.fold)
     }
 
+    /// The newest events in the order they came, connections before this one included.
+    pub fn events(&self) -> Vec<Value> {
+        self.seen.iter().flat_map(|frame| frame.as_array().cloned().unwrap_or_default()).collect()
+    }
+
+    /// Forgets the events so far, so that [`ChatStream::events`] begins here.
+    pub fn forget_events(&mut self) {
+        self.seen.clear();
+    }
+
+    /// Waits until the turn is over and this many assistant messages are held.
+    pub async fn answered(&mut self, answers: usize) -> &Fold {
+        self.until(&format!("a turn that ends with {answers} answers"), |fold| {
+            fold.settled() && fold.roles().iter().filter(|role| **role == "assistant").count() == answers
+        })
+        .await
+    }
+
+    /// Waits until the preview holds exactly this text.
+    pub async fn shows(&mut self, text: &str) -> &Fold {
+        self.until(&format!("a preview of {text:?}"), |fold| fold.preview.text() == text).await
+    }
+
     /// Waits until the turn is over: `waiting`, nothing queued, no preview.
     pub async fn settled(&mut self) -> &Fold {
         self.until("the turn is over", Fold::settled).await

@@ -1,0 +1,62 @@
+//! One chat, several providers.
+
+use crate::support::{
+    both,
+    fake_model::{FakeModel, says, thinks},
+    turns::{id, text},
+};
+use serde_json::json;
+
+/// Three providers behind the one fake.
+fn three(url: &str) -> String {
+    let mut toml = String::new();
+    for (name, kind, path) in
+        [("claude", "anthropic", ""), ("gpt", "openai", "/v1"), ("other", "openai-compatible", "/v1")]
+    {
+        let default = name == "claude";
+        toml.push_str(&format!(
+            "[[providers]]\nname = \"{name}\"\ntype = \"{kind}\"\napi_key = \"{}\"\nbase_url = \"{url}{path}\"\n\
+             [[models]]\nname = \"{name}\"\nprovider = \"{name}\"\nmodel = \"{name}-model\"\ndefault = {default}\n\
+             context_limit = 100000\nmax_output_tokens = 1000\n",
+            FakeModel::KEY
+        ));
+    }
+    toml
+}
+
+both! {
+    async fn a_chat_may_wander_between_providers(h: Harness) {
+        h.configure(&three(&h.model.url()));
+        let round = ["gpt-model", "other-model", "claude-model", "gpt-model", "claude-model"];
+        for n in 0..=round.len() {
+            h.model.push([
+                thinks(format!("Thought {n}.")).says("Looking. ").calls("execute", json!({ "command": format!("echo r{n}"), "timeout": "5s" })),
+                thinks(format!("Afterthought {n}.")).says(format!("Answer {n}.")),
+            ]);
+        }
+        h.model.push([says("Last words.")]);
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let configs = api.get("/chats/model-configs").await.json(200);
+        let chat = id(&api.create_chat("Q0").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.answered(2).await;
+        for (n, model) in round.iter().enumerate() {
+            let found = configs.as_array().expect("a list").iter().find(|c| c["model"] == *model);
+            let mut body = text(&format!("Q{}", n + 1));
+            body["model_config_id"] = found.unwrap_or_else(|| panic!("no {model}: {configs}"))["id"].clone();
+            api.post(&format!("/chats/{chat}/messages"), body).await.json(200);
+            stream.answered(2 * (n + 2)).await;
+        }
+        api.send(&chat, "Enough.").await;
+        stream.answered(2 * (round.len() + 1) + 1).await;
+        let last = h.turn(2 * (round.len() + 1)).await;
+        assert_eq!(last.model(), "claude-model");
+        assert_eq!(last.tool_results().len(), round.len() + 1);
+        for n in 0..=round.len() {
+            assert!(last.mentions(&format!("Answer {n}.")), "{}", last.summary());
+        }
+        // Signed by Anthropic, so it is understood there; the other providers' reasoning is not.
+        assert!(last.mentions("signature of") && !last.mentions("sealed"));
+    }
+}

@@ -1,0 +1,134 @@
+use crate::support::{
+    both,
+    fake_model::{Gate, Reply, calls, says},
+    turns::{conversation, id},
+};
+use serde_json::json;
+
+/// A reply that stands still after its first words.
+fn stands_still(words: &str, gate: &Gate) -> Reply {
+    says(words).gate(gate)
+}
+
+both! {
+    async fn a_stop_closes_the_streams_and_the_next_start_goes_on_with_the_turn(h: Harness) {
+        h.configure("server.shutdown_grace = \"200ms\"");
+        let gate = Gate::new();
+        h.model.push([stands_still("Half a", &gate), says("A whole answer.")]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Q").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.shows("Half a").await;
+        daemon.sigterm();
+        assert_eq!(stream.closed().await.code, 1001);
+        assert!(daemon.wait().await.success());
+        h.model.closed_by_client(h.turn(0).await.index).await;
+        daemon.restart().await;
+        let last = stream.fold.last_id();
+        stream.reconnect(&api, &chat, last).await;
+        assert_eq!(stream.answered(1).await.texts("assistant"), ["A whole answer."]);
+        assert_eq!(conversation(&h.turn(1).await), ["user: Q"]);
+        assert_eq!(api.history(&chat).await.len(), 2);
+    }
+
+    async fn a_turn_that_can_end_within_the_grace_does(h: Harness) {
+        let gate = Gate::new();
+        h.model.push([stands_still("Just in ", &gate).says("time.")]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Q").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.shows("Just in ").await;
+        daemon.sigterm();
+        stream.closed().await;
+        gate.open();
+        assert!(daemon.wait().await.success());
+        daemon.restart().await;
+        stream.reconnect(&api, &chat, None).await;
+        assert_eq!(stream.answered(1).await.texts("assistant"), ["Just in time."]);
+        assert_eq!(h.turns(), 1);
+    }
+
+    async fn a_kill_in_the_middle_of_an_answer_costs_one_more_model_call_and_nothing_else(h: Harness) {
+        let gate = Gate::new();
+        h.model.push([stands_still("Lost ", &gate), says("Found.")]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Q").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.shows("Lost ").await;
+        api.send(&chat, "Queued").await;
+        stream.until("the queue", |f| f.queue.len() == 1).await;
+        h.model.push([says("Next.")]);
+        daemon.kill_9().await;
+        stream.closed().await;
+        daemon.restart().await;
+        let last = stream.fold.last_id();
+        stream.reconnect(&api, &chat, last).await;
+        let held = stream.answered(2).await;
+        assert_eq!(held.texts("assistant"), ["Found.", "Next."]);
+        assert_eq!(held.texts("user"), ["Q", "Queued"]);
+        assert_eq!(conversation(&h.turn(1).await), ["user: Q"]);
+        assert_eq!(api.history(&chat).await.len(), 4);
+        assert_eq!(h.turns(), 3);
+    }
+
+    async fn a_kill_between_two_steps_repeats_neither_the_step_nor_its_tool(h: Harness) {
+        let gate = Gate::new();
+        h.model.push([
+            calls("execute", json!({ "command": "echo ran >> ledger; cat ledger", "timeout": "5s" })),
+            stands_still("So ", &gate),
+            says("It ran once."),
+        ]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Run it.").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.shows("So ").await;
+        daemon.kill_9().await;
+        stream.closed().await;
+        daemon.restart().await;
+        stream.reconnect(&api, &chat, None).await;
+        let held = stream.answered(2).await;
+        assert_eq!(held.roles(), ["user", "assistant", "tool", "assistant"]);
+        let results = h.turn(2).await.tool_results().join("");
+        assert_eq!(results.matches("ran").count(), 1, "{results}");
+    }
+
+    async fn a_call_pending_at_a_stop_is_asked_for_again_after_it(h: Harness) {
+        h.model.push([calls("ask_client", json!({ "what": "x" })).with_id("a"), says("Thanks.")]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat_with(crate::tools::with_client_tool("Ask.")).await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.until("the call", |f| f.action_required.is_some()).await;
+        daemon.kill_9().await;
+        stream.closed().await;
+        daemon.restart().await;
+        stream.reconnect(&api, &chat, None).await;
+        stream.until("the call again", |f| !f.statuses.is_empty() && f.action_required.is_some()).await;
+        let results = json!({ "results": [{ "tool_call_id": "a", "output": "yes" }] });
+        api.post(&format!("/chats/{chat}/tool-results"), results).await.empty(204);
+        assert_eq!(stream.answered(2).await.texts("assistant").last().map(String::as_str), Some("Thanks."));
+    }
+
+    async fn attempts_are_counted_across_a_restart(h: Harness) {
+        h.configure("worker.max_attempts = 2");
+        let gate = Gate::new();
+        let down = || crate::support::fake_model::fails(503, json!({ "error": { "message": "down" } }));
+        h.model.push([stands_still("Lost ", &gate), down()]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Q").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.shows("Lost ").await;
+        daemon.kill_9().await;
+        stream.closed().await;
+        daemon.restart().await;
+        stream.reconnect(&api, &chat, None).await;
+        let held = stream.until("the error", |f| f.error.is_some()).await;
+        assert_eq!(held.error.as_ref().expect("an error")["status_code"], json!(503));
+        assert_eq!(h.turns(), 2);
+    }
+}
