@@ -4,7 +4,13 @@
 #![allow(clippy::needless_pass_by_value, reason = "a helper that takes `json!({ … })` reads better by value")]
 
 mod architecture;
+mod auth;
+mod baseline;
 mod cli;
+mod cli_db;
+mod hostile;
+mod ownership;
+mod simulation;
 #[allow(
     dead_code,
     unused_imports,

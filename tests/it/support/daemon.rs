@@ -174,11 +174,21 @@ impl DaemonProcess {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
         let child = self.child.as_ref().expect("the daemon runs");
         let pid = child.id().expect("not waited for yet");
-        let pid = Pid::from_raw(i32::try_from(pid).expect("a process id is an i32"));
-        kill(pid, signal).expect("signal the daemon");
+        Pid::from_raw(i32::try_from(pid).expect("a process id is an i32"))
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("signal the daemon");
+    }
+
+    /// The configuration it was started with, for commands beside it.
+    pub fn config_file(&self) -> PathBuf {
+        self.home.join("chatd.toml")
     }
 
     /// Waits for its end.
