@@ -131,6 +131,8 @@ impl Simulation {
             let running: Vec<_> = parties.into_iter().map(|p| tokio::spawn(p.live(api.clone()))).collect();
             tokio::time::sleep(life).await;
             self.daemon.kill_9().await;
+            let broken = self.h.broken_rules(&self.daemon).await;
+            assert!(broken.is_empty(), "after a kill: {broken:?}");
             for ended in join_all(running).await {
                 self.parties.push(ended.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic())));
             }
@@ -171,6 +173,9 @@ impl Simulation {
         assert!(faults.is_empty(), "{}", faults.join("\n"));
         self.judge_prompts();
         assert!(self.daemon.stop().await.success());
+        assert_eq!(self.h.broken_rules(&self.daemon).await, Vec::<&str>::new());
+        let owned = self.h.number(&self.daemon, "SELECT count(*) AS n FROM chats WHERE worker_id IS NOT NULL").await;
+        assert_eq!(owned, 0, "chats owned by a daemon that has ended");
     }
 }
 
@@ -216,12 +221,12 @@ impl Party {
         let choice = self.dice.below(100);
         let mut dice = self.dice.fork();
         match choice {
-            0..=34 => self.ledger.send(api, "queue").await,
-            35..=49 => self.ledger.send(api, "interrupt").await,
-            50..=57 => self.ledger.edit(api, |n| n - 1 - dice.index(n.min(3))).await,
-            58..=65 => self.ledger.queue(api, false, |n| dice.index(n)).await,
-            66..=73 => self.ledger.queue(api, true, |n| dice.index(n)).await,
-            74..=79 => self.ledger.interrupt(api).await,
+            0..=24 => self.ledger.send(api, "queue").await,
+            25..=32 => self.ledger.send(api, "interrupt").await,
+            33..=38 => self.ledger.edit(api, |n| n - 1 - dice.index(n.min(3))).await,
+            39..=44 => self.ledger.queue(api, false, |n| dice.index(n)).await,
+            45..=50 => self.ledger.queue(api, true, |n| dice.index(n)).await,
+            51..=54 => self.ledger.interrupt(api).await,
             _ => {
                 // Lets a turn go on for a while.
                 tokio::time::sleep(Duration::from_millis(dice.below(150))).await;

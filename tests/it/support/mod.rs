@@ -19,6 +19,7 @@ pub mod fake_model;
 pub mod logs;
 pub mod outside;
 pub mod postgres;
+pub mod sql;
 
 use daemon::{DaemonProcess, merge};
 use fake_model::{FakeModel, Wire};
