@@ -175,7 +175,7 @@ both! {
         ] {
             api.get(&format!("/chats/{chat}/messages?{query}")).await.problem(400);
         }
-        for query in ["after_id=x", "after_id=-1", "after_id=", "after_id=99999999999999999999", "after_id=%ff"] {
+        for query in ["after_id=x", "after_id=-1", "after_id=99999999999999999999", "after_id=%ff"] {
             let url = api.url(&format!("/chats/{chat}/stream?{query}"));
             assert_eq!(refusal(&url, Some(&daemon.token())).await, 400, "{query}");
         }

@@ -44,7 +44,6 @@ both! {
             Reply::empty().cut(),
             says("half").cut(),
             Reply::empty().without_end(),
-            Reply::empty().garbage().without_end(),
             fails(502, json!("<html><body>Bad gateway</body></html>")),
         ] {
             h.model.push([broken, says("whole")]);
@@ -80,6 +79,18 @@ both! {
         let mut stream = api.stream(chat["id"].as_str().unwrap(), None).await;
         let texts = stream.settled().await.texts("assistant");
         assert_eq!(texts, ["a\u{fffd}\u{fffd}b"]);
+
+        // An event that is no JSON.
+        h.model.push([Reply::empty().garbage().without_end(), says("after the garbage")]);
+        let chat = api.create_chat("Go").await;
+        let chat = chat["id"].as_str().unwrap();
+        let mut stream = api.stream(chat, None).await;
+        stream.until("a verdict", |f| f.is("error") || f.settled() && f.messages.len() > 1).await;
+        if stream.fold.is("error") {
+            api.send(chat, "Again").await;
+        }
+        let fold = stream.until("the turn is over", |f| f.settled() && f.messages.len() > 1).await;
+        assert_eq!(fold.texts("assistant"), ["after the garbage"], "{fold:?}");
 
         // A tool nobody has, arguments that are no JSON, an empty answer.
         h.model.push([

@@ -2,22 +2,16 @@
 
 use crate::support::{
     both,
-    client::Api,
     daemon::DaemonProcess,
     fake_model::{Gate, says, says_in},
-    outside::{memory_kib, within},
+    outside::{memory_kib, open_files, within},
 };
-use futures_util::{SinkExt as _, StreamExt as _};
 use std::time::{Duration, Instant};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
 };
-use tokio_tungstenite::tungstenite::{
-    Message,
-    client::IntoClientRequest as _,
-    protocol::frame::{Frame, FrameSocket, coding::{Data, OpCode}},
-};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 fn address(daemon: &DaemonProcess) -> std::net::SocketAddr {
     daemon.url().strip_prefix("http://").and_then(|a| a.parse().ok()).expect("an address")
@@ -104,7 +98,7 @@ both! {
         let mut fast = api.stream(chat, None).await;
         gate.reached().await;
         fast.status("running").await;
-        let before = memory_kib(daemon.pid());
+        let (before, files) = (memory_kib(daemon.pid()), open_files(daemon.pid()));
         let mut deaf = Vec::new();
         for _ in 0..20 {
             let socket = TcpSocket::new_v4().unwrap();
@@ -130,8 +124,13 @@ both! {
         assert!(took < Duration::from_secs(8), "{took:?}");
         let during = memory_kib(daemon.pid());
         assert!(during < before + 200 * 1024, "memory: {before} KiB, then {during} KiB");
-        within(Duration::from_secs(25), "the deaf ones are gone", async || {
-            (daemon.metric("chatd_stream_subscribers").await == Some(1.0)).then_some(())
+        drop(fast);
+        within(Duration::from_secs(25), "the deaf ones are given up", async || {
+            (daemon.metric("chatd_stream_subscribers").await == Some(0.0)).then_some(())
+        })
+        .await;
+        within(Duration::from_secs(25), "their sockets are closed", async || {
+            (open_files(daemon.pid()) <= files + 4).then_some(())
         })
         .await;
         drop(deaf);

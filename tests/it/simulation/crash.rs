@@ -126,6 +126,9 @@ impl Simulation {
     async fn run(mut self, kills: u64) {
         for _ in 0..kills {
             let api = self.daemon.api();
+            for party in &mut self.parties {
+                party.connect(&api).await;
+            }
             let life = Duration::from_millis(30 + self.dice.below(LONGEST_LIFE));
             let parties = std::mem::take(&mut self.parties);
             let running: Vec<_> = parties.into_iter().map(|p| tokio::spawn(p.live(api.clone()))).collect();
@@ -180,24 +183,22 @@ impl Simulation {
 }
 
 impl Party {
+    /// Half of the readers come back with what they hold, the others as if they were new.
+    async fn connect(&mut self, api: &Api) {
+        let chat = self.ledger.chat.clone();
+        match &mut self.stream {
+            Some(stream) if self.dice.below(2) == 0 && stream.fold.last_id().is_some() => {
+                let cursor = stream.fold.last_id();
+                stream.reconnect(api, &chat, cursor).await;
+            }
+            stream => *stream = Some(api.stream(&chat, None).await),
+        }
+    }
+
     /// Reads and writes until the daemon is killed.
     async fn live(mut self, api: Api) -> Self {
-        let chat = self.ledger.chat.clone();
-        let stream = match self.stream.take() {
-            None => api.stream(&chat, None).await,
-            Some(mut stream) => {
-                // Half of the readers come back with what they hold, the others as if they were new.
-                let cursor = stream.fold.last_id().filter(|_| self.dice.below(2) == 0);
-                if cursor.is_none() {
-                    stream = api.stream(&chat, None).await;
-                } else {
-                    stream.reconnect(&api, &chat, cursor).await;
-                }
-                stream
-            }
-        };
-        let read = async {
-            let mut stream = stream;
+        let mut stream = self.stream.take().expect("connected before");
+        let read = async move {
             stream.closed().await;
             stream
         };

@@ -78,25 +78,24 @@ impl Ledger {
 
     /// Every user message of the chat and where it is.
     async fn places(&self, api: &Api) -> Option<Vec<(String, Place)>> {
-        // One request: history and queue are of one moment. No chat here has more than 200 messages…
-        let path = format!("/chats/{}/messages?limit=200", self.chat);
-        let answer = api.try_call(Method::GET, &path, None).await.ok()?;
-        let page = answer.json(200);
+        // The newest page and the queue are of one moment; what is older does not move but by our edits.
         let mut places = Vec::new();
-        for message in page["messages"].as_array()?.iter().filter(|m| m["role"] == "user") {
-            places.push((text_of(message), Place::History(message["id"].as_i64()?)));
+        let mut cursor = String::new();
+        loop {
+            let path = format!("/chats/{}/messages?limit=200{cursor}", self.chat);
+            let page = api.try_call(Method::GET, &path, None).await.ok()?.json(200);
+            let messages = page["messages"].as_array()?;
+            for message in messages.iter().filter(|m| m["role"] == "user") {
+                places.push((text_of(message), Place::History(message["id"].as_i64()?)));
+            }
+            for message in page["queued_messages"].as_array()? {
+                places.push((text_of(message), Place::Queue(message["id"].as_i64()?)));
+            }
+            if page["has_more"] != json!(true) {
+                return Some(places);
+            }
+            cursor = format!("&before_id={}", messages.last()?["id"]);
         }
-        for message in page["queued_messages"].as_array()? {
-            places.push((text_of(message), Place::Queue(message["id"].as_i64()?)));
-        }
-        // …and if one has, the older half counts too.
-        if page["has_more"] == json!(true) {
-            let history = api.history(&self.chat).await;
-            let users = history.iter().filter(|m| m["role"] == "user");
-            places.retain(|(_, place)| matches!(place, Place::Queue(_)));
-            places.extend(users.map(|m| (text_of(m), Place::History(m["id"].as_i64().unwrap_or(0)))));
-        }
-        Some(places)
     }
 
     /// Sends a message. False: no answer came.
