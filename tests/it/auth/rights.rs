@@ -1,6 +1,10 @@
 //! Owner, administrator, stranger.
 
-use crate::support::{both, client::refusal, fake_model::{Gate, says}};
+use crate::support::{
+    both,
+    client::refusal,
+    fake_model::{Gate, says},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -41,7 +41,9 @@ fn two_thousand_chats_leave_nothing_behind() {
             for _ in 0..AT_A_TIME {
                 let (api, left) = (api.clone(), left.clone());
                 clients.spawn(async move {
-                    let more = || left.try_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok();
+                    let more = || {
+                        left.try_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok()
+                    };
                     while more() {
                         let chat = api.create_chat("Say a word").await;
                         let mut stream = api.stream(chat["id"].as_str().expect("an id"), None).await;
@@ -59,7 +61,6 @@ fn two_thousand_chats_leave_nothing_behind() {
                 for name in FIGURES {
                     figures.push(daemon.metric(name).await?);
                 }
-                println!("{figures:?}");
                 figures.iter().all(|figure| *figure == 0.0).then_some(())
             })
             .await;

@@ -86,7 +86,11 @@ both! {
 fn a_database_that_cannot_be_reached_is_said_so() {
     run(Engine::Sqlite, "unreachable", |h| async move {
         let url = "postgres://user:canary-password@127.0.0.1:1/db";
-        let config = file(&h, "u.toml", &format!("data_dir = \"u\"\n[database]\nurl = \"{url}\"\n[server]\nlisten = \"127.0.0.1:0\"\n"));
+        let config = file(
+            &h,
+            "u.toml",
+            &format!("data_dir = \"u\"\n[database]\nurl = \"{url}\"\n[server]\nlisten = \"127.0.0.1:0\"\n"),
+        );
         for args in [&["serve"][..], &["migrate"], &["token", "list"], &["user", "create", "bob"]] {
             let ran = chatd(h.folder(), &[args, &["--config", &config]].concat()).await;
             assert_eq!(ran.status, 69, "{args:?}: {ran:?}");

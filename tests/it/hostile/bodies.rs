@@ -1,6 +1,11 @@
 //! Requests that are wrong in every way a request can be.
 
-use crate::support::{both, client::{Api, refusal}, daemon::DaemonProcess, fake_model::says};
+use crate::support::{
+    both,
+    client::{Api, refusal},
+    daemon::DaemonProcess,
+    fake_model::says,
+};
 use reqwest::Method;
 use serde_json::json;
 use std::time::Duration;
@@ -13,7 +18,10 @@ use tokio::{
 async fn raw(daemon: &DaemonProcess, head: &str, body: &[u8]) -> u16 {
     let address = daemon.url().strip_prefix("http://").expect("an address").to_owned();
     let mut socket = TcpStream::connect(&address).await.expect("connect");
-    let head = format!("{head}\r\nHost: {address}\r\nConnection: close\r\nCoder-Session-Token: {}\r\n\r\n", daemon.token());
+    let head = format!(
+        "{head}\r\nHost: {address}\r\nConnection: close\r\nCoder-Session-Token: {}\r\n\r\n",
+        daemon.token()
+    );
     let (mut read, mut write) = socket.split();
     let send = async {
         // The server may answer and close before it has read everything.
@@ -24,7 +32,10 @@ async fn raw(daemon: &DaemonProcess, head: &str, body: &[u8]) -> u16 {
     let mut answer = Vec::new();
     let receive = async { drop(read.read_to_end(&mut answer).await) };
     let both = async { tokio::join!(send, receive) };
-    assert!(tokio::time::timeout(Duration::from_secs(20), both).await.is_ok(), "no end of the answer to {head}");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(20), both).await.is_ok(),
+        "no end of the answer to {head}"
+    );
     let line = String::from_utf8_lossy(&answer);
     line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
 }

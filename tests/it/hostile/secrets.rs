@@ -1,6 +1,10 @@
 //! Nothing secret leaves: not in logs, not in answers, not in figures.
 
-use crate::support::{Engine, both, client::Api, fake_model::{Wire, fails, says}};
+use crate::support::{
+    Engine, both,
+    client::Api,
+    fake_model::{Wire, fails, says},
+};
 use serde_json::json;
 
 const KEY: &str = "sk-canary-provider-key-0123456789";

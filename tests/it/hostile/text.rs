@@ -1,6 +1,9 @@
 //! Characters that databases and encoders stumble over.
 
-use crate::support::{both, fake_model::{calls, says}};
+use crate::support::{
+    both,
+    fake_model::{calls, says},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -57,7 +57,13 @@ fn a_replica_without_a_worker_serves_the_api_only() {
         // What is sent to the one reaches the other at once, and back.
         h.model.push([says("Yes?")]);
         api.send(chat, "Hello").await;
-        assert_eq!(stream.until("the second turn is over", |f| f.settled() && f.messages.len() == 4).await.texts("assistant"), ["Now I am.", "Yes?"]);
+        assert_eq!(
+            stream
+                .until("the second turn is over", |f| f.settled() && f.messages.len() == 4)
+                .await
+                .texts("assistant"),
+            ["Now I am.", "Yes?"]
+        );
         eventually("nothing is owned", async || {
             (back.metric("chatd_owned_chats").await == Some(0.0)).then_some(())
         })

@@ -153,7 +153,8 @@ impl Simulation {
     /// Faults of the requests so far. A kill cuts requests in the middle, which is no fault.
     fn judge_prompts(&self) {
         let faults = self.h.model.take_violations();
-        let faults: Vec<_> = faults.into_iter().filter(|f| !f.starts_with("a request that was cut")).collect();
+        let faults: Vec<_> =
+            faults.into_iter().filter(|f| !f.starts_with("a request that was cut")).collect();
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
 
@@ -177,7 +178,8 @@ impl Simulation {
         self.judge_prompts();
         assert!(self.daemon.stop().await.success());
         assert_eq!(self.h.broken_rules(&self.daemon).await, Vec::<&str>::new());
-        let owned = self.h.number(&self.daemon, "SELECT count(*) AS n FROM chats WHERE worker_id IS NOT NULL").await;
+        let owned =
+            self.h.number(&self.daemon, "SELECT count(*) AS n FROM chats WHERE worker_id IS NOT NULL").await;
         assert_eq!(owned, 0, "chats owned by a daemon that has ended");
     }
 }
@@ -272,7 +274,9 @@ impl Party {
         for mut stream in streams {
             let status = row["status"].as_str().unwrap_or_default().to_owned();
             let resets = stream.fold.history_resets;
-            stream.until("the reader is up to date", |f| f.is(&status) && f.messages.keys().eq(stored.keys())).await;
+            stream
+                .until("the reader is up to date", |f| f.is(&status) && f.messages.keys().eq(stored.keys()))
+                .await;
             if stream.fold.messages != stored {
                 faults.push(format!(
                     "a reader ({resets} resets) holds {:#?}, stored is {stored:#?}",
@@ -293,7 +297,8 @@ async fn pending_calls(api: &Api, chat: &str) -> Option<Vec<String>> {
     }
     let path = format!("/chats/{chat}/messages?limit=200");
     let page = api.try_call(reqwest::Method::GET, &path, None).await.ok()?.json(200);
-    let parts = || page["messages"].as_array().into_iter().flatten().flat_map(|m| m["content"].as_array()).flatten();
+    let parts =
+        || page["messages"].as_array().into_iter().flatten().flat_map(|m| m["content"].as_array()).flatten();
     let id = |part: &Value| part["tool_call_id"].as_str().map(str::to_owned);
     let answered: BTreeSet<String> = parts().filter(|p| p["type"] == "tool-result").filter_map(id).collect();
     let asked = parts().filter(|p| p["type"] == "tool-call" && p["tool_name"] == CLIENT_TOOL).filter_map(id);
@@ -335,4 +340,44 @@ fn judge(history: &[Value]) -> Vec<String> {
         faults.push(format!("calls without an answer at the end: {open:?}"));
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(id: i64, role: &str, parts: Value) -> Value {
+        json!({ "id": id, "role": role, "content": parts })
+    }
+
+    /// The judge must see what it is there for.
+    #[test]
+    fn the_judge_sees_lost_and_doubled_things() {
+        let say = |text: &str| json!([{ "type": "text", "text": text }]);
+        let call = || json!([{ "type": "tool-call", "tool_call_id": "c" }]);
+        let result = || json!([{ "type": "tool-result", "tool_call_id": "c" }]);
+        let user = |id| message(id, "user", say("hi"));
+        let good = [
+            user(1),
+            message(2, "assistant", call()),
+            message(3, "tool", result()),
+            message(4, "assistant", say("a.")),
+        ];
+        assert_eq!(judge(&good), Vec::<String>::new());
+        let bad: [(&[Value], &str); 6] = [
+            (&[user(2), user(1)], "ids do not rise"),
+            (&[user(1), user(1)], "ids do not rise"),
+            (&[user(1), message(2, "assistant", call())], "calls without an answer"),
+            (
+                &[message(1, "assistant", call()), user(2), message(3, "tool", result())],
+                "a user message while",
+            ),
+            (&[user(1), message(2, "tool", result())], "a result too many"),
+            (&[message(1, "assistant", say("a.")), message(2, "assistant", say("a."))], "stored twice"),
+        ];
+        for (history, expected) in bad {
+            let faults = judge(history).join("; ");
+            assert!(faults.contains(expected), "{expected:?} is not in {faults:?}");
+        }
+    }
 }

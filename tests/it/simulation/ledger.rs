@@ -131,8 +131,10 @@ impl Ledger {
     /// Replaces one of the messages in history; `pick` chooses among `n`.
     pub async fn edit(&mut self, api: &Api, pick: impl FnOnce(usize) -> usize) -> bool {
         let Some(places) = self.places(api).await else { return false };
-        let mut ids: Vec<i64> =
-            places.iter().filter_map(|(_, p)| if let Place::History(id) = p { Some(*id) } else { None }).collect();
+        let mut ids: Vec<i64> = places
+            .iter()
+            .filter_map(|(_, p)| if let Place::History(id) = p { Some(*id) } else { None })
+            .collect();
         ids.sort_unstable();
         if ids.is_empty() {
             return true;

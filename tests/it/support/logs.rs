@@ -118,7 +118,9 @@ impl Log {
         }
         let missing = kept.expected.iter().filter(|(_, came)| !came);
         faults.extend(missing.map(|(text, _)| format!("the expected ERROR {text:?} was not logged")));
-        faults.extend(std::mem::take(&mut kept.leaks).into_iter().map(|line| format!("a secret in the log: {line}")));
+        faults.extend(
+            std::mem::take(&mut kept.leaks).into_iter().map(|line| format!("a secret in the log: {line}")),
+        );
         faults
     }
 

@@ -1,7 +1,9 @@
 //! A look into the database itself, for what no request shows and for states no request makes.
 
 use super::{Engine, Harness, daemon::DaemonProcess};
-use diesel::{Connection as _, QueryableByName, SqliteConnection, connection::SimpleConnection as _, sql_query};
+use diesel::{
+    Connection as _, QueryableByName, SqliteConnection, connection::SimpleConnection as _, sql_query,
+};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 
 #[derive(QueryableByName)]
@@ -13,7 +15,8 @@ struct Count {
 impl Harness {
     fn sqlite(&self, daemon: &DaemonProcess) -> SqliteConnection {
         let path = daemon.data_dir().join("chatd.db");
-        let mut conn = SqliteConnection::establish(path.to_str().expect("a path of ours")).expect("open the file");
+        let mut conn =
+            SqliteConnection::establish(path.to_str().expect("a path of ours")).expect("open the file");
         conn.batch_execute("PRAGMA busy_timeout = 5000").expect("set a timeout");
         conn
     }
@@ -21,9 +24,7 @@ impl Harness {
     /// The number in column `n` of the only row of this query.
     pub async fn number(&self, daemon: &DaemonProcess, sql: &str) -> i64 {
         let row: Result<Count, _> = match self.engine {
-            Engine::Sqlite => {
-                diesel::RunQueryDsl::get_result(sql_query(sql), &mut self.sqlite(daemon))
-            }
+            Engine::Sqlite => diesel::RunQueryDsl::get_result(sql_query(sql), &mut self.sqlite(daemon)),
             Engine::Postgres => {
                 let mut conn = AsyncPgConnection::establish(&self.database_url).await.expect("connect");
                 diesel_async::RunQueryDsl::get_result(sql_query(sql), &mut conn).await
