@@ -15,7 +15,11 @@ pub struct BadFilter(#[from] ParseError);
 /// # Errors
 /// When `log.filter` cannot be read. A configuration from `Config::load` has been checked for that.
 pub fn init(log: &Log) -> Result<(), BadFilter> {
-    let filter = EnvFilter::builder().parse(&log.filter)?;
+    let mut filter = EnvFilter::builder().parse(&log.filter)?;
+    // It reports each malformed request as an ERROR: anybody could fill the log and wake an operator.
+    if !log.filter.contains("actix_http") {
+        filter = filter.add_directive("actix_http::h1::dispatcher=off".parse()?);
+    }
     let builder = fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match log.format {
         LogFormat::Pretty => builder.with_ansi(io::stderr().is_terminal()).finish().try_init(),

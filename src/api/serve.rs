@@ -5,10 +5,8 @@ use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
     middleware::from_fn,
-    rt::{self, net::TcpStream},
-    web,
+    rt, web,
 };
-use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 use std::{any::Any, io, net::TcpListener, sync::Arc, time::Duration};
 
 /// Time for a request line and its headers; longer ones are half-open or hostile.
@@ -18,6 +16,25 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an idle connection is kept. Above the 60 s that load balancers commonly keep theirs, so
 /// that they never send into one that is just being closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client may leave what was sent to it unread or unacknowledged. Above the 10 s after which
+/// a slow reader is told to reconnect, so that only those are cut who do not even take that.
+#[cfg(target_os = "linux")]
+const SOCKET_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Has the kernel give up a connection whose other side takes nothing: actix would wait for it for ever.
+#[cfg(target_os = "linux")]
+fn limit_silence(connection: &dyn Any) {
+    use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
+    let Some(socket) = connection.downcast_ref::<rt::net::TcpStream>() else { return };
+    let millis = u32::try_from(SOCKET_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+    if let Err(e) = setsockopt(socket, TcpUserTimeout, &millis) {
+        tracing::debug!(error = %e, "a connection has no time limit");
+    }
+}
+
+/// Other systems drop dead connections by their own rules.
+#[cfg(not(target_os = "linux"))]
+fn limit_silence(_: &dyn Any) {}
 
 /// Starts to serve on a bound listener: HTTP/1.1 only. The future must be awaited; the handle stops
 /// it. `stop_grace` is how long requests may go on after that.
@@ -42,7 +59,7 @@ pub fn serve(
     let server = HttpServer::new(move || {
         App::new().app_data(state.clone()).wrap(from_fn(observe)).configure(routes::configure)
     })
-    .on_connect(|connection, _| limit_unanswered(connection))
+    .on_connect(|connection, _| limit_silence(connection))
     .workers(workers.max(1))
     .tcp_nodelay(true)
     .keep_alive(KEEP_ALIVE)
@@ -54,16 +71,4 @@ pub fn serve(
     .run();
     let handle = server.handle();
     Ok((server, handle))
-}
-
-/// Data that a peer has not acknowledged for this long ends the connection in the kernel too. Without it
-/// a half-open socket stays for the quarter of an hour that TCP tries.
-const UNANSWERED: Duration = Duration::from_secs(30);
-
-fn limit_unanswered(connection: &dyn Any) {
-    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
-    let milliseconds = u32::try_from(UNANSWERED.as_millis()).unwrap_or(u32::MAX);
-    if let Err(e) = setsockopt(stream, TcpUserTimeout, &milliseconds) {
-        tracing::debug!(error = %e, "a connection keeps the system's own timeout");
-    }
 }

@@ -3,12 +3,13 @@
 
 use super::{
     auth::Caller,
+    frame_limit,
     problem::{Problem, Result},
     state::ApiState,
 };
 use crate::actors::subscription::CloseReason;
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_ws::{CloseCode, Message, MessageStream, ProtocolError, Session};
+use actix_ws::{CloseCode, Message, MessageStream, Session};
 use bytestring::ByteString;
 use std::time::Duration;
 use tokio::{
@@ -73,6 +74,7 @@ pub fn open(
         return Err(Problem::unavailable("This replica is shutting down.", "draining"));
     }
     let access = state.notices.access();
+    let payload = frame_limit::limited(request, payload, MAX_INPUT_BYTES as u64);
     let (response, session, messages) = actix_ws::handle(request, payload)
         .map_err(|e| Problem::bad_request("A WebSocket handshake is expected here.").detail(e.to_string()))?;
     let messages = messages.max_frame_size(MAX_INPUT_BYTES);
@@ -120,7 +122,7 @@ impl Socket {
                     Some(Ok(Message::Binary(_) | Message::Continuation(_))) => {
                         return Some((1008, "This socket takes no data"));
                     }
-                    Some(Err(ProtocolError::Overflow)) => return Some((1009, "Frame too large")),
+                    Some(Err(e)) if frame_limit::is_over(&e) => return Some((1009, "Frame too large")),
                     Some(Err(_)) => return Some((1002, "Protocol error")),
                 },
                 next = source.next() => match next {

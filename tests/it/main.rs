@@ -4,11 +4,17 @@
 #![allow(clippy::needless_pass_by_value, reason = "a helper that takes `json!({ … })` reads better by value")]
 
 mod architecture;
+mod auth;
+mod baseline;
 mod cli;
-mod relay;
+mod cli_db;
+mod hostile;
 mod interrupts;
+mod ownership;
 mod providers;
 mod queue;
+mod relay;
+mod simulation;
 mod streaming;
 #[allow(
     dead_code,

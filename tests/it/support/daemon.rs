@@ -186,6 +186,11 @@ impl DaemonProcess {
         kill(self.pid(), signal).expect("signal the daemon");
     }
 
+    /// The configuration it was started with, for commands beside it.
+    pub fn config_file(&self) -> PathBuf {
+        self.home.join("chatd.toml")
+    }
+
     /// Waits for its end.
     pub async fn wait(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the daemon runs");

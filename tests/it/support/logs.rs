@@ -19,6 +19,9 @@ struct Kept {
     lines: VecDeque<String>,
     errors: Vec<String>,
     expected: Vec<(String, bool)>,
+    /// Texts that no line may hold, and the lines that did.
+    forbidden: Vec<String>,
+    leaks: Vec<String>,
 }
 
 /// The log of one test.
@@ -65,11 +68,22 @@ impl Log {
         self.kept().expected.push((text.to_owned(), false));
     }
 
+    /// Declares a text that must not be logged: a secret.
+    pub fn forbid(&self, text: &str) {
+        let mut kept = self.kept();
+        let leaked: Vec<String> = kept.lines.iter().filter(|line| line.contains(text)).cloned().collect();
+        kept.leaks.extend(leaked);
+        kept.forbidden.push(text.to_owned());
+    }
+
     /// Keeps a line of a daemon process.
     pub fn line(&self, is_error: bool, line: &str) {
         let mut kept = self.kept();
         if kept.lines.len() == REMEMBERED {
             kept.lines.pop_front();
+        }
+        if kept.forbidden.iter().any(|secret| line.contains(secret.as_str())) {
+            kept.leaks.push(line.to_owned());
         }
         kept.lines.push_back(line.to_owned());
         if is_error {
@@ -104,6 +118,9 @@ impl Log {
         }
         let missing = kept.expected.iter().filter(|(_, came)| !came);
         faults.extend(missing.map(|(text, _)| format!("the expected ERROR {text:?} was not logged")));
+        faults.extend(
+            std::mem::take(&mut kept.leaks).into_iter().map(|line| format!("a secret in the log: {line}")),
+        );
         faults
     }
 

@@ -17,7 +17,9 @@ pub mod client;
 pub mod daemon;
 pub mod fake_model;
 pub mod logs;
+pub mod outside;
 pub mod postgres;
+pub mod sql;
 pub mod turns;
 
 use daemon::{DaemonProcess, merge};
@@ -211,13 +213,23 @@ fn provider_config(model: &FakeModel, wire: Wire) -> toml::Table {
 
 /// Runs one test on one engine and judges what it left behind.
 pub fn run<F: Future<Output = ()>>(engine: Engine, name: &str, body: impl FnOnce(Harness) -> F) {
+    run_within(TEST_LIMIT, engine, name, body);
+}
+
+/// [`run`] for a test that is known to take long.
+pub fn run_within<F: Future<Output = ()>>(
+    limit: Duration,
+    engine: Engine,
+    name: &str,
+    body: impl FnOnce(Harness) -> F,
+) {
     // Several threads: a test that blocks for a moment must not stop the fake model.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("build a runtime");
     let harness = runtime.block_on(Harness::new(engine, name));
     let parts = harness.clone();
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        runtime.block_on(async { tokio::time::timeout(TEST_LIMIT, body(harness)).await })
+        runtime.block_on(async { tokio::time::timeout(limit, body(harness)).await })
     }));
     let mut faults = parts.model.verdict();
     faults.extend(parts.log.verdict());
@@ -230,7 +242,7 @@ pub fn run<F: Future<Output = ()>>(engine: Engine, name: &str, body: impl FnOnce
     }
     match ended {
         Ok(Ok(())) => assert!(faults.is_empty(), "{name} on {engine:?}:\n{}", faults.join("\n")),
-        Ok(Err(_)) => panic!("{name} on {engine:?} took longer than {TEST_LIMIT:?}; {faults:#?}"),
+        Ok(Err(_)) => panic!("{name} on {engine:?} took longer than {limit:?}; {faults:#?}"),
         Err(panic) => {
             if !faults.is_empty() {
                 eprintln!("besides: {}", faults.join("\n"));

@@ -1,0 +1,6 @@
+//! Commands on a database, with a daemon beside them and without: exit codes, what they print, what they
+//! leave.
+
+mod accounts;
+mod demo;
+mod start;

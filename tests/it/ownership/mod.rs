@@ -1,0 +1,5 @@
+//! Who drives a chat: one replica at a time, and another one soon after it is gone.
+
+mod alone;
+mod replicas;
+mod takeover;
