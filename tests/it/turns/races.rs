@@ -2,7 +2,7 @@
 
 use crate::support::{
     both,
-    fake_model::{Gate, says},
+    fake_model::says,
     turns::{id, text},
 };
 use futures_util::future::join_all;
@@ -58,8 +58,6 @@ both! {
         let api = daemon.api();
         let mut chats = Vec::new();
         for _ in 0..10 {
-            let gate = Gate::new();
-            gate.open();
             let chat = id(&api.create_chat("Q").await);
             let mut stream = api.stream(&chat, None).await;
             stream.until("the first word or the end", |f| !f.preview.parts.is_empty() || f.texts("assistant") == ["One "]).await;
