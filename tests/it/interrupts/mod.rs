@@ -146,7 +146,7 @@ both! {
         let mark = std::path::PathBuf::from(folder).join("mark");
         crate::support::wait_until_blocking("the command runs", || mark.exists());
         api.interrupt(&chat).await;
-        let held = stream.until("the end", |f| f.settled()).await;
+        let held = stream.settled().await;
         assert_eq!(held.roles(), ["user", "assistant", "tool"]);
         assert_eq!(held.parts_of("tool-result")[0]["is_error"], json!(true));
         api.send(&chat, "And?").await;

@@ -66,7 +66,7 @@ both! {
             chats.push((chat, stream));
         }
         for (chat, stream) in &mut chats {
-            let held = stream.until("the end", |f| f.settled()).await;
+            let held = stream.settled().await;
             assert_eq!(held.roles(), ["user", "assistant"]);
             assert_eq!(api.history(chat).await.len(), 2);
         }
