@@ -1,6 +1,6 @@
 use crate::support::{
     Harness, both,
-    fake_model::{Reply, Wire, fails, says},
+    fake_model::{Gate, Reply, Wire, fails, says},
     turns::{conversation, id, live_parts},
 };
 use serde_json::{Value, json};
@@ -11,11 +11,14 @@ fn error(message: &str) -> Value {
 
 /// Plays a failure and then a success; returns the `retry` payload.
 async fn recovers(h: &Harness, failure: Reply) -> Value {
-    h.model.push([failure, says("Here I am.")]);
+    let gate = Gate::new();
+    h.model.push([failure, says("Here ").gate(&gate).says("I am.")]);
     let daemon = h.daemon().await;
     let api = daemon.api();
     let chat = id(&api.create_chat("Are you there?").await);
     let mut stream = api.stream(&chat, None).await;
+    stream.shows("Here ").await;
+    gate.open();
     let held = stream.answered(1).await;
     assert_eq!(held.texts("assistant"), ["Here I am."], "nothing of the failed attempt is kept");
     assert_eq!(held.retries.len(), 1, "{:#?}", held.retries);

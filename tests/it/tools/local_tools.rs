@@ -71,14 +71,14 @@ both! {
             })
             .collect();
         let first = shown[0].0;
-        assert_eq!(shown.iter().filter(|(_, kind, _)| *kind == "tool-result").count(), 1, "{shown:?}");
+        // The message with the result may overtake the live result, which is then not sent.
+        let results: Vec<usize> = (0..shown.len()).filter(|at| shown[*at].1 == "tool-result").collect();
+        assert!(results.len() <= 1, "{shown:?}");
         let deltas = shown.iter().position(|s| s.2 == "delta").expect("deltas");
         let whole = shown.iter().position(|s| s.1 == "tool-call" && s.2 == "whole").expect("a whole call");
-        let result = shown.iter().position(|s| s.1 == "tool-result").expect("a result");
-        assert!(deltas < whole && whole < result, "{shown:?}");
+        assert!(deltas < whole && results.iter().all(|result| whole < *result), "{shown:?}");
         assert!(shown.last().expect("parts").0 > first, "the next step has its own history: {shown:?}");
-        let of_tool = parts.iter().find(|p| p["part"]["type"] == "tool-result").expect("a result");
-        assert_eq!(of_tool["role"], json!("tool"));
+        assert!(results.iter().all(|result| parts[*result]["role"] == json!("tool")), "{parts:?}");
     }
 
     async fn parallel_calls_are_committed_in_the_order_of_the_calls(h: Harness) {

@@ -7,7 +7,8 @@ use serde_json::json;
 
 both! {
     async fn an_edit_of_an_old_message_replaces_all_that_followed(h: Harness) {
-        h.model.push([says("A1"), says("A2"), says("A3")]);
+        let gate = Gate::new();
+        h.model.push([says("A1"), says("A2"), says("A3").gate(&gate)]);
         let daemon = h.daemon().await;
         let api = daemon.api();
         let chat = id(&api.create_chat("Q1").await);
@@ -19,6 +20,8 @@ both! {
         let edited = api.patch(&format!("/chats/{chat}/messages/{second}"), text("Q3")).await.json(200);
         let new = edited["message"]["id"].as_i64().expect("an id");
         assert!(new > second, "{edited}");
+        stream.shows("A3").await;
+        gate.open();
         let held = stream.until("the new answer", |f| f.settled() && f.texts("assistant").contains(&"A3".to_owned())).await;
         assert_eq!(held.texts("user"), ["Q1", "Q3"]);
         assert_eq!(held.texts("assistant"), ["A1", "A3"]);

@@ -1,13 +1,14 @@
 use crate::support::{
     both,
-    fake_model::{Tokens, says, says_in, thinks},
+    fake_model::{Gate, Tokens, says, says_in, thinks},
     turns::{conversation, id, live_parts, words},
 };
 use serde_json::json;
 
 both! {
     async fn a_plain_turn_streams_its_events_in_the_documented_order(h: Harness) {
-        h.model.push([says("Hello."), says_in(["Hel", "lo ", "again."])]);
+        let gate = Gate::new();
+        h.model.push([says("Hello."), says_in(["Hel", "lo ", "again"]).gate(&gate).says_in(["."])]);
         let daemon = h.daemon().await;
         let api = daemon.api();
         let chat = id(&api.create_chat("Hi").await);
@@ -15,6 +16,8 @@ both! {
         stream.answered(1).await;
         stream.forget_events();
         api.send(&chat, "And again?").await;
+        stream.shows("Hello again").await;
+        gate.open();
         stream.answered(2).await;
         let events = stream.events();
         let mut seen = words(&events);

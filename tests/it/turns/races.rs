@@ -2,7 +2,7 @@
 
 use crate::support::{
     both,
-    fake_model::{Gate, says},
+    fake_model::says,
     turns::{id, text},
 };
 use futures_util::future::join_all;
@@ -58,8 +58,6 @@ both! {
         let api = daemon.api();
         let mut chats = Vec::new();
         for _ in 0..10 {
-            let gate = Gate::new();
-            gate.open();
             let chat = id(&api.create_chat("Q").await);
             let mut stream = api.stream(&chat, None).await;
             stream.until("the first word or the end", |f| !f.preview.parts.is_empty() || f.texts("assistant") == ["One "]).await;
@@ -68,7 +66,7 @@ both! {
             chats.push((chat, stream));
         }
         for (chat, stream) in &mut chats {
-            let held = stream.until("the end", |f| f.settled()).await;
+            let held = stream.settled().await;
             assert_eq!(held.roles(), ["user", "assistant"]);
             assert_eq!(api.history(chat).await.len(), 2);
         }

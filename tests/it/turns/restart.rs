@@ -22,7 +22,7 @@ both! {
         stream.shows("Half a").await;
         daemon.sigterm();
         assert_eq!(stream.closed().await.code, 1001);
-        assert!(daemon.wait().await.success());
+        assert_eq!(daemon.wait().await.code(), Some(143));
         h.model.closed_by_client(h.turn(0).await.index).await;
         daemon.restart().await;
         let last = stream.fold.last_id();
@@ -43,7 +43,7 @@ both! {
         daemon.sigterm();
         stream.closed().await;
         gate.open();
-        assert!(daemon.wait().await.success());
+        assert_eq!(daemon.wait().await.code(), Some(143));
         daemon.restart().await;
         stream.reconnect(&api, &chat, None).await;
         assert_eq!(stream.answered(1).await.texts("assistant"), ["Just in time."]);
