@@ -10,10 +10,16 @@ use reqwest::Client;
 use serde::Deserialize;
 use std::borrow::Cow;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::{accept_async, tungstenite::Message};
+use tokio_tungstenite::{
+    accept_async_with_config,
+    tungstenite::{Message, protocol::WebSocketConfig},
+};
 
 /// The frame after the last delta of a turn.
 pub const END: &str = ".";
+
+/// Bytes of a socket's read buffer: people write short messages.
+const READ_BUFFER: usize = 4096;
 
 #[derive(Deserialize)]
 struct Chunk<'a> {
@@ -54,7 +60,9 @@ pub async fn serve(model: &str) -> Result<()> {
 
 async fn connection(stream: TcpStream, client: &Client, url: &str) -> Result<()> {
     stream.set_nodelay(true)?;
-    let mut socket = accept_async(stream).await?;
+    // The default of 128 KiB a socket would make its memory the larger one for nothing.
+    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+    let mut socket = accept_async_with_config(stream, Some(config)).await?;
     while let Some(message) = socket.next().await {
         let Message::Text(text) = message? else { continue };
         let body = serde_json::json!({
