@@ -81,22 +81,3 @@ int_id! {
     /// A row of `chat_queued_messages`; an id space of its own.
     QueuedId,
 }
-
-/// Namespace of the ids of records that are declared in the configuration file. Random, fixed.
-const DECLARED: Uuid = Uuid::from_u128(0x6f1b_5a0e_7c43_4d0c_9b6e_2f6d_3c1a_8e55);
-
-impl ModelConfigId {
-    /// The id of a model declared in the configuration: the same on every replica and every start.
-    #[must_use]
-    pub fn declared(name: &str) -> Self {
-        Self(Uuid::new_v5(&DECLARED, format!("model:{name}").as_bytes()))
-    }
-}
-
-impl ProviderId {
-    /// The id of a provider declared in the configuration.
-    #[must_use]
-    pub fn declared(name: &str) -> Self {
-        Self(Uuid::new_v5(&DECLARED, format!("provider:{name}").as_bytes()))
-    }
-}

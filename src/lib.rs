@@ -7,6 +7,7 @@
 
 pub mod actors;
 pub mod api;
+pub mod app;
 pub mod bus;
 pub mod chat;
 pub mod cli;

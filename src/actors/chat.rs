@@ -8,7 +8,7 @@ mod runner;
 use super::{
     Shared,
     registry::{Chats, Figures, Guard},
-    subscription::ChannelSink,
+    sink::ChannelSink,
 };
 use crate::{
     chat::{

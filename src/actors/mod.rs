@@ -8,6 +8,7 @@ pub mod janitor;
 pub mod poller;
 pub mod registry;
 pub mod router;
+pub mod sink;
 pub mod subscription;
 
 use crate::{

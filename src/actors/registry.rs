@@ -4,7 +4,8 @@
 use super::{
     Shared,
     chat::{ChatActor, Drain, Own, Poll, Polled, Reap, Seen, Subscribe, Unsubscribe},
-    subscription::{ChannelSink, Subscription},
+    sink::ChannelSink,
+    subscription::{Streams, Subscription},
 };
 use crate::{chat::duty::Snapshot, ids::ChatId, store::records::Head};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
@@ -114,16 +115,6 @@ impl Chats {
         guard.remove(&self.0);
     }
 
-    /// Subscribes to a chat.
-    #[must_use]
-    pub fn subscribe(&self, chat: ChatId, after_id: Option<i64>) -> Subscription {
-        let ticket = self.0.ticket.fetch_add(1, Ordering::Relaxed);
-        let (sender, outgoing) = mpsc::channel(self.0.shared.settings.subscriber_queue);
-        let addr = self.get_or_start(chat);
-        addr.do_send(Subscribe { ticket, after_id, sink: ChannelSink(sender) });
-        Subscription { outgoing, guard: Box::new(Leave { registry: self.clone(), chat, ticket }) }
-    }
-
     /// Hands a claimed chat to its actor.
     pub fn own(&self, head: Head) {
         self.get_or_start(head.id).do_send(Own(head));
@@ -205,6 +196,16 @@ impl Chats {
                 "some chats could not be let go in time; their leases will end"
             );
         }
+    }
+}
+
+impl Streams for Chats {
+    fn subscribe(&self, chat: ChatId, after_id: Option<i64>) -> Subscription {
+        let ticket = self.0.ticket.fetch_add(1, Ordering::Relaxed);
+        let (sender, outgoing) = mpsc::channel(self.0.shared.settings.subscriber_queue);
+        let addr = self.get_or_start(chat);
+        addr.do_send(Subscribe { ticket, after_id, sink: ChannelSink(sender) });
+        Subscription { outgoing, guard: Box::new(Leave { registry: self.clone(), chat, ticket }) }
     }
 }
 

@@ -1,46 +1,87 @@
-//! What a subscriber of a chat holds: the receiving end of its bounded queue.
+//! What stands between the actor of a chat and the socket of one reader: a bounded channel of frames
+//! and a guard that takes the reader off when it is dropped.
 
-use crate::stream::subscriber::{CloseReason, Refused, Sink};
+use crate::{ids::ChatId, stream::subscriber};
 use bytestring::ByteString;
-use std::any::Any;
+use std::{any::Any, fmt};
 use tokio::sync::mpsc;
 
-/// What goes to a subscriber's socket.
-#[derive(Debug)]
-pub enum Outgoing {
-    /// A text frame, shared by everyone at the same position.
-    Frame(ByteString),
-    /// Nothing more will come.
-    Close(CloseReason),
+/// Where readers of chats are taken on. The actors implement it; the API only asks.
+pub trait Streams: Send + Sync {
+    /// Takes a reader on. Never waits: whatever has to be read first comes through the channel.
+    ///
+    /// `after_id` filters the first synchronisation (api.md §4.3): messages with a greater id only.
+    fn subscribe(&self, chat: ChatId, after_id: Option<i64>) -> Subscription;
 }
 
-/// A subscription. Dropping it takes the subscriber off.
+/// One reader.
 pub struct Subscription {
-    /// Frames in order. When it ends without [`Outgoing::Close`], the queue was full at the end: the
-    /// reader was too slow.
+    /// Frames in order, then at most one [`Outgoing::Close`]. A channel that ends without one means
+    /// that the chat's actor is gone; the reader is told to reconnect.
     pub outgoing: mpsc::Receiver<Outgoing>,
-    /// Tells the chat when it is dropped.
+    /// Dropped when the socket is closed, whoever closed it.
     pub guard: Box<dyn Any + Send>,
 }
 
-/// The hub's end of the queue.
-#[derive(Debug)]
-pub struct ChannelSink(pub mpsc::Sender<Outgoing>);
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("waiting", &self.outgoing.len()).finish_non_exhaustive()
+    }
+}
 
-impl Sink for ChannelSink {
-    fn try_send(&mut self, frame: ByteString) -> Result<(), Refused> {
-        self.0.try_send(Outgoing::Frame(frame)).map_err(|e| match e {
-            mpsc::error::TrySendError::Full(_) => Refused::Full,
-            mpsc::error::TrySendError::Closed(_) => Refused::Closed,
-        })
+/// What the reader's socket has to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outgoing {
+    /// Send a text frame.
+    Frame(ByteString),
+    /// Close; nothing follows.
+    Close(CloseReason),
+}
+
+/// Why a reader is sent away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// This replica stops; another one, or its successor, takes the reader.
+    Shutdown,
+    /// The reader did not keep up and would miss events.
+    Lagging,
+    /// The store cannot be read.
+    Unavailable,
+    /// The reader may no longer read this chat.
+    Unauthorized,
+}
+
+impl CloseReason {
+    /// The WebSocket close code (RFC 6455 §7.4.1; 1013 from the IANA registry).
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Shutdown => 1001,
+            Self::Lagging => 1013,
+            Self::Unavailable => 1011,
+            Self::Unauthorized => 1008,
+        }
     }
 
-    fn queued(&self) -> usize {
-        if self.0.is_closed() { 0 } else { self.0.max_capacity() - self.0.capacity() }
+    /// The text in the close frame.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Shutdown => "Server is shutting down",
+            Self::Lagging => "Reader too slow, reconnect",
+            Self::Unavailable => "Storage unavailable, reconnect",
+            Self::Unauthorized => "Access withdrawn",
+        }
     }
+}
 
-    fn close(self, reason: CloseReason) {
-        // A full queue ends with the channel instead, which says "too slow".
-        let _ = self.0.try_send(Outgoing::Close(reason));
+impl From<subscriber::CloseReason> for CloseReason {
+    fn from(reason: subscriber::CloseReason) -> Self {
+        match reason {
+            subscriber::CloseReason::TooSlow | subscriber::CloseReason::Gone => Self::Lagging,
+            subscriber::CloseReason::Shutdown => Self::Shutdown,
+            subscriber::CloseReason::Unauthorized => Self::Unauthorized,
+            subscriber::CloseReason::Unavailable => Self::Unavailable,
+        }
     }
 }

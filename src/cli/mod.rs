@@ -5,10 +5,12 @@
 
 pub mod completions;
 pub mod config;
+mod daemon;
 pub mod demo;
 mod exit;
 pub mod healthcheck;
 pub mod migrate;
+pub mod openapi;
 mod options;
 pub mod output;
 pub mod serve;
@@ -36,6 +38,20 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the daemon
+    Serve(serve::ServeArgs),
+    /// Watch one real turn of an agent in a throw-away daemon
+    Demo(demo::DemoArgs),
+    /// Apply the database's migrations, or show them
+    Migrate(migrate::MigrateArgs),
+    /// Make, list or revoke API tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Make, list or suspend users
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Print the OpenAPI document
+    Openapi,
     /// Check, show or begin a configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -63,10 +79,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
 fn run(cli: Cli) -> Outcome {
     let options = cli.options;
     match cli.command {
+        None => serve::run(&serve::ServeArgs::default(), &options),
+        Some(Command::Serve(args)) => serve::run(&args, &options),
+        Some(Command::Demo(args)) => demo::run(&args, &options),
+        Some(Command::Migrate(args)) => migrate::run(&args, &options),
+        Some(Command::Token(command)) => token::run(&command, &options),
+        Some(Command::User(command)) => user::run(&command, &options),
+        Some(Command::Openapi) => openapi::run(),
         Some(Command::Config(command)) => config::run(command, &options),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args, &options),
         Some(Command::Completions(args)) => completions::run(&args),
-        None => Err(Failure::new(Exit::Usage, "say what to do: `chatd --help` lists the commands")),
     }
 }
 

@@ -1,7 +1,10 @@
 //! `chatd token create | list | revoke`: API tokens, straight on the database.
 
+use super::{Exit, Failure, Options, Outcome, daemon, output, user};
+use crate::{api::token, clock::Clock, store::Error};
 use clap::{Args, Subcommand};
-use std::time::Duration;
+use serde_json::json;
+use std::{fmt::Write, time::Duration};
 
 /// What to do with API tokens.
 #[derive(Debug, Clone, Subcommand)]
@@ -17,10 +20,10 @@ pub enum TokenCommand {
 /// Arguments of `chatd token create`.
 #[derive(Debug, Clone, Args)]
 pub struct TokenCreateArgs {
-    /// Who the token speaks for
+    /// Who the token speaks for; made if there is no such user
     #[arg(long, value_name = "NAME")]
     pub user: String,
-    /// Make the user an administrator
+    /// Make a new user an administrator
     #[arg(long)]
     pub admin: bool,
     /// How long it is valid, as in 30d; for ever when nothing is said
@@ -41,4 +44,72 @@ pub struct TokenListArgs {
 pub struct TokenRevokeArgs {
     /// Id of the token, as `chatd token list` shows it
     pub id: String,
+}
+
+/// Makes, lists or revokes tokens.
+///
+/// # Errors
+/// When the database cannot be had or there is no such user or token.
+pub fn run(command: &TokenCommand, options: &Options) -> Outcome {
+    let config = options.load()?.config;
+    match command {
+        TokenCommand::Create(args) => create(args, &config),
+        TokenCommand::List(args) => list(args, &config),
+        TokenCommand::Revoke(args) => revoke(args, &config),
+    }
+}
+
+fn create(args: &TokenCreateArgs, config: &crate::config::Config) -> Outcome {
+    let now = Clock::system().now();
+    let text = daemon::on_database(config, async |store| {
+        let owner = match store.user_by_name(args.user.clone()).await {
+            Ok(found) if args.admin && !found.is_admin => {
+                return Err(Failure::failed(format!(
+                    "{:?} is a user already and no administrator; choose another name",
+                    args.user
+                )));
+            }
+            Ok(found) => found,
+            Err(Error::NotFound) => {
+                let made = store.create_user(user::record(&args.user, None, args.admin, now)?, now).await?;
+                output::note(format_args!("chatd: made the user {:?}", args.user));
+                made
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let minted = token::mint(owner.id, now, args.ttl.map(|ttl| now + ttl));
+        store.create_token(minted.record).await?;
+        Ok(minted.text)
+    })?;
+    output::data(format!("{text}\n").as_bytes())
+}
+
+fn list(args: &TokenListArgs, config: &crate::config::Config) -> Outcome {
+    let tokens = daemon::on_database(config, async |store| Ok(store.list_tokens().await?))?;
+    if args.json {
+        let rows: Vec<_> = tokens
+            .iter()
+            .map(|(t, u)| {
+                json!({ "id": t.id, "user": u.username, "created_at": t.created_at, "expires_at": t.expires_at })
+            })
+            .collect();
+        return output::data(format!("{}\n", json!(rows)).as_bytes());
+    }
+    let mut text = String::from("ID          USER                  CREATED                      EXPIRES\n");
+    for (t, u) in tokens {
+        let expires = t.expires_at.map_or_else(|| "never".to_owned(), |e| e.to_string());
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{:<11} {:<21} {:<28} {expires}", t.id, u.username, t.created_at.to_string());
+    }
+    output::data(text.as_bytes())
+}
+
+fn revoke(args: &TokenRevokeArgs, config: &crate::config::Config) -> Outcome {
+    // A whole token is accepted too: its first half is the id.
+    let id = args.id.split('-').next().unwrap_or_default().to_owned();
+    if daemon::on_database(config, async |store| Ok(store.revoke_token(id.clone()).await?))? {
+        output::note(format_args!("chatd: revoked the token {id}"));
+        return Ok(Exit::Done);
+    }
+    Err(Failure::failed(format!("there is no token {id:?}; `chatd token list` shows them")))
 }

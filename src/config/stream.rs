@@ -13,6 +13,10 @@ pub struct Stream {
     /// Bytes of parts kept of one running attempt. Default: 1 MiB.
     #[serde(with = "units::size")]
     pub episode_buffer: u64,
+    /// Parts that arrive within this time are sent as one frame; the first ones after a quiet moment
+    /// go out at once. 0s = each at once. Default: 15 ms.
+    #[serde(with = "units::text")]
+    pub coalesce: Duration,
     /// How long the parts of a finished attempt are kept for late followers. Default: 5 s.
     #[serde(with = "units::text")]
     pub retain_grace: Duration,
@@ -32,6 +36,7 @@ impl Default for Stream {
         Self {
             subscriber_queue: 128,
             episode_buffer: 1 << 20,
+            coalesce: Duration::from_millis(15),
             retain_grace: Duration::from_secs(5),
             janitor_interval: Duration::from_secs(30),
             sync_interval: Duration::from_secs(10),

@@ -4,6 +4,7 @@
 //! names the pure decoders, [`classify`] turns everything that can go wrong into one [`failure`].
 
 pub mod anthropic_messages;
+pub mod catalog;
 pub mod chat_completions;
 pub mod classify;
 pub mod event;
@@ -18,6 +19,8 @@ mod retry_after;
 pub mod scripted;
 mod secret;
 mod sse;
+#[cfg(test)]
+mod testing;
 pub mod transport;
 pub mod wire;
 

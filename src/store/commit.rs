@@ -1,12 +1,15 @@
 //! What is handed to the only writer of chats, messages and queue, and what it answers. The writing
 //! itself is `queries::commit`, compiled once for each engine.
 
-use super::records::{ChatRecord, Head, MessageRow, QueuedRow};
+use super::{
+    records::{ChatRecord, Head, MessageRow, QueuedRow},
+    rows::HeadRow,
+};
 use crate::{
     chat::{
         command::Command,
         json::Json,
-        state::{State, Status},
+        state::{Owner, State, Status},
     },
     clock::Timestamp,
     ids::{ChatId, ModelConfigId, RunnerId, UserId},
@@ -47,6 +50,9 @@ impl MetaChange {
     }
 }
 
+/// Renders an HTTP status and a body from an outcome.
+pub type Render<T> = Arc<dyn Fn(&T) -> (u16, Json) + Send + Sync>;
+
 /// Makes a request that accepts work repeatable: the answer is stored in the same transaction.
 pub struct Idempotency<T> {
     /// Whose key.
@@ -56,7 +62,7 @@ pub struct Idempotency<T> {
     /// SHA-256 of method, path and body.
     pub request_hash: Vec<u8>,
     /// Renders status and body of the answer from the outcome, inside the transaction.
-    pub render: Arc<dyn Fn(&T) -> (u16, Json) + Send + Sync>,
+    pub render: Render<T>,
 }
 
 impl<T> Clone for Idempotency<T> {
@@ -175,4 +181,38 @@ pub struct Created {
     pub chat: ChatRecord,
     /// Its first messages.
     pub inserted: Vec<MessageRow>,
+}
+
+/// What happens to the chat's heartbeat row in a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lease {
+    Keep,
+    Begin(Owner),
+    End,
+}
+
+impl Lease {
+    /// The last command that moves ownership decides.
+    pub fn of(commands: &[Command]) -> Self {
+        commands.iter().fold(Self::Keep, |lease, command| match command {
+            Command::Acquire(owner) => Self::Begin(*owner),
+            Command::Abandon => Self::End,
+            _ => lease,
+        })
+    }
+}
+
+/// A chat's row under lock.
+pub(super) struct Locked {
+    pub row: HeadRow,
+    /// Ids of the queue in order; `None` when they have still to be read.
+    pub queue: Option<Vec<i64>>,
+}
+
+/// What the writes of a plan left behind.
+#[derive(Default)]
+pub(super) struct Written {
+    pub inserted: Vec<MessageRow>,
+    pub queued: Option<QueuedRow>,
+    pub deleted: bool,
 }

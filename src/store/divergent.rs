@@ -15,7 +15,7 @@ pub(super) mod pg {
     };
     use diesel::{
         prelude::*,
-        sql_types::{Array, BigInt, Nullable, Text},
+        sql_types::{Array, BigInt, Bool, Nullable, Text},
     };
     use diesel_async::RunQueryDsl;
 
@@ -30,6 +30,12 @@ pub(super) mod pg {
     }
 
     #[derive(QueryableByName)]
+    struct Alive {
+        #[diesel(sql_type = sql::Uid)]
+        id: Id,
+    }
+
+    #[derive(QueryableByName)]
     struct Running {
         #[diesel(sql_type = BigInt)]
         roots: i64,
@@ -37,40 +43,60 @@ pub(super) mod pg {
         children: i64,
     }
 
+    /// Serialises claims when a limit of the whole deployment has to be counted ("claim" in ASCII).
+    const CLAIM_LOCK: i64 = 0x0063_6c61_696d;
+
     pub async fn claimable(conn: &mut Conn, spec: &ClaimSpec) -> Result<Vec<ChatId>> {
-        let limited = spec.max_running_chats > 0 || spec.max_running_subagents > 0;
+        let lease = super::micros(spec.lease);
+        let mut free = super::Free::unlimited();
+        if spec.max_running_chats > 0 || spec.max_running_subagents > 0 {
+            diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
+                .bind::<BigInt, _>(CLAIM_LOCK)
+                .execute(conn)
+                .await?;
+            // A statement of its own: its snapshot must be younger than the lock.
+            let r: Running = diesel::sql_query(
+                "SELECT count(*) FILTER (WHERE c.parent_chat_id IS NULL) AS roots, \
+                        count(*) FILTER (WHERE c.parent_chat_id IS NOT NULL) AS children \
+                 FROM chats c JOIN chat_heartbeats h ON h.chat_id = c.id AND h.runner_id = c.runner_id \
+                 WHERE c.status = 'running' AND NOT c.archived \
+                 AND h.beat_at >= clock_timestamp() - $1 * interval '1 microsecond'",
+            )
+            .bind::<BigInt, _>(lease)
+            .get_result(conn)
+            .await?;
+            free =
+                super::Free::beside(r.roots, r.children, spec.max_running_chats, spec.max_running_subagents);
+        }
         let rows: Vec<Candidate> = diesel::sql_query(
             "SELECT c.id, c.status, c.parent_chat_id FROM chats c \
              LEFT JOIN chat_heartbeats h ON h.chat_id = c.id AND h.runner_id = c.runner_id \
              WHERE c.status IN ('running', 'interrupting', 'requires_action') AND NOT c.archived \
-             AND (c.runner_id IS NULL OR h.beat_at IS NULL \
-                  OR h.beat_at < clock_timestamp() - $1 * interval '1 microsecond') \
-             ORDER BY c.updated_at LIMIT $2 FOR UPDATE OF c SKIP LOCKED",
+             AND (h.beat_at IS NULL OR h.beat_at < clock_timestamp() - $1 * interval '1 microsecond') \
+             AND (c.status <> 'running' OR CASE WHEN c.parent_chat_id IS NULL THEN $2 ELSE $3 END) \
+             ORDER BY c.updated_at LIMIT $4 FOR UPDATE OF c SKIP LOCKED",
         )
-        .bind::<BigInt, _>(super::micros(spec.lease))
-        .bind::<BigInt, _>(if limited { super::LIMITED_SCAN } else { spec.limit })
+        .bind::<BigInt, _>(lease)
+        .bind::<Bool, _>(free.roots > 0)
+        .bind::<Bool, _>(free.children > 0)
+        .bind::<BigInt, _>(spec.limit)
         .load(conn)
         .await?;
-        let running = if limited && !rows.is_empty() {
-            let r: Running = diesel::sql_query(
-                "SELECT count(*) FILTER (WHERE parent_chat_id IS NULL) AS roots, \
-                        count(*) FILTER (WHERE parent_chat_id IS NOT NULL) AS children \
-                 FROM chats WHERE status = 'running' AND NOT archived AND runner_id IS NOT NULL",
-            )
-            .get_result(conn)
-            .await?;
-            (r.roots, r.children)
-        } else {
-            (0, 0)
-        };
-        let rows = rows.into_iter().map(|r| (r.id, r.status, r.parent_chat_id.is_some()));
-        Ok(super::within_limits(
-            rows,
-            running,
-            spec.max_running_chats,
-            spec.max_running_subagents,
-            spec.limit,
-        ))
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        // A chat that was claimed between the snapshot and the lock is joined with the heartbeat of
+        // the snapshot above, and so looks free. Under the lock a younger snapshot tells.
+        let alive: Vec<Alive> = diesel::sql_query(
+            "SELECT c.id FROM chats c JOIN chat_heartbeats h ON h.chat_id = c.id AND h.runner_id = c.runner_id \
+             WHERE c.id = ANY($1) AND h.beat_at >= clock_timestamp() - $2 * interval '1 microsecond'",
+        )
+        .bind::<Array<sql::Uid>, _>(rows.iter().map(|r| r.id).collect::<Vec<_>>())
+        .bind::<BigInt, _>(lease)
+        .load(conn)
+        .await?;
+        let rows = rows.into_iter().filter(|r| !alive.iter().any(|a| a.id == r.id));
+        Ok(free.pick(rows.map(|r| (r.id, r.status, r.parent_chat_id.is_some()))))
     }
 
     pub async fn first_beat(conn: &mut Conn, chat: ChatId, owner: Owner, _now: Timestamp) -> Result<()> {
@@ -86,6 +112,8 @@ pub(super) mod pg {
         .await?;
         Ok(())
     }
+
+    pub use crate::store::postgres::commit::{lock, write};
 
     pub async fn drop_beat(conn: &mut Conn, chat: ChatId) -> Result<()> {
         diesel::delete(chat_heartbeats::table.find(Id(chat.0))).execute(conn).await?;
@@ -131,10 +159,11 @@ pub(super) mod pg {
 /// SQLite: one process, so the process's clock is the database's clock.
 pub(super) mod lite {
     use crate::{
-        chat::state::Owner,
+        chat::{plan::Plan, state::Owner},
         clock::Timestamp,
         ids::{ChatId, RunnerId, WorkerId},
         store::{
+            commit::{Lease, Locked, MetaChange, Written},
             error::Result,
             schema::chat_heartbeats,
             sqlite::{Conn, queries::leases::ClaimSpec},
@@ -143,7 +172,7 @@ pub(super) mod lite {
     };
     use diesel::{
         prelude::*,
-        sql_types::{BigInt, Nullable, Text},
+        sql_types::{BigInt, Bool, Nullable, Text},
     };
     use diesel_async::RunQueryDsl;
 
@@ -166,39 +195,40 @@ pub(super) mod lite {
     }
 
     pub async fn claimable(conn: &mut Conn, spec: &ClaimSpec) -> Result<Vec<ChatId>> {
-        let limited = spec.max_running_chats > 0 || spec.max_running_subagents > 0;
-        let rows: Vec<Candidate> = diesel::sql_query(
-            "SELECT c.id, c.status, c.parent_chat_id FROM chats c \
-             LEFT JOIN chat_heartbeats h ON h.chat_id = c.id AND h.runner_id = c.runner_id \
-             WHERE c.status IN ('running', 'interrupting', 'requires_action') AND NOT c.archived \
-             AND (c.runner_id IS NULL OR h.beat_at IS NULL OR h.beat_at < ?) \
-             ORDER BY c.updated_at LIMIT ?",
-        )
-        .bind::<sql::Moment, _>(Ts(spec.now - spec.lease))
-        .bind::<BigInt, _>(if limited { super::LIMITED_SCAN } else { spec.limit })
-        .load(conn)
-        .await?;
-        let running = if limited && !rows.is_empty() {
+        let dead = Ts(spec.now - spec.lease);
+        let mut free = super::Free::unlimited();
+        if spec.max_running_chats > 0 || spec.max_running_subagents > 0 {
+            // The IN says nothing new; it lets the partial index be used.
             let r: Running = diesel::sql_query(
-                "SELECT count(*) FILTER (WHERE parent_chat_id IS NULL) AS roots, \
-                        count(*) FILTER (WHERE parent_chat_id IS NOT NULL) AS children \
-                 FROM chats WHERE status = 'running' AND NOT archived AND runner_id IS NOT NULL",
+                "SELECT count(*) FILTER (WHERE c.parent_chat_id IS NULL) AS roots, \
+                        count(*) FILTER (WHERE c.parent_chat_id IS NOT NULL) AS children \
+                 FROM chats c JOIN chat_heartbeats h ON h.chat_id = c.id AND h.runner_id = c.runner_id \
+                 WHERE c.status IN ('running', 'interrupting', 'requires_action') \
+                 AND c.status = 'running' AND NOT c.archived AND h.beat_at >= ?",
             )
+            .bind::<sql::Moment, _>(dead)
             .get_result(conn)
             .await?;
-            (r.roots, r.children)
-        } else {
-            (0, 0)
-        };
-        let rows = rows.into_iter().map(|r| (r.id, r.status, r.parent_chat_id.is_some()));
-        Ok(super::within_limits(
-            rows,
-            running,
-            spec.max_running_chats,
-            spec.max_running_subagents,
-            spec.limit,
-        ))
+            free =
+                super::Free::beside(r.roots, r.children, spec.max_running_chats, spec.max_running_subagents);
+        }
+        let rows: Vec<Candidate> = diesel::sql_query(CLAIMABLE)
+            .bind::<sql::Moment, _>(dead)
+            .bind::<Bool, _>(free.roots > 0)
+            .bind::<Bool, _>(free.children > 0)
+            .bind::<BigInt, _>(spec.limit)
+            .load(conn)
+            .await?;
+        Ok(free.pick(rows.into_iter().map(|r| (r.id, r.status, r.parent_chat_id.is_some()))))
     }
+
+    /// Tests look at its plan.
+    pub(in crate::store) const CLAIMABLE: &str = "SELECT c.id, c.status, c.parent_chat_id FROM chats c \
+         LEFT JOIN chat_heartbeats h ON h.chat_id = c.id AND h.runner_id = c.runner_id \
+         WHERE c.status IN ('running', 'interrupting', 'requires_action') AND NOT c.archived \
+         AND (h.beat_at IS NULL OR h.beat_at < ?) \
+         AND (c.status <> 'running' OR CASE WHEN c.parent_chat_id IS NULL THEN ? ELSE ? END) \
+         ORDER BY c.updated_at LIMIT ?";
 
     pub async fn first_beat(conn: &mut Conn, chat: ChatId, owner: Owner, now: Timestamp) -> Result<()> {
         diesel::sql_query(
@@ -213,6 +243,23 @@ pub(super) mod lite {
         .execute(conn)
         .await?;
         Ok(())
+    }
+
+    /// The plain statement does: nothing is saved by fewer statements without a network.
+    pub async fn lock(_: &mut Conn, _: ChatId) -> Result<Option<Locked>> {
+        Ok(None)
+    }
+
+    /// As [`lock`].
+    pub async fn write(
+        _: &mut Conn,
+        _: ChatId,
+        _: &Plan,
+        _: &MetaChange,
+        _: Lease,
+        _: Timestamp,
+    ) -> Result<Option<Written>> {
+        Ok(None)
     }
 
     pub async fn drop_beat(conn: &mut Conn, chat: ChatId) -> Result<()> {
@@ -246,37 +293,39 @@ pub(super) mod lite {
     }
 }
 
-/// Candidates looked at when a deployment-wide limit is set, so that chats over the limit cannot
-/// hide others behind them.
-const LIMITED_SCAN: i64 = 1000;
-
 fn micros(d: std::time::Duration) -> i64 {
     i64::try_from(d.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Picks what may be claimed now. Only `running` chats count against the limits: a chat over the
-/// limit waits and stays interruptible.
-fn within_limits(
-    rows: impl Iterator<Item = (super::types::Id, String, bool)>,
-    (mut roots, mut children): (i64, i64),
-    max_roots: i64,
-    max_children: i64,
-    limit: i64,
-) -> Vec<crate::ids::ChatId> {
-    let limit = usize::try_from(limit).unwrap_or(0);
-    let mut picked = Vec::new();
-    for (id, status, child) in rows {
-        if picked.len() == limit {
-            break;
-        }
-        if status == "running" {
-            let (count, max) = if child { (&mut children, max_children) } else { (&mut roots, max_roots) };
-            if max > 0 && *count >= max {
-                continue;
-            }
-            *count += 1;
-        }
-        picked.push(crate::ids::ChatId(id.0));
+/// How many more chats may run. Only `running` chats with a live owner count: a chat over the limit
+/// waits and stays interruptible, and one whose owner died must not stand in its own way.
+#[derive(Clone, Copy)]
+struct Free {
+    roots: i64,
+    children: i64,
+}
+
+impl Free {
+    const fn unlimited() -> Self {
+        Self { roots: i64::MAX, children: i64::MAX }
     }
-    picked
+
+    const fn beside(roots: i64, children: i64, max_roots: i64, max_children: i64) -> Self {
+        Self {
+            roots: if max_roots > 0 { max_roots - roots } else { i64::MAX },
+            children: if max_children > 0 { max_children - children } else { i64::MAX },
+        }
+    }
+
+    fn pick(
+        mut self,
+        rows: impl Iterator<Item = (super::types::Id, String, bool)>,
+    ) -> Vec<crate::ids::ChatId> {
+        rows.filter(|(_, status, child)| {
+            let free = if *child { &mut self.children } else { &mut self.roots };
+            status != "running" || std::mem::replace(free, *free - 1) > 0
+        })
+        .map(|(id, ..)| crate::ids::ChatId(id.0))
+        .collect()
+    }
 }

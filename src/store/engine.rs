@@ -202,7 +202,7 @@ operations! {
     snapshot pub pending_calls = stream::pending(chat: ChatId) -> Vec<PendingCall>;
     /// Open calls of committed history.
     read pub open_calls = stream::open(chat: ChatId) -> Vec<PendingCall>;
-    /// Claims runnable chats; [`Store::claim`] takes the engine-neutral spec.
+    /// Removes heartbeats that ended before the moment.
     write pub sweep_beats = leases::sweep_beats(older_than: Timestamp) -> usize;
     /// Removes the leases of a worker that leaves.
     write pub drop_beats = leases::drop_beats(worker: WorkerId) -> usize;
@@ -371,6 +371,19 @@ impl Store {
             self.bus.publish(Notice::Chat(notice(&c.head)));
         }
         Ok(claimed)
+    }
+
+    /// Forgets every lease, so that all runnable chats can be claimed at once. For the start of a
+    /// daemon on SQLite, which holds the [`sqlite::InstanceLock`]: nobody else can be alive. Does
+    /// nothing on PostgreSQL, where other replicas may be.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing was written then.
+    pub async fn forget_leases(&self) -> Result<usize> {
+        match &self.engine {
+            Engine::Pg(_) => Ok(0),
+            Engine::Sqlite(_) => self.sweep_beats(Timestamp::from_micros(i64::MAX)).await,
+        }
     }
 
     /// Sends a sidebar event.

@@ -46,6 +46,10 @@ impl From<diesel::result::Error> for Error {
                 DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
                 info,
             ) => Self::Unavailable(info.message().to_owned()),
+            // SQLite: another process kept the file longer than the busy timeout.
+            D::DatabaseError(_, ref info) if info.message().starts_with("database is locked") => {
+                Self::Overloaded
+            }
             D::BrokenTransactionManager => Self::Unavailable("the connection broke".into()),
             other => Self::Database(other),
         }

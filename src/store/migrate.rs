@@ -16,7 +16,7 @@ use std::{path::Path, sync::Arc};
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// Key of the advisory lock under which replicas migrate one after the other ("chatd" in ASCII).
-const LOCK_KEY: i64 = 0x63_68_61_74_64;
+const LOCK_KEY: i64 = 0x0063_6861_7464;
 
 /// What migrations a database has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,9 @@ pub enum MigrateError {
     /// The database cannot be reached.
     #[error(transparent)]
     Store(#[from] Error),
+    /// The transaction around the migrations failed and was undone.
+    #[error("the migrations could not be committed: {0}")]
+    Transaction(#[from] diesel::result::Error),
     /// A migration failed and was undone.
     #[error("a migration failed: {0}")]
     Failed(String),
@@ -87,7 +90,11 @@ pub fn sqlite(path: &Path, apply: bool) -> Result<Status, MigrateError> {
     let status = status_of(&mut conn, &SQLITE)?;
     status.refuse_newer()?;
     if apply {
-        conn.run_pending_migrations(SQLITE).map_err(|e| MigrateError::Failed(e.to_string()))?;
+        // Under one lock: another process may be about to do the same.
+        conn.immediate_transaction(|c| {
+            c.run_pending_migrations(SQLITE).map_err(|e| MigrateError::Failed(e.to_string()))?;
+            Ok::<_, MigrateError>(())
+        })?;
         return status_of(&mut conn, &SQLITE);
     }
     Ok(status)

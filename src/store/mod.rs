@@ -1,7 +1,6 @@
 //! The durable truth. One query source, two engines.
 //!
-//! [`Store`] is the face: one operation a line in [`engine`]. [`queries::commit`](postgres::queries::commit)
-//! is the only writer of a chat's execution columns, its messages and its queue.
+//! [`Store`] is the face: one operation a line in `engine.rs`. `queries/commit.rs` is the only writer of a chat's execution columns, its messages and its queue.
 
 pub mod commit;
 mod divergent;
@@ -13,6 +12,9 @@ pub mod records;
 mod rows;
 mod schema;
 pub mod sqlite;
+mod statements;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use engine::{ClaimSpec, Store};

@@ -1,27 +1,32 @@
 //! PostgreSQL: a pool on a runtime of its own. Each operation is a detached task there, so a dropped
 //! HTTP request never cancels half a transaction, and connections outlive actors and HTTP workers.
 
-use super::error::{Error, Result};
-use diesel::connection::InstrumentationEvent;
+use super::{
+    error::{Error, Result},
+    statements::counting,
+};
 use diesel_async::{
     AsyncConnection, AsyncPgConnection,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool},
 };
 use futures_util::FutureExt;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 /// The connection type that the shared queries are compiled for.
-pub type Conn = AsyncPgConnection;
+pub(in crate::store) type Conn = AsyncPgConnection;
 
 macro_rules! for_update {
     ($q:expr) => {
         $q.for_update()
+    };
+}
+/// A lock that creation of rows which refer to this one does not wait for.
+macro_rules! for_no_key_update {
+    ($q:expr) => {
+        $q.for_no_key_update()
     };
 }
 /// Substring of the title, any case.
@@ -41,10 +46,13 @@ macro_rules! label_is {
             .bind::<diesel::sql_types::Text, _>($value.clone())
     };
 }
+pub(super) mod commit;
+mod statement;
+
 pub(super) use super::divergent::pg as divergent;
 #[path = "queries/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "the one query source is compiled once for each engine")]
-pub mod queries;
+pub(in crate::store) mod queries;
 
 /// How long an operation waits for a free connection before it answers "overloaded".
 const POOL_WAIT: Duration = Duration::from_secs(5);
@@ -104,11 +112,7 @@ impl PgStore {
             let url = url.to_owned();
             async move {
                 let mut conn = AsyncPgConnection::establish(&url).await?;
-                conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
-                    if let InstrumentationEvent::StartQuery { .. } = event {
-                        counter.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
+                conn.set_instrumentation(counting(&counter));
                 Ok(conn)
             }
             .boxed()
@@ -138,7 +142,8 @@ pub(super) async fn detached<R: Send + 'static>(
 ) -> Result<R> {
     match runtime.handle().spawn(work).await {
         Ok(r) => r,
-        Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+        // The transaction was undone with its connection, which the pool does not take back.
+        Err(e) if e.is_panic() => Err(Error::Unavailable("the operation panicked".into())),
         Err(_) => Err(Error::Unavailable("the database runtime was stopped".into())),
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 use diesel::{
     Selectable,
-    prelude::{AsChangeset, Insertable, Queryable},
+    prelude::{AsChangeset, Insertable, Queryable, QueryableByName},
 };
 
 pub(super) fn status_of(text: &str) -> Result<Status, Error> {
@@ -59,7 +59,7 @@ fn visibility_of(text: &str) -> Result<Visibility, Error> {
 }
 
 /// The execution columns of a chat.
-#[derive(Debug, Clone, Queryable, Selectable)]
+#[derive(Debug, Clone, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = chats)]
 pub(super) struct HeadRow {
     pub id: Id,
@@ -320,7 +320,6 @@ pub(super) struct InsertQueued {
 pub(super) struct SelectQueued {
     pub id: i64,
     pub chat_id: Id,
-    pub position: i64,
     pub content: Raw,
     pub created_by: Option<Id>,
     pub model_config_id: Option<Id>,

@@ -2,11 +2,13 @@
 
 mod checkpoint;
 mod connection;
+mod instance;
 mod reader;
 mod writer;
 
 use super::error::{Error, Result};
 use connection::Settings;
+pub use instance::InstanceLock;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
@@ -14,7 +16,7 @@ use std::{
 
 /// The connection type that the shared queries are compiled for. Runs inline on its thread: the
 /// stock wrapper panics on actix arbiters and leaves transactions open (stack-evidence §1).
-pub type Conn = diesel_async::sync_connection_wrapper::SyncConnectionWrapper<
+pub(in crate::store) type Conn = diesel_async::sync_connection_wrapper::SyncConnectionWrapper<
     diesel::SqliteConnection,
     connection::Inline,
 >;
@@ -24,10 +26,15 @@ macro_rules! for_update {
         $q
     };
 }
+macro_rules! for_no_key_update {
+    ($q:expr) => {
+        $q
+    };
+}
 /// Substring of the title, any case.
 macro_rules! title_contains {
     ($text:expr) => {
-        diesel::dsl::sql::<diesel::sql_types::Bool>("instr(lower(chats.title), lower(")
+        diesel::dsl::sql::<diesel::sql_types::Bool>("instr(chatd_lower(chats.title), chatd_lower(")
             .bind::<diesel::sql_types::Text, _>($text.clone())
             .sql(")) > 0")
     };
@@ -44,7 +51,7 @@ macro_rules! label_is {
 pub(super) use super::divergent::lite as divergent;
 #[path = "queries/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "the one query source is compiled once for each engine")]
-pub mod queries;
+pub(in crate::store) mod queries;
 
 /// Jobs that may wait for the writer before callers are told that the database is overloaded.
 const WRITE_QUEUE: usize = 4096;
@@ -94,7 +101,7 @@ impl SqliteStore {
         &self,
         job: impl FnOnce(&mut Conn) -> Result<R> + Send + 'static,
     ) -> Result<R> {
-        self.readers.run(move |conn| writer::in_savepoint(conn, job)).await
+        self.readers.run(move |conn| writer::in_savepoint(conn, job).0).await
     }
 
     /// Runs a job on a reader thread.
@@ -112,4 +119,10 @@ pub(super) fn now<R>(query: impl Future<Output = Result<R>>) -> Result<R> {
     futures_util::FutureExt::now_or_never(query).unwrap_or_else(|| {
         Err(Error::Corrupt("query code awaited something else than its connection".into()))
     })
+}
+
+/// The same for the futures of the connection itself.
+fn ready<R>(f: impl Future<Output = diesel::QueryResult<R>>) -> Result<R> {
+    let done = futures_util::FutureExt::now_or_never(f);
+    Ok(done.ok_or_else(|| Error::Unavailable("the inline connection was not ready".into()))??)
 }

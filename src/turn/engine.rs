@@ -65,8 +65,9 @@ pub struct TurnEngine {
     pub policy: Policy,
     /// `worker.tool_result_timeout`.
     pub tool_result_timeout: Duration,
-    /// Folder under which each chat has its own; see [`TurnEngine::workspace`].
-    pub workspaces: PathBuf,
+    /// Absolute folder of a chat's workspace with `{workspace}` for its name, from the first `local`
+    /// template. `None`: no chat has a workspace, and no tool that needs one is offered.
+    pub workspaces: Option<PathBuf>,
 }
 
 thread_local! {
@@ -118,7 +119,8 @@ impl TurnEngine {
             description: String,
             input_schema: Json,
         }
-        let mut registry = Registry::new(tools::built_in());
+        let built_in = if self.workspaces.is_some() { tools::built_in() } else { Vec::new() };
+        let mut registry = Registry::new(built_in);
         if let Some(json) = dynamic {
             let declared: Vec<Declared> = json.read()?;
             let specs = declared
@@ -135,13 +137,32 @@ impl TurnEngine {
         Ok(registry)
     }
 
-    /// The folder in which a chat's tools work, made when it is first needed. (Workspaces with an
-    /// agent of their own will stand behind the same trait.)
+    /// The folder in which a chat's tools work. (Workspaces with an agent of their own will stand
+    /// behind the same trait.)
+    #[must_use]
+    pub fn folder(&self, chat: ChatId) -> Option<PathBuf> {
+        let pattern = self.workspaces.as_ref()?;
+        // Component by component: a path need not be UTF-8.
+        Some(
+            pattern
+                .components()
+                .map(|c| match c.as_os_str().to_str() {
+                    Some(text) => PathBuf::from(text.replace("{workspace}", &chat.to_string())),
+                    None => PathBuf::from(c.as_os_str()),
+                })
+                .collect(),
+        )
+    }
+
+    /// The workspace of a chat, made when it is first needed.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub fn workspace(&self, chat: ChatId) -> Result<Arc<dyn Workspace>, WorkspaceError> {
-        Ok(Arc::new(LocalFolder::open(&self.workspaces.join(chat.to_string()))?))
+    /// When its folder cannot be made.
+    pub fn workspace(&self, chat: ChatId) -> Result<Option<Arc<dyn Workspace>>, WorkspaceError> {
+        match self.folder(chat) {
+            Some(folder) => Ok(Some(Arc::new(LocalFolder::open(&folder)?))),
+            None => Ok(None),
+        }
     }
 }
 

@@ -167,7 +167,7 @@ impl Decoder {
                 out.push(Event::ReasoningDelta(text));
             }
             ("signature_delta", Kind::Thinking) => {
-                block.signature.push_str(&delta.signature.unwrap_or_default())
+                block.signature.push_str(&delta.signature.unwrap_or_default());
             }
             ("input_json_delta", Kind::Tool { .. }) => {
                 let delta = delta.partial_json.unwrap_or_default();

@@ -118,14 +118,8 @@ async fn handle(socket: &mut TcpStream, request: &Request, player: &Player) -> i
             respond(socket, 200, None, &models, keep).await?;
         }
         _ => {
-            respond(
-                socket,
-                404,
-                None,
-                &error("there is only POST /v1/chat/completions and GET /v1/models"),
-                keep,
-            )
-            .await?
+            let why = "there is only POST /v1/chat/completions and GET /v1/models";
+            respond(socket, 404, None, &error(why), keep).await?;
         }
     }
     Ok(keep)

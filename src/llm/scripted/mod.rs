@@ -74,3 +74,9 @@ async fn accept(listener: TcpListener, player: Arc<reply::Player>) {
         }
     }
 }
+
+/// Whether this server would take a request body.
+#[cfg(test)]
+pub(super) fn check(body: &[u8]) -> Result<(), String> {
+    validate::validate(body).map(|_| ())
+}

@@ -178,9 +178,10 @@ impl<'a> Writer<'a> {
             filled.push_str(before);
             let value = after.split_once("}}").and_then(|(name, tail)| {
                 let value = match name.trim() {
-                    "last_user" => &self.asked.last_user,
-                    "last_tool_output" => &self.asked.last_output,
-                    "model" => &self.asked.model,
+                    "last_user" => self.asked.last_user.as_str(),
+                    "last_tool_output" => self.asked.last_output.as_str(),
+                    "model" => self.asked.model.as_str(),
+                    "working_directory" => working_directory(&self.asked.system),
                     _ => return None,
                 };
                 Some((value, tail))
@@ -207,4 +208,9 @@ impl<'a> Writer<'a> {
             other => other.clone(),
         }
     }
+}
+
+/// The folder that the system text names, as a real model would find it; `.` when it names none.
+fn working_directory(system: &str) -> &str {
+    system.lines().find_map(|line| line.strip_prefix("Working Directory: ")).map_or(".", str::trim)
 }

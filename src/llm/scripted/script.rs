@@ -17,7 +17,7 @@
 //! ]
 //! ```
 //!
-//! In texts and in the strings of arguments, `{{last_user}}`, `{{last_tool_output}}` and `{{model}}` are
+//! In texts and in the strings of arguments, `{{last_user}}`, `{{last_tool_output}}`, `{{model}}` and `{{working_directory}}` are
 //! replaced. A rule that calls a tool must not hold after the tool's answer, or the model calls for ever.
 
 use serde::{Deserialize, Serialize};

@@ -9,7 +9,7 @@ use crate::{
         error::{Error, Result},
         records::{ChatRecord, Head, ListFilter, ListedChat, MetaPatch},
         rows::status_of,
-        schema::{chat_messages, chats},
+        schema::{chat_messages, chats, users},
         types::{Id, Raw, Ts},
     },
 };
@@ -248,6 +248,8 @@ pub async fn patch(conn: &mut Conn, id: ChatId, p: MetaPatch) -> Result<ChatReco
 /// Puts a chat at a place among the owner's pinned chats; 0 unpins. An unpinned chat is appended.
 async fn pin(conn: &mut Conn, id: ChatId, place: i64) -> Result<()> {
     let owner: Id = chats::table.find(Id(id.0)).select(chats::owner_id).first(conn).await?;
+    // Two first pins would both find nothing to lock and take the same place.
+    let _: Id = for_no_key_update!(users::table.find(owner).select(users::id)).first(conn).await?;
     let pinned: Vec<(Id, i64)> = for_update!(
         chats::table
             .filter(chats::owner_id.eq(owner))

@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     ids::{ChatId, MessageId, QueuedId, UserId},
     store::{
-        commit::{Accepted, Commit, Committed, Fence, MetaChange},
+        commit::{Accepted, Commit, Committed, Fence, Lease, Locked, MetaChange, Written},
         error::{Error, Result},
         records::{MessageRow, QueuedRow},
         rows::{
@@ -27,31 +27,27 @@ use diesel_async::RunQueryDsl;
 
 /// Applies the commands of `c` to its chat.
 pub async fn commit(conn: &mut Conn, c: Commit) -> Result<Accepted<Committed>> {
+    let locked = lock(conn, c.chat).await?;
+    // Under the lock: of two racing first uses of a key the second must see the first's answer, not
+    // a queue that the first has filled.
     if let Some(i) = &c.idempotency
         && let Some((status, answer)) =
             super::accounts::replayed(conn, i.user, &i.key, &i.request_hash).await?
     {
         return Ok(Accepted::Replayed { status, answer });
     }
-    let row = lock(conn, c.chat).await?;
     if let Some(fence) = &c.fence {
-        check_fence(&row, fence)?;
+        check_fence(&locked.row, fence)?;
     }
-    let chat = facts(conn, row.clone(), &c.commands).await?;
+    let row = locked.row.clone();
+    let chat = facts(conn, locked, &c.commands).await?;
     let mut commands = c.commands;
     let mut plan = step::step_many(&chat, &commands, c.now)?;
     if c.release_when_idle && !plan.columns.status.is_runnable() && plan.columns.owner.is_some() {
         commands.push(Command::Abandon);
         plan = step::step_many(&chat, &commands, c.now)?;
     }
-    let done = write(conn, &chat, row, plan, &c.meta, c.now).await?;
-    for command in &commands {
-        match command {
-            Command::Acquire(owner) => divergent::first_beat(conn, c.chat, *owner, c.now).await?,
-            Command::Abandon => divergent::drop_beat(conn, c.chat).await?,
-            _ => {}
-        }
-    }
+    let done = write(conn, &chat, row, plan, &c.meta, Lease::of(&commands), c.now).await?;
     if let Some(i) = c.idempotency {
         let (status, answer) = (i.render)(&done);
         super::accounts::remember(conn, i.user, &i.key, &i.request_hash, status, &answer, c.now).await?;
@@ -89,21 +85,25 @@ pub async fn set_archived(
         if row.id != own_id && row.archived == archived {
             continue;
         }
-        let chat = facts(conn, row.clone(), &command).await?;
+        let chat = facts(conn, Locked { row: row.clone(), queue: None }, &command).await?;
         let plan = step::step_many(&chat, &command, now)?;
-        done.push(write(conn, &chat, row, plan, &MetaChange::default(), now).await?);
+        done.push(write(conn, &chat, row, plan, &MetaChange::default(), Lease::Keep, now).await?);
     }
     chats::unpin(conn, root).await?;
     Ok(done)
 }
 
 /// Locks the chat's row for the rest of the transaction.
-pub async fn lock(conn: &mut Conn, chat: ChatId) -> Result<HeadRow> {
-    for_update!(chats_table::table.find(Id(chat.0)).select(HeadRow::as_select()))
+pub(in crate::store) async fn lock(conn: &mut Conn, chat: ChatId) -> Result<Locked> {
+    if let Some(locked) = divergent::lock(conn, chat).await? {
+        return Ok(locked);
+    }
+    let row = for_update!(chats_table::table.find(Id(chat.0)).select(HeadRow::as_select()))
         .first(conn)
         .await
         .optional()?
-        .ok_or(Error::NotFound)
+        .ok_or(Error::NotFound)?;
+    Ok(Locked { row, queue: None })
 }
 
 fn check_fence(row: &HeadRow, fence: &Fence) -> Result<()> {
@@ -116,14 +116,20 @@ fn check_fence(row: &HeadRow, fence: &Fence) -> Result<()> {
 }
 
 /// The facts the commands decide from.
-pub async fn facts(conn: &mut Conn, row: HeadRow, commands: &[Command]) -> Result<Chat> {
+pub(in crate::store) async fn facts(conn: &mut Conn, locked: Locked, commands: &[Command]) -> Result<Chat> {
+    let Locked { row, queue } = locked;
     let id = ChatId(row.id.0);
-    let queue: Vec<i64> = chat_queued_messages::table
-        .filter(chat_queued_messages::chat_id.eq(row.id))
-        .order(chat_queued_messages::position.asc())
-        .select(chat_queued_messages::id)
-        .load(conn)
-        .await?;
+    let queue: Vec<i64> = match queue {
+        Some(queue) => queue,
+        None => {
+            chat_queued_messages::table
+                .filter(chat_queued_messages::chat_id.eq(row.id))
+                .order((chat_queued_messages::position.asc(), chat_queued_messages::id.asc()))
+                .select(chat_queued_messages::id)
+                .load(conn)
+                .await?
+        }
+    };
     let status = status_of(&row.status)?;
     let open_calls = if commands.iter().any(|c| wants_open_calls(c, status, queue.len())) {
         open_calls::classify(open_calls::load(conn, id).await?, row.dynamic_tools.as_ref().map(|r| &r.0))?
@@ -178,86 +184,20 @@ async fn find_target(conn: &mut Conn, chat: ChatId, target: MessageId) -> Result
 }
 
 /// Writes a plan.
-pub async fn write(
+pub(in crate::store) async fn write(
     conn: &mut Conn,
     chat: &Chat,
     row: HeadRow,
     plan: Plan,
     meta: &MetaChange,
+    lease: Lease,
     now: Timestamp,
 ) -> Result<Committed> {
-    let snapshot = plan.columns.versions.snapshot;
-    let mut inserted: Vec<MessageRow> = Vec::new();
-    let mut queued = None;
-    let mut deleted = false;
-    for w in plan.writes {
-        match w {
-            Write::Insert(m) => {
-                inserted.push(insert(conn, InsertMessage::new(chat.id, snapshot, now, m)).await?)
-            }
-            Write::MoveIntoHistory(id) => {
-                inserted.push(move_into_history(conn, chat.id, id, snapshot, now).await?);
-            }
-            Write::Enqueue(m) => {
-                let row = InsertQueued {
-                    chat_id: Id(chat.id.0),
-                    // The snapshot version only grows, so it orders the queue without a query.
-                    position: snapshot,
-                    content: Raw(m.content),
-                    created_by: m.created_by.map(|u| Id(u.0)),
-                    model_config_id: m.model_config_id.map(|m| Id(m.0)),
-                    created_at: Ts(now),
-                };
-                let stored: SelectQueued = diesel::insert_into(chat_queued_messages::table)
-                    .values(row)
-                    .returning(SelectQueued::as_returning())
-                    .get_result(conn)
-                    .await?;
-                queued = Some(QueuedRow::from(stored));
-            }
-            Write::Dequeue(id) => {
-                expect_one(
-                    diesel::delete(chat_queued_messages::table.find(id.0)).execute(conn).await?,
-                    "queued message to delete",
-                )?;
-            }
-            Write::MoveToHead(id) => {
-                expect_one(
-                    diesel::update(chat_queued_messages::table.find(id.0))
-                        .set(chat_queued_messages::position.eq(-snapshot))
-                        .execute(conn)
-                        .await?,
-                    "queued message to promote",
-                )?;
-            }
-            Write::ClearQueue => {
-                diesel::delete(
-                    chat_queued_messages::table.filter(chat_queued_messages::chat_id.eq(Id(chat.id.0))),
-                )
-                .execute(conn)
-                .await?;
-            }
-            Write::DeleteMessagesFrom(id) => {
-                diesel::update(
-                    chat_messages::table
-                        .filter(chat_messages::chat_id.eq(Id(chat.id.0)))
-                        .filter(chat_messages::id.ge(id.0))
-                        .filter(chat_messages::deleted.eq(false)),
-                )
-                .set((chat_messages::deleted.eq(true), chat_messages::revision.eq(snapshot)))
-                .execute(conn)
-                .await?;
-                deleted = true;
-            }
-        }
-    }
-    let columns = ColumnsRow::new(&plan.columns, now);
-    let target = chats_table::table.find(Id(chat.id.0));
-    if meta.is_empty() {
-        diesel::update(target).set(columns).execute(conn).await?;
-    } else {
-        diesel::update(target).set((columns, chats::MetaRow::from(meta))).execute(conn).await?;
-    }
+    let Written { inserted, queued, deleted } =
+        match divergent::write(conn, chat.id, &plan, meta, lease, now).await? {
+            Some(written) => written,
+            None => write_one_by_one(conn, chat.id, &plan, meta, lease, now).await?,
+        };
     let before = State::classify(chat.status, !chat.queue.is_empty(), chat.archived);
     let owner_id = UserId(row.owner_id.0);
     let mut head = row.head()?;
@@ -280,9 +220,98 @@ pub async fn write(
     })
 }
 
+/// The same, a statement for each write: any plan, on any engine.
+async fn write_one_by_one(
+    conn: &mut Conn,
+    chat: ChatId,
+    plan: &Plan,
+    meta: &MetaChange,
+    lease: Lease,
+    now: Timestamp,
+) -> Result<Written> {
+    let snapshot = plan.columns.versions.snapshot;
+    let mut written = Written::default();
+    for w in &plan.writes {
+        match w {
+            Write::Insert(m) => {
+                written
+                    .inserted
+                    .push(insert(conn, InsertMessage::new(chat, snapshot, now, m.clone())).await?);
+            }
+            Write::MoveIntoHistory(id) => {
+                written.inserted.push(move_into_history(conn, chat, *id, snapshot, now).await?);
+            }
+            Write::Enqueue(m) => {
+                let row = InsertQueued {
+                    chat_id: Id(chat.0),
+                    // The snapshot version only grows, so it orders the queue without a query.
+                    position: snapshot,
+                    content: Raw(m.content.clone()),
+                    created_by: m.created_by.map(|u| Id(u.0)),
+                    model_config_id: m.model_config_id.map(|m| Id(m.0)),
+                    created_at: Ts(now),
+                };
+                let stored: SelectQueued = diesel::insert_into(chat_queued_messages::table)
+                    .values(row)
+                    .returning(SelectQueued::as_returning())
+                    .get_result(conn)
+                    .await?;
+                written.queued = Some(QueuedRow::from(stored));
+            }
+            Write::Dequeue(id) => {
+                expect_one(
+                    diesel::delete(chat_queued_messages::table.find(id.0)).execute(conn).await?,
+                    "queued message to delete",
+                )?;
+            }
+            Write::MoveToHead(id) => {
+                expect_one(
+                    diesel::update(chat_queued_messages::table.find(id.0))
+                        .set(chat_queued_messages::position.eq(-snapshot))
+                        .execute(conn)
+                        .await?,
+                    "queued message to promote",
+                )?;
+            }
+            Write::ClearQueue => {
+                diesel::delete(
+                    chat_queued_messages::table.filter(chat_queued_messages::chat_id.eq(Id(chat.0))),
+                )
+                .execute(conn)
+                .await?;
+            }
+            Write::DeleteMessagesFrom(id) => {
+                diesel::update(
+                    chat_messages::table
+                        .filter(chat_messages::chat_id.eq(Id(chat.0)))
+                        .filter(chat_messages::id.ge(id.0))
+                        .filter(chat_messages::deleted.eq(false)),
+                )
+                .set((chat_messages::deleted.eq(true), chat_messages::revision.eq(snapshot)))
+                .execute(conn)
+                .await?;
+                written.deleted = true;
+            }
+        }
+    }
+    let columns = ColumnsRow::new(&plan.columns, now);
+    let target = chats_table::table.find(Id(chat.0));
+    if meta.is_empty() {
+        diesel::update(target).set(columns).execute(conn).await?;
+    } else {
+        diesel::update(target).set((columns, chats::MetaRow::from(meta))).execute(conn).await?;
+    }
+    match lease {
+        Lease::Keep => {}
+        Lease::Begin(owner) => divergent::first_beat(conn, chat, owner, now).await?,
+        Lease::End => divergent::drop_beat(conn, chat).await?,
+    }
+    Ok(written)
+}
+
 /// Inserts one message. Row by row: a batch insert with RETURNING does not exist for SQLite, and a
 /// step has few rows.
-pub async fn insert(conn: &mut Conn, row: InsertMessage) -> Result<MessageRow> {
+pub(in crate::store) async fn insert(conn: &mut Conn, row: InsertMessage) -> Result<MessageRow> {
     let id: i64 = diesel::insert_into(chat_messages::table)
         .values(&row)
         .returning(chat_messages::id)

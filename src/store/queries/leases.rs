@@ -6,7 +6,7 @@ use crate::{
     clock::Timestamp,
     ids::{ChatId, RunnerId, WorkerId},
     store::{
-        commit::MetaChange,
+        commit::{Lease, MetaChange},
         error::Result,
         records::Claimed,
         schema::chat_heartbeats,
@@ -39,17 +39,18 @@ pub async fn claim(conn: &mut Conn, spec: ClaimSpec) -> Result<Vec<Claimed>> {
     let ids = divergent::claimable(conn, &spec).await?;
     let mut claimed = Vec::with_capacity(ids.len());
     for id in ids {
-        let row = commit::lock(conn, id).await?;
+        let locked = commit::lock(conn, id).await?;
+        let row = locked.row.clone();
         let takeover = row.owner().is_some();
         let owner = Owner { worker: spec.worker, runner: RunnerId::fresh() };
         let commands = [Command::Acquire(owner)];
-        let chat = commit::facts(conn, row.clone(), &commands).await?;
+        let chat = commit::facts(conn, locked, &commands).await?;
         let Ok(plan) = step::step_many(&chat, &commands, spec.now) else {
             // Between the search and the lock the chat moved on, or it is invalid: not ours.
             continue;
         };
-        let done = commit::write(conn, &chat, row, plan, &MetaChange::default(), spec.now).await?;
-        divergent::first_beat(conn, id, owner, spec.now).await?;
+        let lease = Lease::of(&commands);
+        let done = commit::write(conn, &chat, row, plan, &MetaChange::default(), lease, spec.now).await?;
         claimed.push(Claimed { head: done.head, takeover });
     }
     Ok(claimed)

@@ -55,7 +55,8 @@ pub async fn history(conn: &mut Conn, chat: ChatId) -> Result<Vec<MessageRow>> {
 pub async fn queue(conn: &mut Conn, chat: ChatId) -> Result<Vec<QueuedRow>> {
     let rows: Vec<SelectQueued> = chat_queued_messages::table
         .filter(chat_queued_messages::chat_id.eq(Id(chat.0)))
-        .order(chat_queued_messages::position.asc())
+        // Messages queued by one transaction share a position.
+        .order((chat_queued_messages::position.asc(), chat_queued_messages::id.asc()))
         .select(SelectQueued::as_select())
         .load(conn)
         .await?;

@@ -21,15 +21,18 @@ pub(super) fn start(settings: Settings, writer: &Writer) -> Result<()> {
     std::thread::Builder::new()
         .name("chatd-checkpoint".into())
         .spawn(move || {
-            let mut last = 0;
+            let mut last = None;
             while alive.strong_count() > 0 {
                 std::thread::park_timeout(EVERY);
-                let size = std::fs::metadata(&wal).map_or(0, |m| m.len());
-                // An idle database is left alone.
-                if size == last && size < TRUNCATE_AT {
+                let log = std::fs::metadata(&wal).ok();
+                let size = log.as_ref().map_or(0, std::fs::Metadata::len);
+                // An idle database is left alone. The log is written again from its start after a
+                // checkpoint, so its size alone says nothing.
+                let seen = log.and_then(|m| Some((m.len(), m.modified().ok()?)));
+                if seen == last && size < TRUNCATE_AT {
                     continue;
                 }
-                last = size;
+                last = seen;
                 let mode = if size > TRUNCATE_AT { "TRUNCATE" } else { "PASSIVE" };
                 if let Err(e) = conn.batch_execute(&format!("PRAGMA wal_checkpoint({mode})")) {
                     tracing::warn!(error = %e, "checkpoint failed; the next one tries again");

@@ -1,21 +1,27 @@
 //! Opening a connection with the settings of its role.
 
-use super::Conn;
-use crate::store::error::{Error, Result};
-use diesel::{
-    Connection, SqliteConnection,
-    connection::{InstrumentationEvent, SimpleConnection},
+use super::{Conn, ready};
+use crate::store::{
+    error::{Error, Result},
+    statements::counting,
 };
-use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
-use futures_util::future::{BoxFuture, ready};
+use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
+use diesel_async::{
+    SimpleAsyncConnection,
+    sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper},
+};
+use futures_util::future::BoxFuture;
 use std::{
     error::Error as StdError,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
 };
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// SQLite's own `lower` knows ASCII only.
+    fn chatd_lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text;
+}
 
 /// "Blocking" work runs where it stands: on the connection's own thread.
 pub struct Inline;
@@ -25,7 +31,7 @@ impl SpawnBlocking for Inline {
         &mut self,
         task: impl FnOnce() -> R + Send + 'static,
     ) -> BoxFuture<'a, Result<R, Box<dyn StdError + Send + Sync>>> {
-        Box::pin(ready(Ok(task())))
+        Box::pin(std::future::ready(Ok(task())))
     }
 
     fn get_runtime() -> Self {
@@ -47,13 +53,16 @@ impl Settings {
     /// (stack-evidence §3: p99 halves with a thread of their own).
     pub fn open(&self) -> Result<Conn> {
         let mut conn = self.open_sync()?;
-        let counter = Arc::clone(&self.statements);
-        conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
-            if let InstrumentationEvent::StartQuery { .. } = event {
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+        chatd_lower_utils::register_impl(&mut conn, |text: String| text.to_lowercase())?;
+        conn.set_instrumentation(counting(&self.statements));
         Ok(SyncConnectionWrapper::new(conn))
+    }
+
+    /// A connection that cannot write, whatever the query says.
+    pub fn open_reader(&self) -> Result<Conn> {
+        let mut conn = self.open()?;
+        ready(SimpleAsyncConnection::batch_execute(&mut conn, "PRAGMA query_only = ON"))?;
+        Ok(conn)
     }
 
     pub fn open_sync(&self) -> Result<SqliteConnection> {

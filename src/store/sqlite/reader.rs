@@ -23,7 +23,7 @@ impl Readers {
         let mut queues = Vec::with_capacity(count);
         for i in 0..count {
             let (sender, receiver) = mpsc::channel(QUEUE);
-            let conn = settings.open()?;
+            let conn = settings.open_reader()?;
             let settings = settings.clone();
             std::thread::Builder::new()
                 .name(format!("chatd-reader-{i}"))
@@ -58,7 +58,7 @@ impl Readers {
 fn read_loop(settings: &Settings, mut conn: Conn, mut jobs: mpsc::Receiver<Job>) {
     while let Some(job) = jobs.blocking_recv() {
         if catch_unwind(AssertUnwindSafe(|| job(&mut conn))).is_err() {
-            match settings.open() {
+            match settings.open_reader() {
                 Ok(fresh) => conn = fresh,
                 Err(e) => tracing::error!(error = %e, "the database could not be opened again"),
             }

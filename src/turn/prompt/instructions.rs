@@ -8,6 +8,16 @@ pub fn user_instructions(prompt: &str) -> Option<String> {
     (!prompt.is_empty()).then(|| format!("<user-instructions>\n{prompt}\n</user-instructions>"))
 }
 
+/// Where the chat's tools work (block 3).
+#[must_use]
+pub fn workspace_context(folder: &std::path::Path) -> String {
+    format!(
+        "<workspace-context>\nOperating System: {}\nWorking Directory: {}\n</workspace-context>",
+        std::env::consts::OS,
+        folder.display()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

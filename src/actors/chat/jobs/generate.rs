@@ -13,6 +13,7 @@ use crate::{
         engine::ModelChoice,
         generate,
         history::History,
+        prompt::instructions::workspace_context,
         retry::{Verdict, last_error, turn_error},
     },
 };
@@ -87,7 +88,8 @@ async fn ask(
     already_compacted: bool,
 ) -> Result<Head, End> {
     let request = {
-        let prompt = generate::prompt(&History::new(rows), choice);
+        let mut prompt = generate::prompt(&History::new(rows), choice);
+        prompt.system.extend(work.shared.turn.folder(work.chat).map(|f| workspace_context(&f)));
         let size: usize = rows.iter().map(|r| r.content.get().len()).sum();
         ::metrics::histogram!(metrics::PROMPT_SIZE_BYTES, "provider" => choice.provider_type.clone(),
             "model" => choice.defaults.model.clone())

@@ -32,7 +32,7 @@ pub(super) async fn run(
     }
     let (key, attempt) = work.attempt(attempt).await?;
     let workspace = match engine.workspace(work.chat) {
-        Ok(workspace) => Some(workspace),
+        Ok(workspace) => workspace,
         Err(e) => {
             tracing::warn!(chat = %work.chat, error = %e, "the chat's folder cannot be used");
             None

@@ -1,0 +1,65 @@
+//! Who may do what with a chat (api.md §1.9). What may not be read does not exist.
+
+use super::{
+    auth::Caller,
+    problem::{Problem, Result},
+    query::uuid,
+    state::ApiState,
+};
+use crate::{
+    ids::{ChatId, UserId},
+    store::records::ChatRecord,
+};
+
+/// What the caller wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Look at it: owner and administrators.
+    Read,
+    /// Change it without speaking in the owner's name: owner and administrators.
+    Update,
+    /// Speak in it: the owner alone.
+    Own,
+}
+
+/// Reads the chat id of a path.
+///
+/// # Errors
+/// 400 when it is no UUID.
+pub fn chat_id(text: &str) -> Result<ChatId> {
+    uuid(text)
+        .ok_or_else(|| Problem::bad_request("Invalid chat id.").detail("The id in the path must be a UUID."))
+}
+
+/// The chat, for a caller who may do this with it.
+///
+/// # Errors
+/// 400, 403 or 404.
+pub async fn chat(state: &ApiState, caller: &Caller, id: &str, right: Right) -> Result<ChatRecord> {
+    let id = chat_id(id)?;
+    let record = state.store.chat(id).await.map_err(Problem::of_chat)?;
+    allow(caller, record.owner_id, right)?;
+    Ok(record)
+}
+
+/// The chat's id, where nothing else of it is needed.
+///
+/// # Errors
+/// 400, 403 or 404.
+pub async fn only_id(state: &ApiState, caller: &Caller, id: &str, right: Right) -> Result<ChatId> {
+    let id = chat_id(id)?;
+    let (owner, _) = state.store.chat_owner(id).await.map_err(Problem::of_chat)?;
+    allow(caller, owner, right)?;
+    Ok(id)
+}
+
+fn allow(caller: &Caller, owner: UserId, right: Right) -> Result<()> {
+    match right {
+        _ if caller.user.id == owner => Ok(()),
+        Right::Read | Right::Update if caller.user.is_admin => Ok(()),
+        Right::Own if caller.user.is_admin => {
+            Err(Problem::forbidden("Only the owner of the chat may do this."))
+        }
+        Right::Read | Right::Update | Right::Own => Err(Problem::not_found("Chat")),
+    }
+}

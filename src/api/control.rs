@@ -1,0 +1,134 @@
+//! Interrupt, reconcile, compact, clear (api.md §2.7): bodyless calls that answer with the chat.
+
+use super::{
+    access::{self, Right},
+    auth::Caller,
+    chat_out::ChatOut,
+    chats,
+    commit::{self, Key, Render},
+    problem::{Problem, Result},
+    state::ApiState,
+};
+use crate::{
+    chat::{answers, command::Command, json::Json, state::State},
+    ids::{ChatId, RunnerId, fresh_uuid},
+    store::{
+        self,
+        commit::{Commit, Committed, Fence},
+        records::ChatRecord,
+    },
+    turn::{compact, history::History},
+};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Stops the turn.
+pub async fn interrupt(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    caller: Caller,
+    path: web::Path<String>,
+) -> Result<HttpResponse> {
+    let chat = access::chat(&state, &caller, &path, Right::Update).await?;
+    let key = Key::of(&request, &caller, b"")?;
+    run(&state, &caller, chat, Command::Interrupt { reason: answers::INTERRUPTED.into() }, key).await
+}
+
+/// Leads out of an invalid state.
+pub async fn reconcile(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    caller: Caller,
+    path: web::Path<String>,
+) -> Result<HttpResponse> {
+    let chat = access::chat(&state, &caller, &path, Right::Update).await?;
+    let key = Key::of(&request, &caller, b"")?;
+    // Read for the explanation only; whether the state is invalid is decided by the commit.
+    let queued = !state.store.queue(chat.head.id).await.map_err(Problem::of_chat)?.is_empty();
+    let found = State::classify(chat.head.status, queued, chat.head.archived);
+    let error = json!({
+        "message": "The chat was recovered from an inconsistent state.",
+        "detail": format!("It was found {found}."),
+        "kind": "generic",
+        "retryable": false,
+    });
+    run(&state, &caller, chat, Command::ReconcileInvalidState { error: Json::of(&error) }, key).await
+}
+
+/// Asks for a compaction of the history.
+pub async fn compact(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    caller: Caller,
+    path: web::Path<String>,
+) -> Result<HttpResponse> {
+    let chat = access::chat(&state, &caller, &path, Right::Own).await?;
+    let key = Key::of(&request, &caller, b"")?;
+    if !has_material(&state, chat.head.id).await? {
+        return nothing_to_compact(&state, &chat, key).await;
+    }
+    run(&state, &caller, chat, Command::RequestCompaction, key).await
+}
+
+async fn has_material(state: &ApiState, chat: ChatId) -> Result<bool> {
+    let rows = state.store.history(chat).await.map_err(Problem::of_chat)?;
+    Ok(compact::has_material(&History::new(&rows)))
+}
+
+/// 409, unless this is the repetition of a request that was accepted: its success is why there is
+/// nothing left to compact.
+async fn nothing_to_compact(state: &ApiState, chat: &ChatRecord, key: Option<Key>) -> Result<HttpResponse> {
+    if let Some(key) = key {
+        // Nobody holds this fence, so that only the stored answer of the key can come out of it.
+        let nobody = Fence {
+            runner: RunnerId::fresh(),
+            status: chat.head.status,
+            history_version: chat.head.versions.history,
+            attempt: None,
+        };
+        let render: Render<Committed> = Arc::new(|_| (200, commit::nothing()));
+        let mut lookup =
+            Commit::new(chat.head.id, Command::RequestCompaction, state.clock.now()).fenced(nobody);
+        lookup.idempotency = Some(key.with(&render));
+        match state.store.commit(lookup).await {
+            Err(store::Error::Stale) => {}
+            other => return commit::answer(other.map_err(Problem::of_chat)?, &render),
+        }
+    }
+    if chat.head.archived && !chat.head.status.is_runnable() {
+        return Err(Problem::bad_request("The chat is archived."));
+    }
+    Err(Problem::conflict("There is nothing to compact."))
+}
+
+/// Hides the history so far from the model.
+pub async fn clear(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    caller: Caller,
+    path: web::Path<String>,
+) -> Result<HttpResponse> {
+    let chat = access::chat(&state, &caller, &path, Right::Own).await?;
+    let key = Key::of(&request, &caller, b"")?;
+    let rows = compact::cleared_rows(fresh_uuid(), Some(caller.user.id), state.clock.now());
+    run(&state, &caller, chat, Command::ClearContext { rows }, key).await
+}
+
+/// Commits and answers with the chat: what was read before, with the columns the commit left.
+async fn run(
+    state: &ApiState,
+    caller: &Caller,
+    chat: ChatRecord,
+    command: Command,
+    key: Option<Key>,
+) -> Result<HttpResponse> {
+    let owner = chats::owner(state, caller, &chat).await?;
+    let now = state.clock.now();
+    let commit = Commit::new(chat.head.id, command, now);
+    commit::run(state, commit, key, move |done| {
+        let after = ChatRecord { head: done.head.clone(), updated_at: now, ..chat.clone() };
+        (200, Json::of(&ChatOut::new(&after).of_owner(&owner)))
+    })
+    .await
+}

@@ -1,0 +1,203 @@
+//! `POST /chats` (api.md §2.3).
+
+use super::{
+    auth::Caller,
+    body,
+    chat_out::ChatOut,
+    commit::{self, Key, Render},
+    content::{self, InputPart},
+    labels,
+    picks::Picks,
+    problem::{Problem, Result},
+    state::ApiState,
+};
+use crate::{
+    chat::{
+        json::Json,
+        message::{NewMessage, Part, Role, Visibility},
+    },
+    ids::{ChatId, McpServerId, ModelConfigId, OrganizationId, WorkspaceId},
+    store::{commit::Created, records::NewChat},
+    turn::title,
+};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+/// Most client-run tools of a chat (api.md §1.7).
+const MAX_DYNAMIC_TOOLS: usize = 250;
+
+#[derive(Debug, Deserialize)]
+struct CreateBody {
+    organization_id: Option<OrganizationId>,
+    content: Option<Vec<InputPart>>,
+    system_prompt: Option<String>,
+    workspace_id: Option<WorkspaceId>,
+    model_config_id: Option<ModelConfigId>,
+    reasoning_effort: Option<String>,
+    mcp_server_ids: Option<Vec<McpServerId>>,
+    plan_mode: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    unsafe_dynamic_tools: Option<Vec<DynamicTool>>,
+    client_type: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct DynamicTool {
+    #[serde(default)]
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    input_schema: Option<Json>,
+}
+
+/// Creates a chat and starts its first turn.
+pub async fn create(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    caller: Caller,
+    payload: web::Payload,
+) -> Result<HttpResponse> {
+    let body = body::read(&request, payload, body::SMALL_LIMIT).await?;
+    let key = Key::of(&request, &caller, &body)?;
+    let new = new_chat(&state, &caller, body::parse(&body)?).await?;
+    let owner = Arc::clone(&caller.user);
+    let render: Render<Created> =
+        Arc::new(move |done| (201, Json::of(&ChatOut::new(&done.chat).of_owner(&owner))));
+    let key = key.map(|key| key.with(&render));
+    let done = state.store.create_chat(new, state.clock.now(), key).await.map_err(Problem::of_chat)?;
+    commit::answer(done, &render)
+}
+
+async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result<NewChat> {
+    let organization_id = body
+        .organization_id
+        .filter(|id| !id.0.is_nil())
+        .ok_or_else(|| Problem::field("organization_id", "organization_id is required."))?;
+    let parts = content::parts(body.content.unwrap_or_default())?;
+    if body.workspace_id.is_some() {
+        let why = "Workspaces are not available on this server yet.";
+        return Err(Problem::field("workspace_id", why));
+    }
+    let picks = Picks {
+        model_config_id: body.model_config_id,
+        reasoning_effort: body.reasoning_effort,
+        mcp_server_ids: body.mcp_server_ids,
+        plan_mode: body.plan_mode,
+    }
+    .checked(state)?;
+    let labels = labels::stored(&body.labels.unwrap_or_default())?;
+    let dynamic_tools = body.unsafe_dynamic_tools.map(dynamic_tools).transpose()?.flatten();
+    let client_type = match body.client_type.as_deref() {
+        None | Some("api") => "api",
+        Some("ui") => "ui",
+        Some(_) => return Err(Problem::field("client_type", "client_type must be ui or api.")),
+    };
+    let member = state.store.organizations_of(caller.user.id).await?;
+    if !member.iter().any(|o| o.id == organization_id) {
+        return Err(Problem::forbidden("You are not a member of this organization."));
+    }
+    let model_config_id = match picks.model_config_id {
+        Some(id) => id,
+        None => default_model(state)?,
+    };
+    let title = title::fallback(&content::text(&parts)).replace(char::is_control, "");
+    let system = [state.settings.system_prompt.as_deref(), body.system_prompt.as_deref()];
+    let mut initial: Vec<NewMessage> = system
+        .into_iter()
+        .flatten()
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(|text| NewMessage::new(Role::System, Visibility::Model, &[Part::Text { text: text.to_owned() }]))
+        .collect();
+    initial.push(NewMessage {
+        created_by: Some(caller.user.id),
+        model_config_id: Some(model_config_id),
+        ..NewMessage::new(Role::User, Visibility::Both, &parts)
+    });
+    Ok(NewChat {
+        id: ChatId::fresh(),
+        organization_id,
+        owner_id: caller.user.id,
+        title,
+        model_config_id,
+        reasoning_effort: picks.reasoning_effort,
+        plan_mode: picks.plan_mode.flatten(),
+        client_type: client_type.to_owned(),
+        labels,
+        mcp_server_ids: picks.mcp_server_ids.unwrap_or_else(|| Json::of::<[u8]>(&[])),
+        dynamic_tools,
+        initial,
+    })
+}
+
+fn default_model(state: &ApiState) -> Result<ModelConfigId> {
+    let model = state.catalog.default_model().ok_or_else(|| {
+        Problem::field("model_config_id", "No model is configured. Declare one in the configuration file.")
+    })?;
+    match model.provider.usable() {
+        Ok(()) => Ok(model.id),
+        Err(why) => {
+            let detail = format!("The default model {:?} cannot be used: {why}.", model.spec.display_name());
+            Err(Problem::field("model_config_id", detail))
+        }
+    }
+}
+
+/// Checks the client-run tools; none is the same as an empty list.
+fn dynamic_tools(tools: Vec<DynamicTool>) -> Result<Option<Json>> {
+    let wrong = |detail: String| Problem::field("unsafe_dynamic_tools", detail);
+    if tools.len() > MAX_DYNAMIC_TOOLS {
+        return Err(wrong(format!("At most {MAX_DYNAMIC_TOOLS} tools are allowed.")));
+    }
+    let mut names = HashSet::new();
+    for (index, tool) in tools.iter().enumerate() {
+        if tool.name.trim().is_empty() {
+            return Err(wrong(format!("unsafe_dynamic_tools[{index}].name must not be blank.")));
+        }
+        if !names.insert(tool.name.as_str()) {
+            return Err(wrong(format!("unsafe_dynamic_tools[{index}].name {:?} is given twice.", tool.name)));
+        }
+        // Read into a map, which also bounds how deep it is nested.
+        let schema = tool.input_schema.as_ref().map(Json::read::<serde_json::Map<String, serde_json::Value>>);
+        if !matches!(schema, Some(Ok(_))) {
+            return Err(wrong(format!("unsafe_dynamic_tools[{index}].input_schema must be a JSON object.")));
+        }
+    }
+    Ok((!tools.is_empty()).then(|| Json::of(&tools)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str) -> Result<Option<Json>> {
+        dynamic_tools(body::parse(json.as_bytes())?)
+    }
+
+    #[test]
+    fn tools_are_unique_and_have_a_schema() {
+        let good = r#"[{"name":"a","input_schema":{"type":"object", "z":1}},{"name":"b","description":"d","input_schema":{}}]"#;
+        let stored = check(good).unwrap().unwrap();
+        assert!(stored.get().contains(r#"{"type":"object", "z":1}"#), "{stored:?}");
+        assert_eq!(check("[]").unwrap(), None);
+        for bad in [
+            r#"[{"name":" ","input_schema":{}}]"#,
+            r#"[{"input_schema":{}}]"#,
+            r#"[{"name":"a","input_schema":{}},{"name":"a","input_schema":{}}]"#,
+            r#"[{"name":"a"}]"#,
+            r#"[{"name":"a","input_schema":[]}]"#,
+        ] {
+            assert_eq!(check(bad).unwrap_err().status().as_u16(), 400, "{bad}");
+        }
+        let many = |n: usize| {
+            (0..n).map(|i| format!(r#"{{"name":"t{i}","input_schema":{{}}}}"#)).collect::<Vec<_>>().join(",")
+        };
+        assert!(check(&format!("[{}]", many(250))).is_ok());
+        assert!(check(&format!("[{}]", many(251))).is_err());
+    }
+}

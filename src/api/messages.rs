@@ -1,0 +1,207 @@
+//! `/chats/{chat}/messages`: page, send, edit (api.md §2.6).
+
+use super::{
+    access::{self, Right},
+    auth::Caller,
+    body,
+    commit::{self, Key},
+    content::{self, InputPart},
+    picks::Picks,
+    problem::{Problem, Result},
+    query::Query,
+    state::ApiState,
+};
+use crate::{
+    chat::{
+        command::{Busy, Command},
+        json::Json,
+        message::{NewMessage, Role, Visibility},
+    },
+    ids::{McpServerId, MessageId, ModelConfigId},
+    store::{
+        commit::{Commit, Committed},
+        records::{MessageRow, PageSpec},
+    },
+    stream::wire::{MessageOut, QueuedOut},
+};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+
+/// Messages of a page whose size was not asked for (api.md §1.6).
+const DEFAULT_PAGE: i64 = 50;
+/// Largest page (api.md §1.6).
+const MAX_PAGE: i64 = 200;
+
+#[derive(Serialize)]
+struct Page {
+    messages: Vec<MessageOut>,
+    queued_messages: Vec<QueuedOut>,
+    has_more: bool,
+}
+
+/// A page of messages; the first one with the queue.
+pub async fn page(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    caller: Caller,
+    path: web::Path<String>,
+) -> Result<HttpResponse> {
+    let query = Query::parse(request.query_string())?;
+    let spec = PageSpec {
+        before: query.number("before_id", 1.., "a positive whole number")?,
+        after: query.number("after_id", 0.., "a whole number that is not negative")?,
+        limit: query.number("limit", 1..=MAX_PAGE, "a whole number from 1 to 200")?.unwrap_or(DEFAULT_PAGE),
+    };
+    if let (Some(after), Some(before)) = (spec.after, spec.before)
+        && after >= before
+    {
+        return Err(Problem::field("after_id", "after_id must be smaller than before_id."));
+    }
+    let chat = access::only_id(&state, &caller, &path, Right::Read).await?;
+    let (rows, has_more) = state.store.message_page(chat, spec).await.map_err(Problem::of_chat)?;
+    let queue = match (spec.before, spec.after) {
+        (None, None) => state.store.queue(chat).await.map_err(Problem::of_chat)?,
+        _ => Vec::new(),
+    };
+    Ok(body::ok(&Page {
+        messages: rows.iter().map(MessageOut::from).collect(),
+        queued_messages: queue.iter().map(QueuedOut::from).collect(),
+        has_more,
+    }))
+}
+
+#[derive(Debug, Deserialize)]
+struct SendBody {
+    content: Option<Vec<InputPart>>,
+    model_config_id: Option<ModelConfigId>,
+    reasoning_effort: Option<String>,
+    mcp_server_ids: Option<Vec<McpServerId>>,
+    plan_mode: Option<String>,
+    busy_behavior: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Sent {
+    queued: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<MessageOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queued_message: Option<QueuedOut>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    messages: Vec<MessageOut>,
+}
+
+/// Sends a message.
+pub async fn send(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    caller: Caller,
+    path: web::Path<String>,
+    payload: web::Payload,
+) -> Result<HttpResponse> {
+    let chat = access::only_id(&state, &caller, &path, Right::Own).await?;
+    let bytes = body::read(&request, payload, state.settings.max_body).await?;
+    let key = Key::of(&request, &caller, &bytes)?;
+    let body: SendBody = body::parse(&bytes)?;
+    let busy = match body.busy_behavior.as_deref() {
+        None | Some("queue") => Busy::Queue,
+        Some("interrupt") => Busy::Interrupt,
+        Some(_) => return Err(Problem::field("busy_behavior", "busy_behavior must be queue or interrupt.")),
+    };
+    let picks = Picks {
+        model_config_id: body.model_config_id,
+        reasoning_effort: body.reasoning_effort,
+        mcp_server_ids: body.mcp_server_ids,
+        plan_mode: body.plan_mode,
+    };
+    let message = message(&caller, body.content, &picks)?;
+    let command = Command::SendMessage { message, busy, max_queue: state.settings.max_queue };
+    let mut commit = Commit::new(chat, command, state.clock.now());
+    commit.meta = picks.checked(&state)?;
+    commit::run(&state, commit, key, |done| (200, Json::of(&sent(done)))).await
+}
+
+fn message(caller: &Caller, content: Option<Vec<InputPart>>, picks: &Picks) -> Result<NewMessage> {
+    let parts = content::parts(content.unwrap_or_default())?;
+    Ok(NewMessage {
+        created_by: Some(caller.user.id),
+        model_config_id: picks.model_config_id,
+        ..NewMessage::new(Role::User, Visibility::Both, &parts)
+    })
+}
+
+fn sent(done: &Committed) -> Sent {
+    let queued_message = done.queued.as_ref().map(QueuedOut::from);
+    let queued = queued_message.is_some();
+    Sent {
+        queued,
+        message: if queued { None } else { last_user_row(done).map(MessageOut::from) },
+        queued_message,
+        messages: visible(done),
+    }
+}
+
+fn last_user_row(done: &Committed) -> Option<&MessageRow> {
+    done.inserted.iter().rev().find(|row| row.role == Role::User)
+}
+
+fn visible(done: &Committed) -> Vec<MessageOut> {
+    let rows = done.inserted.iter().filter(|row| row.visibility != Visibility::Model);
+    rows.map(MessageOut::from).collect()
+}
+
+#[derive(Debug, Deserialize)]
+struct EditBody {
+    content: Option<Vec<InputPart>>,
+    model_config_id: Option<ModelConfigId>,
+    reasoning_effort: Option<String>,
+    mcp_server_ids: Option<Vec<McpServerId>>,
+}
+
+#[derive(Serialize)]
+struct Edited {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<MessageOut>,
+    messages: Vec<MessageOut>,
+}
+
+/// Replaces a user message and everything after it.
+pub async fn edit(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    caller: Caller,
+    path: web::Path<(String, String)>,
+    payload: web::Payload,
+) -> Result<HttpResponse> {
+    let (chat, target) = path.into_inner();
+    let chat = access::only_id(&state, &caller, &chat, Right::Own).await?;
+    let target = MessageId(positive(&target, "message")?);
+    let bytes = body::read(&request, payload, state.settings.max_body).await?;
+    let key = Key::of(&request, &caller, &bytes)?;
+    let body: EditBody = body::parse(&bytes)?;
+    let picks = Picks {
+        model_config_id: body.model_config_id,
+        reasoning_effort: body.reasoning_effort,
+        mcp_server_ids: body.mcp_server_ids,
+        plan_mode: None,
+    };
+    let replacement = message(&caller, body.content, &picks)?;
+    let mut commit = Commit::new(chat, Command::EditMessage { target, replacement }, state.clock.now());
+    commit.meta = picks.checked(&state)?;
+    commit::run(&state, commit, key, |done| {
+        let edited = Edited { message: last_user_row(done).map(MessageOut::from), messages: visible(done) };
+        (200, Json::of(&edited))
+    })
+    .await
+}
+
+/// Reads an integer id of a path.
+///
+/// # Errors
+/// 400 when it is not a positive whole number.
+pub fn positive(text: &str, what: &str) -> Result<i64> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| {
+        Problem::bad_request(format!("Invalid {what} id."))
+            .detail("The id in the path must be a positive whole number.")
+    })
+}

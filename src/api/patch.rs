@@ -1,0 +1,92 @@
+//! `PATCH /chats/{chat}` (api.md §2.5): everything is checked before anything is changed.
+
+use super::{
+    access::{self, Right},
+    auth::Caller,
+    body, labels, picks,
+    problem::{Problem, Result},
+    state::ApiState,
+};
+use crate::{
+    bus::WatchKind,
+    ids::WorkspaceId,
+    store::records::{ChatRecord, MetaPatch},
+};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Longest title in characters (api.md §1.7).
+const MAX_TITLE_CHARS: usize = 200;
+
+#[derive(Debug, Deserialize)]
+struct PatchBody {
+    title: Option<String>,
+    archived: Option<bool>,
+    workspace_id: Option<WorkspaceId>,
+    pin_order: Option<i64>,
+    labels: Option<BTreeMap<String, String>>,
+    plan_mode: Option<String>,
+}
+
+/// Changes what is not execution state, and archives.
+pub async fn patch(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    caller: Caller,
+    path: web::Path<String>,
+    payload: web::Payload,
+) -> Result<HttpResponse> {
+    let chat = access::chat(&state, &caller, &path, Right::Update).await?;
+    let body = body::read(&request, payload, state.settings.max_body).await?;
+    let body: PatchBody = body::parse(&body)?;
+    let archived = body.archived;
+    let patch = checked(body, &chat)?;
+    let id = chat.head.id;
+    // First what can still be refused, so that a refusal leaves everything as it was.
+    if let Some(archived) = archived {
+        state.store.set_archived(id, archived, state.clock.now()).await.map_err(Problem::of_chat)?;
+    }
+    if patch != MetaPatch::default() {
+        let renamed = patch.title.as_ref().is_some_and(|title| *title != chat.title);
+        state.store.patch_chat(id, patch).await.map_err(Problem::of_chat)?;
+        if renamed {
+            state.store.watch(chat.owner_id, id, WatchKind::TitleChange);
+        }
+    }
+    Ok(body::no_content())
+}
+
+fn checked(body: PatchBody, chat: &ChatRecord) -> Result<MetaPatch> {
+    let title = body.title.map(|title| {
+        let title = title.trim();
+        let length = title.chars().count();
+        if length == 0 || length > MAX_TITLE_CHARS || title.contains('\0') {
+            let rule = format!("title must have 1 to {MAX_TITLE_CHARS} characters.");
+            return Err(Problem::field("title", rule));
+        }
+        Ok(title.to_owned())
+    });
+    // The nil UUID detaches, and nothing is attached to any chat here.
+    if body.workspace_id.is_some_and(|id| !id.0.is_nil()) {
+        return Err(Problem::field("workspace_id", "Workspaces are not available on this server yet."));
+    }
+    if let Some(place) = body.pin_order {
+        let refuse = |why: &str| Err(Problem::field("pin_order", why));
+        if place < 0 {
+            return refuse("pin_order must not be negative.");
+        }
+        if chat.parent_chat_id.is_some() {
+            return refuse("Only a root chat can be pinned.");
+        }
+        if body.archived.unwrap_or(chat.head.archived) {
+            return refuse("An archived chat cannot be pinned.");
+        }
+    }
+    Ok(MetaPatch {
+        title: title.transpose()?,
+        labels: body.labels.map(|map| labels::stored(&map)).transpose()?,
+        plan_mode: body.plan_mode.as_deref().map(picks::plan_mode).transpose()?,
+        pin_order: body.pin_order,
+    })
+}

@@ -1,0 +1,47 @@
+//! `/chats/{chat}/queue/{queuedMessage}` (api.md §2.7).
+
+use super::{
+    access::{self, Right},
+    auth::Caller,
+    commit::{self, Key},
+    messages::positive,
+    problem::Result,
+    state::ApiState,
+};
+use crate::{
+    chat::{command::Command, json::Json},
+    ids::QueuedId,
+    store::commit::Commit,
+};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+/// Takes a message out of the queue.
+pub async fn delete(
+    state: web::Data<ApiState>,
+    caller: Caller,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse> {
+    let (chat, id) = path.into_inner();
+    let chat = access::only_id(&state, &caller, &chat, Right::Update).await?;
+    let id = QueuedId(positive(&id, "queued message")?);
+    let commit = Commit::new(chat, Command::DeleteQueuedMessage(id), state.clock.now());
+    commit::run(&state, commit, None, |_| (204, commit::nothing())).await
+}
+
+/// Makes a queued message the next one.
+pub async fn promote(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    caller: Caller,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse> {
+    let (chat, id) = path.into_inner();
+    let chat = access::only_id(&state, &caller, &chat, Right::Own).await?;
+    let id = QueuedId(positive(&id, "queued message")?);
+    let key = Key::of(&request, &caller, b"")?;
+    let commit = Commit::new(chat, Command::PromoteQueuedMessage(id), state.clock.now());
+    commit::run(&state, commit, key, |_| {
+        (202, Json::of(&serde_json::json!({ "message": "The queued message is next." })))
+    })
+    .await
+}

@@ -1,0 +1,54 @@
+//! The HTTP server.
+
+use super::{notices, observe::observe, routes, sockets::stopping, state::ApiState};
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, ServerHandle},
+    middleware::from_fn,
+    rt, web,
+};
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
+
+/// Time for a request line and its headers; longer ones are half-open or hostile.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a closing connection to go.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an idle connection is kept. Above the 60 s that load balancers commonly keep theirs, so
+/// that they never send into one that is just being closed.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Starts to serve on a bound listener: HTTP/1.1 only. The future must be awaited; the handle stops
+/// it. `stop_grace` is how long requests may go on after that.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn serve(
+    state: ApiState,
+    listener: TcpListener,
+    workers: usize,
+    stop_grace: Duration,
+) -> io::Result<(Server, ServerHandle)> {
+    let follower = notices::follow(state.store.bus(), Arc::clone(&state.notices), Arc::clone(&state.tokens));
+    let mut draining = state.draining.clone();
+    rt::spawn(async move {
+        tokio::select! {
+            () = follower => {}
+            () = stopping(&mut draining) => {}
+        }
+    });
+    let state = web::Data::new(state);
+    let server = HttpServer::new(move || {
+        App::new().app_data(state.clone()).wrap(from_fn(observe)).configure(routes::configure)
+    })
+    .workers(workers.max(1))
+    .tcp_nodelay(true)
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(REQUEST_TIMEOUT)
+    .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+    .shutdown_timeout(stop_grace.as_secs())
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    let handle = server.handle();
+    Ok((server, handle))
+}

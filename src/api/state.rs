@@ -1,0 +1,86 @@
+//! What every handler is given.
+
+use super::{auth::TokenCache, notices::Notices};
+use crate::{clock::Clock, ids::McpServerId, llm::catalog::Catalog, store::Store};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+pub use crate::actors::subscription::Streams;
+
+/// How the API behaves.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// Everybody is the first admin (`auth.mode = "none"`). Only on the loopback.
+    pub open_to_all: bool,
+    /// Address that clients use, without a slash at the end.
+    pub public_url: String,
+    /// Names this deployment, the same on every replica.
+    pub deployment_id: String,
+    /// Largest request body in bytes where api.md does not set a smaller one.
+    pub max_body: usize,
+    /// Messages that may wait in one chat's queue.
+    pub max_queue: usize,
+    /// The operator's prompt, the first row of every new chat.
+    pub system_prompt: Option<String>,
+    /// MCP servers that may be picked.
+    pub mcp_servers: Vec<McpServerId>,
+    /// Time between two pings; a socket that has not answered the last one is closed.
+    pub ping_interval: Duration,
+    /// How long one frame may wait for a socket that does not drain.
+    pub write_timeout: Duration,
+}
+
+impl Default for ApiSettings {
+    /// The defaults of cli-and-config.md and api.md §1.10.
+    fn default() -> Self {
+        Self {
+            open_to_all: false,
+            public_url: "http://127.0.0.1:7777".into(),
+            deployment_id: String::new(),
+            max_body: 16 << 20,
+            max_queue: 20,
+            system_prompt: None,
+            mcp_servers: Vec::new(),
+            ping_interval: Duration::from_secs(15),
+            write_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What every handler is given. Cloning shares it.
+#[derive(Clone)]
+pub struct ApiState {
+    /// The durable truth.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// Models and providers.
+    pub catalog: Arc<Catalog>,
+    /// Behaviour.
+    pub settings: Arc<ApiSettings>,
+    /// Where readers of chats are taken on.
+    pub streams: Arc<dyn Streams>,
+    /// Figures, if they are shown.
+    pub metrics: Option<PrometheusHandle>,
+    /// True once this replica stops.
+    pub draining: watch::Receiver<bool>,
+    /// Tokens seen a moment ago; start with the default.
+    pub tokens: Arc<TokenCache>,
+    /// Hints sorted by user; start with the default.
+    pub notices: Arc<Notices>,
+}
+
+impl fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiState").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl ApiState {
+    /// Whether this replica stops.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+}

@@ -1,0 +1,60 @@
+//! `GET /chats/{chat}/stream` (api.md §4.1, §4.6).
+
+use super::{
+    access::{self, Right},
+    auth::Caller,
+    problem::Result,
+    query::Query,
+    sockets::{self, Next, Source},
+    state::ApiState,
+};
+use crate::{
+    actors::subscription::{CloseReason, Outgoing, Subscription},
+    ids::ChatId,
+};
+use actix_web::{HttpRequest, HttpResponse, rt, web};
+
+impl Source for Subscription {
+    async fn next(&mut self) -> Next {
+        match self.outgoing.recv().await {
+            Some(Outgoing::Frame(text)) => Next::Frame(text),
+            Some(Outgoing::Close(reason)) => reason.into(),
+            None => CloseReason::Unavailable.into(),
+        }
+    }
+}
+
+/// Streams a chat.
+pub async fn stream(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    caller: Caller,
+    path: web::Path<String>,
+    payload: web::Payload,
+) -> Result<HttpResponse> {
+    let query = Query::parse(request.query_string())?;
+    let after_id = query.number("after_id", 0.., "a whole number that is not negative")?;
+    let chat = access::chat(&state, &caller, &path, Right::Read).await?;
+    let (id, is_owner) = (chat.head.id, chat.owner_id == caller.user.id);
+    let (response, socket) = sockets::open(&request, payload, state.clone(), caller)?;
+    let subscription = state.streams.subscribe(id, after_id);
+    // A socket lives on the worker that answered its handshake.
+    rt::spawn(async move {
+        if is_owner {
+            mark_read(&state, id).await;
+        }
+        socket.run(subscription).await;
+        if is_owner {
+            mark_read(&state, id).await;
+        }
+    });
+    Ok(response)
+}
+
+/// Moves the owner's read cursor. Whether a chat looks unread is worth no more than a line in the
+/// log.
+async fn mark_read(state: &ApiState, chat: ChatId) {
+    if let Err(e) = state.store.mark_read(chat).await {
+        tracing::warn!(%chat, error = %e, "the read cursor could not be moved");
+    }
+}

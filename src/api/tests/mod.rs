@@ -1,0 +1,7 @@
+//! HTTP tests against a real SQLite store.
+
+mod accounts;
+mod calls;
+mod chats;
+mod sockets;
+mod support;

@@ -1,0 +1,258 @@
+//! A server without a socket: routes, store and two accounts.
+
+use crate::{
+    actors::subscription::{Outgoing, Streams, Subscription},
+    api::{ApiSettings, ApiState, observe::observe, routes, token},
+    bus::Bus,
+    chat::{
+        command::Command,
+        json::Json,
+        message::{NewMessage, Part, Role, ToolCallPart, Visibility},
+        state::State,
+    },
+    clock::{Clock, Timestamp},
+    config::{models::Model, providers::Provider, providers::ProviderKind},
+    ids::{ChatId, UserId},
+    llm::catalog::Catalog,
+    store::{Store, commit::Commit, migrate, records::UserRecord, sqlite::SqliteStore},
+};
+use actix_web::{App, body::to_bytes, http::Method, middleware::from_fn, test, web};
+use diesel::{Connection as _, connection::SimpleConnection as _};
+use serde_json::{Value, json};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::{mpsc, watch};
+
+/// Start of the test's time.
+pub const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+
+/// Keeps the sending ends, so that a test can speak for the actors.
+#[derive(Default)]
+pub struct FakeStreams(pub Mutex<Vec<(ChatId, Option<i64>, mpsc::Sender<Outgoing>)>>);
+
+impl Streams for FakeStreams {
+    fn subscribe(&self, chat: ChatId, after_id: Option<i64>) -> Subscription {
+        let (sender, outgoing) = mpsc::channel(8);
+        self.0.lock().unwrap().push((chat, after_id, sender));
+        Subscription { outgoing, guard: Box::new(()) }
+    }
+}
+
+/// The server and its accounts.
+pub struct World {
+    pub state: ApiState,
+    pub streams: Arc<FakeStreams>,
+    pub draining: watch::Sender<bool>,
+    pub organization: String,
+    /// Tokens.
+    pub owner: String,
+    pub stranger: String,
+    pub admin: String,
+    pub owner_id: UserId,
+    file: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+    pub text: String,
+    pub headers: Vec<(String, String)>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
+    }
+    pub fn id(&self) -> String {
+        self.body["id"].as_str().unwrap_or_else(|| panic!("no id in {self:?}")).to_owned()
+    }
+}
+
+async fn account(store: &Store, name: &str, is_admin: bool) -> (UserId, String) {
+    let user = UserRecord {
+        id: UserId::fresh(),
+        username: name.into(),
+        name: format!("{name} the tester"),
+        email: format!("{name}@example.test"),
+        is_admin,
+        suspended: false,
+        created_at: NOW,
+        updated_at: NOW,
+    };
+    let user = store.create_user(user, NOW).await.unwrap();
+    let minted = token::mint(user.id, NOW, None);
+    store.create_token(minted.record).await.unwrap();
+    (user.id, minted.text)
+}
+
+pub async fn world() -> World {
+    world_with(ApiSettings::default()).await
+}
+
+pub async fn world_with(settings: ApiSettings) -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chatd.db");
+    migrate::sqlite(&file, true).unwrap();
+    let store = Store::sqlite(SqliteStore::open(&file, false).unwrap(), Bus::local());
+    let provider = Provider { name: "s".into(), kind: ProviderKind::Scripted, ..Provider::default() };
+    let model = |name: &str, enabled| Model {
+        name: name.into(),
+        provider: "s".into(),
+        model: name.into(),
+        enabled,
+        ..Model::default()
+    };
+    let catalog = Catalog::new(&[provider], &[model("one", true), model("off", false)], 70, NOW);
+    let (admin_id, admin) = account(&store, "admin", true).await;
+    let (owner_id, owner) = account(&store, "owner", false).await;
+    let (_, stranger) = account(&store, "stranger", false).await;
+    let organization = store.organizations_of(admin_id).await.unwrap()[0].id.to_string();
+    let streams = Arc::new(FakeStreams::default());
+    let (draining, stops) = watch::channel(false);
+    let state = ApiState {
+        store,
+        clock: Clock::manual(NOW),
+        catalog: Arc::new(catalog),
+        settings: Arc::new(settings),
+        streams: Arc::clone(&streams) as Arc<dyn Streams>,
+        metrics: None,
+        draining: stops,
+        tokens: Arc::default(),
+        notices: Arc::default(),
+    };
+    World { state, streams, draining, organization, owner, stranger, admin, owner_id, file, _folder: folder }
+}
+
+impl World {
+    /// Sends a request whose parts the test decides.
+    pub async fn raw(&self, request: test::TestRequest) -> Answer {
+        let data = web::Data::new(self.state.clone());
+        let app = App::new().app_data(data).wrap(from_fn(observe)).configure(routes::configure);
+        let app = test::init_service(app).await;
+        let response = test::call_service(&app, request.to_request()).await;
+        let status = response.status().as_u16();
+        let headers = response.headers().iter();
+        let headers = headers.map(|(k, v)| (k.to_string(), v.to_str().unwrap().to_owned())).collect();
+        let bytes = to_bytes(response.into_body()).await.unwrap_or_else(|_| panic!("body"));
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Answer { status, body, text, headers }
+    }
+
+    /// A request of somebody, with a body unless it is null.
+    pub async fn call(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        self.keyed(token, method, path, body, None).await
+    }
+
+    pub async fn keyed(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Value,
+        key: Option<&str>,
+    ) -> Answer {
+        let path = match path.starts_with("/api/") || path.starts_with("/healthz") || path == "/readyz" {
+            true => path.to_owned(),
+            false => format!("/api/experimental/chats{path}"),
+        };
+        let mut request = test::TestRequest::with_uri(&path)
+            .method(method.parse::<Method>().unwrap())
+            .insert_header(("Coder-Session-Token", token));
+        if let Some(key) = key {
+            request = request.insert_header(("Idempotency-Key", key));
+        }
+        if !body.is_null() {
+            request = request.set_payload(body.to_string());
+        }
+        self.raw(request).await
+    }
+
+    /// A request of the owner.
+    pub async fn own(&self, method: &str, path: &str, body: Value) -> Answer {
+        self.call(&self.owner, method, path, body).await
+    }
+
+    pub fn create_body(&self, text: &str) -> Value {
+        json!({
+            "organization_id": self.organization,
+            "content": [{"type": "text", "text": text}],
+            "unsafe_dynamic_tools": [{"name": "client", "input_schema": {"type": "object"}}],
+        })
+    }
+
+    /// A fresh chat of the owner.
+    pub async fn chat(&self) -> ChatId {
+        let made = self.own("POST", "", self.create_body("hello world")).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.id().parse().unwrap()
+    }
+
+    pub async fn commit(&self, chat: ChatId, command: Command) {
+        self.state.store.commit(Commit::new(chat, command, NOW)).await.unwrap();
+    }
+
+    pub async fn state_of(&self, chat: ChatId) -> State {
+        let record = self.state.store.chat(chat).await.unwrap();
+        let queued = !self.state.store.queue(chat).await.unwrap().is_empty();
+        State::classify(record.head.status, queued, record.head.archived)
+    }
+
+    /// Changes the database behind the program's back.
+    pub fn sql(&self, statement: &str) {
+        let mut conn = diesel::SqliteConnection::establish(self.file.to_str().unwrap()).unwrap();
+        conn.batch_execute(&format!("PRAGMA busy_timeout = 5000; {statement}")).unwrap();
+    }
+
+    /// A fresh chat in a given state.
+    pub async fn chat_in(&self, state: State) -> ChatId {
+        let chat = self.chat().await;
+        let queued = matches!(state, State::E1 | State::R1 | State::I1 | State::A1 | State::XE1);
+        match state {
+            State::A0 | State::A1 => {
+                let call = ToolCallPart {
+                    tool_call_id: "call_1".into(),
+                    tool_name: "client".into(),
+                    args: Some(Json::of(&json!({"x": 1}))),
+                    ..ToolCallPart::default()
+                };
+                let row = NewMessage::new(Role::Assistant, Visibility::Both, &[Part::ToolCall(call)]);
+                self.commit(chat, Command::CommitStep(vec![row])).await;
+                self.commit(chat, Command::EnterRequiresAction { deadline: NOW }).await;
+            }
+            State::I0 | State::I1 => self.commit(chat, Command::Interrupt { reason: "r".into() }).await,
+            _ => {}
+        }
+        if queued {
+            let sent = self
+                .own(
+                    "POST",
+                    &format!("/{chat}/messages"),
+                    json!({"content": [{"type": "text", "text": "queued"}]}),
+                )
+                .await;
+            assert_eq!((sent.status, &sent.body["queued"]), (200, &json!(true)), "{sent:?}");
+        }
+        match state {
+            State::W | State::XW => self.commit(chat, Command::FinishTurn).await,
+            State::E0 | State::E1 | State::XE0 | State::XE1 => {
+                let error = Json::of(&json!({"message": "m", "retryable": false}));
+                self.commit(chat, Command::FinishError { error }).await;
+            }
+            _ => {}
+        }
+        if state.is_archived() {
+            self.state.store.set_archived(chat, true, NOW).await.unwrap();
+        }
+        if let State::Invalid(..) = state {
+            self.sql(&format!("UPDATE chats SET archived = 1 WHERE id = x'{}'", chat.0.simple()));
+        }
+        assert_eq!(self.state_of(chat).await, state);
+        chat
+    }
+}

@@ -1,0 +1,114 @@
+//! `GET /chats/watch` (api.md §4.8): one bare JSON object a frame.
+
+use super::{
+    auth::Caller,
+    chat_out::ChatOut,
+    notices::Sidebar,
+    problem::Result,
+    sockets::{self, Next, Source},
+    state::ApiState,
+};
+use crate::{
+    bus::WatchKind,
+    store::{
+        self,
+        records::{ChatRecord, UserRecord},
+    },
+    stream::wire::PendingCallOut,
+};
+use actix_web::{HttpRequest, HttpResponse, rt, web};
+use bytestring::ByteString;
+use serde::Serialize;
+use std::sync::Arc;
+use tokio::sync::broadcast;
+
+/// An event of the sidebar (api.md §3.11).
+#[derive(Serialize)]
+struct WatchOut<'a> {
+    kind: WatchKind,
+    chat: ChatOut<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<&'a [PendingCallOut]>,
+}
+
+struct Events {
+    receiver: broadcast::Receiver<Sidebar>,
+    /// Taken from the receiver and not yet sent: reading its chat may be cut short and begin anew.
+    current: Option<Sidebar>,
+    state: web::Data<ApiState>,
+    owner: Arc<UserRecord>,
+}
+
+/// Follows the caller's chats.
+pub async fn watch(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    caller: Caller,
+    payload: web::Payload,
+) -> Result<HttpResponse> {
+    let owner = Arc::clone(&caller.user);
+    // Before the handshake is answered: "open watch, then list" misses nothing.
+    let receiver = state.notices.sidebar(owner.id);
+    let (response, socket) = sockets::open(&request, payload, state.clone(), caller)?;
+    rt::spawn(socket.run(Events { receiver, current: None, state, owner }));
+    Ok(response)
+}
+
+impl Source for Events {
+    async fn next(&mut self) -> Next {
+        loop {
+            let event = match self.current {
+                Some(event) => event,
+                None => match self.receiver.recv().await {
+                    Ok(event) => *self.current.insert(event),
+                    // Nothing can be replayed: the client reconnects and lists.
+                    Err(_) => return Next::End(1001, "Events were lost, reconnect"),
+                },
+            };
+            let frame = self.frame(event).await;
+            self.current = None;
+            match frame {
+                Ok(Some(frame)) => return Next::Frame(frame),
+                Ok(None) => {}
+                Err(e) => {
+                    tracing::warn!(chat = %event.chat, error = %e, "a sidebar event could not be read");
+                    return Next::End(1011, "Storage unavailable, reconnect");
+                }
+            }
+        }
+    }
+}
+
+impl Events {
+    /// The event with the chat as it is now; `None` when there is nothing left to tell.
+    async fn frame(&self, event: Sidebar) -> store::Result<Option<ByteString>> {
+        let chat = match self.state.store.chat(event.chat).await {
+            Ok(chat) => chat,
+            Err(store::Error::NotFound) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut calls = None;
+        if event.kind == WatchKind::ActionRequired {
+            let pending = self.state.store.pending_calls(event.chat).await?;
+            if pending.is_empty() {
+                // They were answered before anybody could be told.
+                return Ok(None);
+            }
+            calls = Some(pending.iter().map(PendingCallOut::from).collect::<Vec<_>>());
+        }
+        Ok(Some(encode(event.kind, &chat, &self.owner, calls.as_deref())))
+    }
+}
+
+fn encode(
+    kind: WatchKind,
+    chat: &ChatRecord,
+    owner: &UserRecord,
+    tool_calls: Option<&[PendingCallOut]>,
+) -> ByteString {
+    let mut out = ChatOut::new(chat).of_owner(owner);
+    if kind == WatchKind::DiffStatusChange {
+        out = out.with_diff();
+    }
+    crate::chat::json::Json::of(&WatchOut { kind, chat: out, tool_calls }).get().into()
+}

@@ -1,0 +1,352 @@
+//! The composition root: builds every part, starts it, stops it in order.
+//!
+//! Everything runs on a system thread of its own (actix needs one); [`start`] returns when the
+//! daemon answers, [`Running`] stops it.
+
+mod bootstrap;
+mod models;
+pub mod open;
+
+use crate::{
+    actors::{
+        Owned, Settings, Shared,
+        acquisition::Acquisition,
+        heartbeat::Heartbeat,
+        janitor::Janitor,
+        poller::Poller,
+        registry::{Chats, Totals},
+        router,
+    },
+    api::{
+        self,
+        state::{ApiSettings, ApiState},
+    },
+    clock::Clock,
+    config::{Config, auth::AuthMode},
+    ids::WorkerId,
+    llm::catalog::Catalog,
+    metrics,
+    store::Store,
+    stream::StreamLimits,
+};
+use actix::{Actor, Arbiter};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::sync::{oneshot, watch};
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be used as it is.
+    #[error("{0}")]
+    Config(String),
+    /// The database is newer than the program.
+    #[error("{0}")]
+    Newer(String),
+    /// The database is not to be had.
+    #[error("{0}")]
+    Database(String),
+    /// The port is not to be had.
+    #[error("{0}")]
+    Port(String),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// How far a stop may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Run,
+    Drain,
+}
+
+/// A daemon that answers.
+pub struct Running {
+    /// Address it listens on.
+    pub address: SocketAddr,
+    /// Address for clients.
+    pub public_url: String,
+    /// Where the first user's token was written, on the very first start only.
+    pub first_token: Option<PathBuf>,
+    /// The store, for tests and for commands that live with the daemon.
+    pub store: Store,
+    /// The chat actors.
+    pub chats: Chats,
+    phase: watch::Sender<Phase>,
+    thread: Option<JoinHandle<()>>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Running {
+    /// Sums over the chat actors.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.chats.totals()
+    }
+
+    /// Address for clients on this machine.
+    #[must_use]
+    pub fn local_url(&self) -> String {
+        crate::config::server::local_url(self.address)
+    }
+
+    /// Completes when the daemon ends by itself, which it should not.
+    pub async fn ended(&self) {
+        // The thread holds the receiver as long as it runs.
+        self.phase.closed().await;
+    }
+
+    /// Stops in order: nothing new is claimed, streams close, turns finish within the grace or are
+    /// handed over, then the listener closes.
+    pub async fn stop(mut self) {
+        // The receiver is gone only when the daemon has ended already.
+        let _ = self.phase.send(Phase::Drain);
+        if let Some(ended) = self.ended.take() {
+            let _ = ended.await;
+        }
+        if let Some(thread) = self.thread.take()
+            && let Err(e) = tokio::task::spawn_blocking(move || thread.join()).await
+        {
+            tracing::error!(error = %e, "the daemon's thread could not be joined");
+        }
+    }
+}
+
+struct Ready {
+    address: SocketAddr,
+    public_url: String,
+    first_token: Option<PathBuf>,
+    store: Store,
+    chats: Chats,
+}
+
+/// Starts the daemon.
+///
+/// # Errors
+/// Why it did not start; nothing is left running then.
+pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
+    let (ready_sender, ready) = oneshot::channel();
+    let (ended_sender, ended) = oneshot::channel();
+    let (phase, phase_receiver) = watch::channel(Phase::Run);
+    let thread = std::thread::Builder::new()
+        .name("chatd".into())
+        .spawn(move || {
+            actix::System::new().block_on(run(config, clock, phase_receiver, ready_sender));
+            let _ = ended_sender.send(());
+        })
+        .map_err(|e| StartError::Failed(format!("the daemon's thread could not be started: {e}")))?;
+    match ready.await {
+        Ok(Ok(r)) => Ok(Running {
+            address: r.address,
+            public_url: r.public_url,
+            first_token: r.first_token,
+            store: r.store,
+            chats: r.chats,
+            phase,
+            thread: Some(thread),
+            ended: Some(ended),
+        }),
+        Ok(Err(e)) => Err(e),
+        Err(_) => Err(StartError::Failed("the daemon ended while it started; see the log".into())),
+    }
+}
+
+async fn run(
+    config: Config,
+    clock: Clock,
+    phase: watch::Receiver<Phase>,
+    ready: oneshot::Sender<Result<Ready, StartError>>,
+) {
+    match build(config, clock).await {
+        Ok((daemon, facts)) => {
+            if ready.send(Ok(facts)).is_ok() {
+                daemon.run(phase).await;
+            }
+        }
+        Err(e) => {
+            let _ = ready.send(Err(e));
+        }
+    }
+}
+
+/// How long requests may go on once every chat has been let go.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// Everything that lives as long as the daemon.
+struct Daemon {
+    shared: Arc<Shared>,
+    chats: Chats,
+    drain: watch::Sender<bool>,
+    server: actix_web::dev::Server,
+    arbiters: Vec<Arbiter>,
+    grace: Duration,
+    _opened: open::Opened,
+    _models: Vec<crate::llm::scripted::ScriptedServer>,
+}
+
+async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartError> {
+    let recorder = metrics::install().map_err(|e| StartError::Failed(format!("metrics: {e}")))?;
+    open::private_folder(&config.data_dir)?;
+    // The port first: a second daemon on it must not touch the database.
+    let listener = TcpListener::bind(config.server.listen).map_err(|e| {
+        StartError::Port(format!(
+            "cannot listen on {}: {e}; choose another server.listen",
+            config.server.listen
+        ))
+    })?;
+    let address = listener.local_addr().map_err(|e| StartError::Port(e.to_string()))?;
+    let worker = WorkerId::fresh();
+    let opened = open::open(&config, worker, true).await?;
+    let store = opened.store.clone();
+    let first_token = bootstrap::first_user(&store, &clock, &config.data_dir).await?;
+    let now = clock.now();
+    let deployment_id = store
+        .deployment_value("deployment_id".into(), crate::ids::fresh_uuid().to_string())
+        .await
+        .map_err(|e| StartError::Database(e.to_string()))?;
+    let catalog =
+        Catalog::new(&config.providers, &config.models, config.chat.compaction_threshold_percent, now);
+    let models = models::build(&config, &catalog).await?;
+    let (drain, draining) = watch::channel(false);
+    let shared = Arc::new(Shared {
+        store: store.clone(),
+        lease_store: opened.lease_store.clone(),
+        clock: clock.clone(),
+        worker,
+        settings: settings(&config),
+        turn: Arc::new(models.engine),
+        owned: Owned::default(),
+        draining: draining.clone(),
+    });
+    let arbiters: Vec<Arbiter> = (0..config.server.worker_threads()).map(|_| Arbiter::new()).collect();
+    let chats = Chats::new(shared.clone(), &arbiters);
+    let state = ApiState {
+        store: store.clone(),
+        clock,
+        catalog: Arc::new(catalog),
+        settings: Arc::new(ApiSettings {
+            open_to_all: config.auth.mode == AuthMode::None,
+            public_url: config.server.public_url(address),
+            deployment_id,
+            max_body: usize::try_from(config.server.max_body).unwrap_or(usize::MAX),
+            max_queue: config.chat.max_queue as usize,
+            ping_interval: config.stream.ping_interval,
+            ..ApiSettings::default()
+        }),
+        streams: Arc::new(chats.clone()),
+        metrics: config.metrics.enabled.then(|| recorder.clone()),
+        draining,
+        tokens: Arc::default(),
+        notices: Arc::default(),
+    };
+    let public_url = state.settings.public_url.clone();
+    let (server, _) = api::serve(state, listener, config.server.worker_threads(), STOP_GRACE)
+        .map_err(|e| StartError::Port(e.to_string()))?;
+    tracing::info!(%worker, engine = store.engine_name(), address = %address, "chatd starts");
+    let facts = Ready { address, public_url, first_token, store, chats: chats.clone() };
+    let daemon = Daemon {
+        shared,
+        chats,
+        drain,
+        server,
+        arbiters,
+        grace: config.server.shutdown_grace,
+        _opened: opened,
+        _models: models.scripted,
+    };
+    Ok((daemon, facts))
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        worker_enabled: config.worker.enabled,
+        acquire_interval: config.worker.acquire_interval,
+        max_chats_per_acquire: i64::from(config.worker.max_chats_per_acquire),
+        heartbeat_interval: config.worker.heartbeat_interval,
+        lease: config.worker.lease,
+        max_running_chats: i64::from(config.worker.max_running_chats),
+        max_running_subagents: i64::from(config.worker.max_running_subagents),
+        subscriber_queue: config.stream.subscriber_queue as usize,
+        retain_grace: config.stream.retain_grace,
+        janitor_interval: config.stream.janitor_interval,
+        sync_interval: config.stream.sync_interval,
+        coalesce: config.stream.coalesce,
+        stream: StreamLimits {
+            episode_bytes: usize::try_from(config.stream.episode_buffer).unwrap_or(usize::MAX),
+            ..StreamLimits::default()
+        },
+    }
+}
+
+impl Daemon {
+    async fn run(self, mut phase: watch::Receiver<Phase>) {
+        let handle = self.server.handle();
+        let mut server = actix::spawn(self.server);
+        // Subscribed before the first look at the database: nothing falls between.
+        let hints = self.shared.store.bus().subscribe();
+        let acquisition = self
+            .shared
+            .settings
+            .worker_enabled
+            .then(|| Acquisition::new(self.shared.clone(), self.chats.clone()).start());
+        let router = actix::spawn(router::run(hints, self.chats.clone(), acquisition));
+        let beats = Arbiter::new();
+        let (shared, chats) = (self.shared.clone(), self.chats.clone());
+        beats.spawn_fn(move || {
+            Heartbeat::new(shared).start();
+        });
+        Poller::new(self.shared.clone(), chats.clone()).start();
+        Janitor::new(self.shared.clone(), chats.clone()).start();
+        let gauges = actix::spawn(publish_gauges(self.shared.clone(), chats.clone()));
+
+        tokio::select! {
+            _ = phase.wait_for(|p| *p == Phase::Drain) => {}
+            result = &mut server => tracing::error!(?result, "the HTTP server ended by itself"),
+        }
+        tracing::info!("stopping: no new work is taken");
+        self.drain.send_replace(true);
+        chats.drain(self.grace).await;
+        if let Err(e) = self.shared.store.drop_beats(self.shared.worker).await {
+            tracing::warn!(error = %e, "the leases could not be given back; they will end by themselves");
+        }
+        handle.stop(true).await;
+        router.abort();
+        gauges.abort();
+        beats.stop();
+        for arbiter in &self.arbiters {
+            arbiter.stop();
+        }
+        for arbiter in self.arbiters.into_iter().chain([beats]) {
+            if arbiter.join().is_err() {
+                tracing::error!("an arbiter ended with a panic");
+            }
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// Gauges of live state, brought up to date once a second and so at most that old at a scrape.
+async fn publish_gauges(shared: Arc<Shared>, chats: Chats) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        let t = chats.totals();
+        let set = |name: &'static str, n: usize| {
+            ::metrics::gauge!(name).set(f64::from(u32::try_from(n).unwrap_or(u32::MAX)));
+        };
+        set(metrics::STREAMS_ACTIVE, t.actors);
+        set(metrics::STREAM_SUBSCRIBERS, t.subscribers);
+        set(metrics::STREAM_BUFFER_EVENTS, t.buffer_events);
+        set(metrics::STREAM_BUFFER_SIZE_MAX, t.buffer_events_max);
+        set(metrics::STREAM_BUFFER_BYTES, t.buffer_bytes);
+        set(metrics::OWNED_CHATS, shared.owned.len());
+        ::metrics::gauge!(metrics::CHATS, "state" => "streaming")
+            .set(f64::from(u32::try_from(shared.owned.len()).unwrap_or(u32::MAX)));
+    }
+}

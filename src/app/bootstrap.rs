@@ -1,0 +1,67 @@
+//! The very first start: an organization, a user, a token in a file that only its owner can read.
+
+use super::StartError;
+use crate::{
+    api::token,
+    clock::Clock,
+    ids::UserId,
+    store::{Error, Store, records::UserRecord},
+};
+use std::{
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+/// Makes the first user when there is none. `Some(path)`: where the new token lies.
+///
+/// # Errors
+/// When the database or the file cannot be written.
+pub async fn first_user(
+    store: &Store,
+    clock: &Clock,
+    data_dir: &Path,
+) -> Result<Option<PathBuf>, StartError> {
+    let now = clock.now();
+    let failed = |e: Error| StartError::Database(e.to_string());
+    store.default_organization(now).await.map_err(failed)?;
+    if !store.list_users().await.map_err(failed)?.is_empty() {
+        return Ok(None);
+    }
+    let admin = UserRecord {
+        id: UserId::fresh(),
+        username: "admin".into(),
+        name: "Administrator".into(),
+        email: "admin@localhost".into(),
+        is_admin: true,
+        suspended: false,
+        created_at: now,
+        updated_at: now,
+    };
+    let admin = match store.create_user(admin, now).await {
+        Ok(user) => user,
+        // Another replica was faster, and has the token.
+        Err(Error::Duplicate(_)) => return Ok(None),
+        Err(e) => return Err(failed(e)),
+    };
+    let minted = token::mint(admin.id, now, None);
+    store.create_token(minted.record).await.map_err(failed)?;
+    let path = data_dir.join("token");
+    write_private(&path, &minted.text).map_err(|e| {
+        StartError::Failed(format!("the token could not be written to {}: {e}", path.display()))
+    })?;
+    Ok(Some(path))
+}
+
+/// Replaces a file by one that only its owner can read.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Err(e) = std::fs::remove_file(path)
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(e);
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}

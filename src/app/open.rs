@@ -1,0 +1,123 @@
+//! Opening the database that the configuration names, migrated and announced on a bus.
+
+use super::StartError;
+use crate::{
+    bus::{self, Bus},
+    config::{Config, DatabaseUrl, database::Synchronous},
+    ids::WorkerId,
+    store::{
+        Store,
+        migrate::{self, MigrateError, Status},
+        postgres::{PgStore, Runtime},
+        sqlite::{InstanceLock, SqliteStore},
+    },
+};
+use std::{path::Path, sync::Arc};
+use tokio::sync::mpsc;
+
+/// Hints to other replicas that may wait for the notification connection.
+const HINT_QUEUE: usize = 16_384;
+
+/// An open database.
+pub struct Opened {
+    /// For everything.
+    pub store: Store,
+    /// The same over a connection that nothing but heartbeats uses.
+    pub lease_store: Store,
+    /// Held by a daemon on SQLite: two of them cannot serve one file.
+    pub lock: Option<InstanceLock>,
+    /// Threads of the database; the last thing to be dropped.
+    pub runtime: Arc<Runtime>,
+}
+
+/// Opens and migrates. A `daemon` also holds the lock of an SQLite file, and sends and receives hints
+/// over PostgreSQL; a command that runs beside it does neither.
+///
+/// # Errors
+/// When the database cannot be had or is newer than the program.
+pub async fn open(config: &Config, worker: WorkerId, daemon: bool) -> Result<Opened, StartError> {
+    let runtime = Arc::new(Runtime::start().map_err(|e| StartError::Database(e.to_string()))?);
+    apply(config, &runtime, true).await?;
+    match &config.database.url {
+        DatabaseUrl::Sqlite(_) => {
+            let path = sqlite_path(config)?;
+            let lock = if daemon {
+                Some(InstanceLock::acquire(&path).map_err(|e| StartError::Database(e.to_string()))?)
+            } else {
+                None
+            };
+            let full = config.database.synchronous == Synchronous::Full;
+            let engine = SqliteStore::open(&path, full).map_err(|e| StartError::Database(e.to_string()))?;
+            let store = Store::sqlite(engine, Bus::local());
+            if daemon {
+                // With the lock held nobody else can be alive: what a killed process left running is
+                // taken up at once.
+                store.forget_leases().await.map_err(|e| StartError::Database(e.to_string()))?;
+            }
+            Ok(Opened { lease_store: store.clone(), store, lock, runtime })
+        }
+        DatabaseUrl::Postgres(url) => {
+            let url = url.expose();
+            let bus = if daemon {
+                let (sender, receiver) = mpsc::channel(HINT_QUEUE);
+                let bus = Bus::with_remote(sender);
+                runtime.handle().spawn(bus::postgres::send(url.to_owned(), worker, receiver));
+                runtime.handle().spawn(bus::postgres::listen(url.to_owned(), worker, bus.clone()));
+                bus
+            } else {
+                Bus::local()
+            };
+            let open = |size| {
+                PgStore::open(url, size, Arc::clone(&runtime))
+                    .map_err(|e| StartError::Database(e.to_string()))
+            };
+            let store = Store::postgres(open(config.database.pool_size as usize)?, bus.clone());
+            Ok(Opened { store, lease_store: Store::postgres(open(1)?, bus), lock: None, runtime })
+        }
+    }
+}
+
+/// Applies the migrations, or only looks.
+///
+/// # Errors
+/// As [`open`].
+pub async fn migrations(config: &Config, apply_them: bool) -> Result<Status, StartError> {
+    let runtime = Arc::new(Runtime::start().map_err(|e| StartError::Database(e.to_string()))?);
+    apply(config, &runtime, apply_them).await
+}
+
+async fn apply(config: &Config, runtime: &Arc<Runtime>, apply: bool) -> Result<Status, StartError> {
+    let status = match &config.database.url {
+        DatabaseUrl::Sqlite(_) => {
+            let path = sqlite_path(config)?;
+            migrate::sqlite(&path, apply)
+        }
+        DatabaseUrl::Postgres(url) => migrate::postgres(url.expose(), runtime, apply).await,
+    };
+    status.map_err(|e| match e {
+        MigrateError::Newer(_) => StartError::Newer(e.to_string()),
+        MigrateError::Store(e) => StartError::Database(e.to_string()),
+        MigrateError::Transaction(e) => StartError::Database(e.to_string()),
+        MigrateError::Failed(e) => StartError::Failed(format!("the database could not be migrated: {e}")),
+    })
+}
+
+fn sqlite_path(config: &Config) -> Result<std::path::PathBuf, StartError> {
+    let path = config
+        .sqlite_file()
+        .ok_or_else(|| StartError::Failed("the configuration names no SQLite file".into()))?;
+    if let Some(folder) = path.parent() {
+        private_folder(folder)?;
+    }
+    Ok(path)
+}
+
+/// Makes a folder that only its owner may enter, unless it is there already.
+pub(super) fn private_folder(folder: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|e| StartError::Database(format!("the folder {} cannot be used: {e}", folder.display())))
+}

@@ -1,0 +1,64 @@
+//! What the commands that touch the database or run the daemon share.
+
+use super::{Exit, Failure};
+use crate::{
+    app::{StartError, open},
+    config::{Config, Loaded},
+    ids::WorkerId,
+    store::Store,
+};
+
+impl From<StartError> for Failure {
+    fn from(e: StartError) -> Self {
+        let exit = match e {
+            StartError::Config(_) | StartError::Newer(_) => Exit::Config,
+            StartError::Database(_) | StartError::Port(_) => Exit::Unavailable,
+            StartError::Failed(_) => Exit::Failed,
+        };
+        let advice = match e {
+            StartError::Database(_) => "; check database.url and that the database is running",
+            _ => "",
+        };
+        Self::new(exit, format!("{e}{advice}"))
+    }
+}
+
+impl From<crate::store::Error> for Failure {
+    fn from(e: crate::store::Error) -> Self {
+        let exit = if e.is_transient() { Exit::Unavailable } else { Exit::Failed };
+        Self::new(exit, e.to_string())
+    }
+}
+
+/// Tells warnings of the configuration.
+pub fn warn(loaded: &Loaded) {
+    for problem in &loaded.warnings {
+        super::output::note(format_args!("chatd: {problem}"));
+    }
+}
+
+/// A runtime for a command that ends.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed(format!("cannot start: {e}")))
+}
+
+/// Runs a command on the database, beside a daemon or without one.
+///
+/// # Errors
+/// When the database cannot be had, or what the command says.
+pub fn on_database<R>(
+    config: &Config,
+    command: impl AsyncFnOnce(&Store) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    runtime()?.block_on(async {
+        let opened = open::open(config, WorkerId::fresh(), false).await?;
+        command(&opened.store).await
+    })
+}

@@ -1,0 +1,183 @@
+//! What operations cost in statements, transaction control aside, and that a long history does not
+//! change it.
+
+use super::{
+    fixture::*,
+    support::{Db, Place, both},
+};
+use crate::{
+    chat::command::Command,
+    ids::{ChatId, WorkerId},
+    store::{commit::Commit, divergent::lite::CLAIMABLE},
+};
+use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_types::Text};
+
+/// Statements of the hot operations, in the order of [`measure`].
+const SQLITE: [(&str, u64); 9] = [
+    ("send on W", 5),
+    ("claim of 1", 5),
+    ("attempt", 3),
+    ("step of 1", 4),
+    ("send on R1", 4),
+    ("finish with a queue", 6),
+    ("finish and abandon", 4),
+    ("stream read of a change", 2),
+    ("turn", 2),
+];
+const POSTGRES: [(&str, u64); 9] = [
+    ("send on W", 3),
+    ("claim of 1", 4),
+    ("attempt", 2),
+    ("step of 1", 2),
+    ("send on R1", 2),
+    ("finish with a queue", 3),
+    ("finish and abandon", 2),
+    ("stream read of a change", 2),
+    ("turn", 2),
+];
+
+async fn measure(chat: &Driven) -> Vec<(&'static str, u64)> {
+    let store = &chat.store;
+    let mut costs = Vec::new();
+    let mut last = store.statements();
+    let mut note = |what| {
+        let now = store.statements();
+        costs.push((what, now - last));
+        last = now;
+    };
+    chat.run(send("hello")).await;
+    note("send on W");
+    let got = store.claim(claim(WorkerId::fresh(), NOW, LEASE)).await.unwrap();
+    note("claim of 1");
+    assert_eq!(got.len(), 1);
+    chat.run(Command::RecordGenerationAttempt).await;
+    note("attempt");
+    chat.run(Command::CommitStep(vec![said("answer")])).await;
+    note("step of 1");
+    chat.run(send("queued 1")).await;
+    note("");
+    chat.run(send("queued 2")).await;
+    note("send on R1");
+    chat.run(Command::FinishTurn).await;
+    note("finish with a queue");
+    chat.run(Command::FinishTurn).await;
+    note("");
+    let c = Commit::new(chat.id, Command::FinishTurn, NOW).and(Command::Abandon);
+    chat.attempt(c).await.unwrap();
+    note("finish and abandon");
+    let head = store.chat(chat.id).await.unwrap().head.versions;
+    note("");
+    chat.run(send("more")).await;
+    note("");
+    store.stream_read(chat.id, Some(head), vec![]).await.unwrap();
+    note("stream read of a change");
+    store.turn(chat.id).await.unwrap();
+    note("turn");
+    chat.run(Command::FinishTurn).await;
+    costs.retain(|(what, _)| !what.is_empty());
+    costs
+}
+
+/// A chat in W that nobody owns.
+async fn idle(db: &Db) -> Driven {
+    let chat = Driven::new(db).await;
+    chat.attempt(Commit::new(chat.id, Command::FinishTurn, NOW).and(Command::Abandon)).await.unwrap();
+    chat
+}
+
+async fn grow(db: &Db, chat: ChatId, rows: usize) {
+    let chat = db.literal(chat.0);
+    let no = if db.is_sqlite() { "0" } else { "false" };
+    let now = if db.is_sqlite() { "0" } else { "now()" };
+    let series = if db.is_sqlite() {
+        format!("WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < {rows}) ")
+    } else {
+        format!("WITH s(i) AS (SELECT generate_series(1, {rows})) ")
+    };
+    db.sql(&format!(
+        "{series}INSERT INTO chat_messages (chat_id, revision, deleted, role, visibility, content, compressed, created_at) \
+         SELECT {chat}, 1, {no}, CASE WHEN i % 2 = 0 THEN 'user' ELSE 'assistant' END, 'both', \
+         '[{{\"type\":\"text\",\"text\":\"x\"}}]', {no}, {now} FROM s"
+    ))
+    .await;
+}
+
+both! {
+    async fn hot_operations_cost_what_they_may_whatever_the_history(db) {
+        let expected = if db.is_sqlite() { SQLITE } else { POSTGRES };
+        let chat = idle(&db).await;
+        assert_eq!(measure(&chat).await, expected);
+        grow(&db, chat.id, 10_000).await;
+        assert_eq!(measure(&chat).await, expected);
+    }
+}
+
+#[derive(QueryableByName)]
+struct Step {
+    #[diesel(sql_type = Text)]
+    detail: String,
+}
+
+#[tokio::test]
+async fn sqlite_scans_no_table() {
+    let db = Db::sqlite();
+    let chat = idle(&db).await;
+    grow(&db, chat.id, 10_000).await;
+    let Place::Sqlite { path, .. } = &db.place else { unreachable!() };
+    let mut conn = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    let columns = "chat_messages.id, chat_messages.content";
+    let unread = "EXISTS (SELECT 1 FROM chat_messages WHERE chat_messages.chat_id = chats.id \
+         AND chat_messages.id > chats.last_read_message_id AND chat_messages.role = ? \
+         AND chat_messages.visibility <> ? AND chat_messages.deleted = ?)";
+    let queries = [
+        ("claim", CLAIMABLE.to_owned()),
+        (
+            "page",
+            format!(
+                "SELECT {columns} FROM chat_messages WHERE chat_id = ? AND deleted = ? AND visibility <> ? AND id < ? ORDER BY id DESC LIMIT ?"
+            ),
+        ),
+        (
+            "open calls",
+            format!(
+                "SELECT {columns} FROM chat_messages WHERE chat_id = ? AND id < ? AND deleted = ? AND compressed = ? ORDER BY id DESC LIMIT ?"
+            ),
+        ),
+        (
+            "changed",
+            format!(
+                "SELECT {columns} FROM chat_messages WHERE chat_id = ? AND revision > ? AND visibility <> ? ORDER BY id"
+            ),
+        ),
+        (
+            "joined",
+            format!(
+                "SELECT {columns} FROM chat_messages WHERE chat_id = ? AND id > ? AND deleted = ? AND visibility <> ? ORDER BY id"
+            ),
+        ),
+        ("queue", "SELECT id FROM chat_queued_messages WHERE chat_id = ? ORDER BY position, id".to_owned()),
+        (
+            "list",
+            format!(
+                "SELECT chats.id FROM chats WHERE owner_id = ? AND parent_chat_id IS NULL AND archived = ? AND {unread} \
+            ORDER BY pin_order = 0, pin_order, updated_at DESC, id DESC LIMIT ?"
+            ),
+        ),
+        ("family", "SELECT id FROM chats WHERE root_chat_id = ? ORDER BY id".to_owned()),
+    ];
+    for (what, query) in queries {
+        let plan: Vec<Step> =
+            diesel::sql_query(format!("EXPLAIN QUERY PLAN {query}")).load(&mut conn).unwrap();
+        let plan: Vec<_> = plan.into_iter().map(|s| s.detail).collect();
+        let scans: Vec<_> =
+            plan.iter().filter(|d| d.starts_with("SCAN") && !d.contains("chats_runnable")).collect();
+        assert!(scans.is_empty(), "{what}: {plan:?}");
+        assert!(
+            what == "list"
+                || what == "claim"
+                || what == "changed"
+                || !plan.iter().any(|d| d.contains("TEMP B-TREE")),
+            "{what}: {plan:?}"
+        );
+    }
+}

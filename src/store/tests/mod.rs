@@ -1,0 +1,14 @@
+//! The store on both engines.
+
+mod accounts;
+mod costs;
+mod engines;
+mod fencing;
+mod fixture;
+mod leases;
+mod lists;
+mod migrations;
+mod races;
+mod streams;
+mod support;
+mod transitions;
