@@ -3,6 +3,7 @@
 use crate::{
     Result, clock,
     http::Client,
+    mock_model::DELTAS,
     session::{Session, Target, Turn},
 };
 use clap::Args;
@@ -40,6 +41,8 @@ pub struct Run {
     pub cpu: f64,
     /// Share of all cores that the server took, 0 to 1.
     pub share: f64,
+    /// Share of the deltas that came live and not in the stored message, 0 to 1.
+    pub live: f64,
     /// Delay of each delta in milliseconds, ascending, as the next two.
     pub delays: Vec<f64>,
     /// Message sent to first delta received.
@@ -111,7 +114,9 @@ pub async fn run(
         session.close().await?;
     }
     let cores = std::thread::available_parallelism()?.get() as f64;
+    let live: usize = done.iter().map(|turn| turn.delays.len()).sum();
     Ok(Run {
+        live: live as f64 / (turns * DELTAS) as f64,
         rate: turns as f64 / (wall as f64 / 1e9),
         cpu: cpu as f64 / 1e6 / turns as f64 * 1000.0,
         share: cpu as f64 / wall as f64 / cores,
@@ -145,7 +150,7 @@ pub async fn command(options: &Options) -> Result<()> {
     };
     let sessions = prepare(&target, options.chats.max(options.turns / 10)).await?;
     let run = run(&target, options.pid, sessions, options.chats, options.turns).await?;
-    println!("{:.1} turns/s, {:.1} ms CPU per 1000 turns", run.rate, run.cpu);
+    println!("{:.1} turns/s, {:.1} ms CPU per 1000 turns, {:.1} % live", run.rate, run.cpu, run.live * 100.0);
     for (name, values) in [("delta", &run.delays), ("first delta", &run.first), ("request", &run.reach)] {
         let [half, most] = [0.5, 0.99].map(|share| quantile(values, share));
         println!("{name}: p50 {half:.3} ms, p99 {most:.3} ms");

@@ -37,6 +37,7 @@ const fn row(name: &'static str, digits: usize, goal: Goal) -> Row {
 }
 
 pub const TURNS: [&str; 3] = ["turns/s, 1 chat", "turns/s, 8 chats", "turns/s, 32 chats"];
+pub const LIVE: [&str; 2] = ["deltas sent on live, 32 chats at once, %", "deltas sent on live, paced, %"];
 pub const BARE_P50: &str = "delta p50, coalescing off, ms";
 pub const BARE_P99: &str = "delta p99, coalescing off, ms";
 pub const DELTA_P50: &str = "delta p50, ms";
@@ -58,10 +59,12 @@ pub const TRANSITION_CPU: &str = "CPU of a transition, us";
 
 /// The table; goals from DESIGN.md §6 and the first-delta goal of the issue. One open chat is an
 /// idle actor (4 KiB) and an open subscriber (20 KiB).
-pub const ROWS: [Row; 21] = [
+pub const ROWS: [Row; 23] = [
     row(TURNS[0], 0, Goal::None),
     row(TURNS[1], 0, Goal::None),
     row(TURNS[2], 0, Goal::None),
+    row(LIVE[0], 0, Goal::None),
+    row(LIVE[1], 0, Goal::None),
     row(BARE_P50, 3, Goal::Times(1.5)),
     row(BARE_P99, 3, Goal::Times(2.0)),
     row(DELTA_P50, 3, Goal::None),

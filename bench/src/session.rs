@@ -34,7 +34,8 @@ pub struct Turn {
     pub arrived: u64,
     /// When the first delta had been received.
     pub first: u64,
-    /// Model's write to subscriber's read, a delta each.
+    /// Model's write to subscriber's read, a delta each. chatd may skip those that the stored message
+    /// overtakes.
     pub delays: Vec<u64>,
 }
 
@@ -82,6 +83,8 @@ struct Stored<'a> {
     id: i64,
     #[serde(borrow)]
     role: Cow<'a, str>,
+    #[serde(borrow, default)]
+    content: Vec<Part<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -198,8 +201,8 @@ impl Session {
             }
         };
         let marks = timeout(PATIENCE, turn).await.map_err(|_| "no end of a turn")??;
-        if marks.delays.len() != DELTAS {
-            return Err(format!("{} deltas instead of {DELTAS}", marks.delays.len()).into());
+        if marks.words != DELTAS {
+            return Err(format!("{} deltas arrived instead of {DELTAS}", marks.words).into());
         }
         Ok(Turn { sent, arrived: marks.arrived, first: marks.first, delays: marks.delays })
     }
@@ -218,6 +221,8 @@ struct Marks {
     /// The newest delta: after a resynchronisation the ones before come again.
     newest: u64,
     delays: Vec<u64>,
+    /// Deltas whose text has come, live or in the stored message.
+    words: usize,
 }
 
 impl Marks {
@@ -236,7 +241,17 @@ impl Marks {
                 self.first = now;
             }
             self.delays.push(now.saturating_sub(stamp));
+            self.words += 1;
         }
+        Ok(())
+    }
+
+    /// The stored message is the whole truth: it may be there before any delta has been sent on.
+    fn stored(&mut self, text: &str, now: u64) -> Result<()> {
+        let live = std::mem::take(&mut self.delays);
+        (self.newest, self.words) = (0, 0);
+        self.text(text, now)?;
+        self.delays = live;
         Ok(())
     }
 }
@@ -274,6 +289,10 @@ async fn read_turn(socket: &mut WebSocketStream<TcpStream>, chat: &mut Chat) -> 
                     marks.text(part.text.as_deref().unwrap_or_default(), now)?;
                 }
                 (_, Some(message), _) if message.role == "assistant" => {
+                    if message.id > before {
+                        let text: String = message.content.iter().filter_map(|p| p.text.as_deref()).collect();
+                        marks.stored(&text, now)?;
+                    }
                     chat.assistant = chat.assistant.max(message.id);
                 }
                 (_, _, Some(status)) => chat.waiting = status.status == "waiting",

@@ -297,6 +297,7 @@ impl Suite {
                 }
                 if level == LEVELS.len() - 1 {
                     self.ledger.add(report::CPU_BURST, column, run.cpu);
+                    self.ledger.add(report::LIVE[0], column, run.live * 100.0);
                 }
             }
         }
@@ -322,6 +323,7 @@ impl Suite {
                 self.ledger.add(report::FIRST_P50, column, quantile(&run.first, 0.5));
                 self.ledger.add(report::FIRST_P99, column, quantile(&run.first, 0.99));
                 self.ledger.add(report::CPU_PACED, column, run.cpu);
+                self.ledger.add(report::LIVE[1], column, run.live * 100.0);
             }
         }
         Ok(())
