@@ -1,7 +1,7 @@
 //! The floor of a database: what it takes when a transition is one update and one insert and nothing
-//! else, with as many writers as the API has clients in `transitions`.
+//! else, with as many writers as `transitions` has clients.
 
-use crate::{Result, transitions::CLIENTS};
+use crate::Result;
 use diesel::{
     Connection as _, ExpressionMethods as _, RunQueryDsl as _, SqliteConnection,
     connection::SimpleConnection as _,
@@ -47,8 +47,8 @@ struct Job {
 
 /// Transitions a second of one writer thread with group commit: WAL, `synchronous = FULL`, checkpoints
 /// when SQLite likes.
-pub async fn sqlite(folder: &Path, time: Duration) -> Result<f64> {
-    let path = folder.join(format!("floor-{}.db", std::process::id()));
+pub async fn sqlite(folder: &Path, clients: usize, time: Duration) -> Result<f64> {
+    let path = folder.join(format!("floor-{clients}-{}.db", std::process::id()));
     let mut conn = SqliteConnection::establish(&path.display().to_string())?;
     conn.batch_execute(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
@@ -58,7 +58,7 @@ pub async fn sqlite(folder: &Path, time: Duration) -> Result<f64> {
              STRICT;
          CREATE INDEX floor_messages_page ON floor_messages (chat_id, id);",
     )?;
-    for chat in 0..CLIENTS {
+    for chat in 0..clients {
         let row = (
             floor_chats::id.eq(i32::try_from(chat)?),
             floor_chats::status.eq("running"),
@@ -69,7 +69,7 @@ pub async fn sqlite(folder: &Path, time: Duration) -> Result<f64> {
     }
     let (jobs, queue) = mpsc::channel(GROUP);
     let writer = std::thread::spawn(move || write_loop(&mut conn, queue));
-    let clients = (0..CLIENTS).map(|chat| {
+    let clients = (0..clients).map(|chat| {
         let jobs = jobs.clone();
         move |until: Instant| async move {
             let chat = i32::try_from(chat)?;
@@ -119,7 +119,7 @@ fn write_loop(conn: &mut SqliteConnection, mut queue: mpsc::Receiver<Job>) -> Re
 }
 
 /// Transitions a second of one statement each over a pool of connections.
-pub async fn postgres(url: &str, time: Duration) -> Result<f64> {
+pub async fn postgres(url: &str, clients: usize, time: Duration) -> Result<f64> {
     let mut drivers = JoinSet::new();
     let (give, take) = mpsc::channel(POOL);
     for n in 0..POOL {
@@ -134,7 +134,7 @@ pub async fn postgres(url: &str, time: Duration) -> Result<f64> {
                      CREATE TABLE floor_messages (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
                          chat_id int NOT NULL, content text NOT NULL);
                      CREATE INDEX floor_messages_page ON floor_messages (chat_id, id);
-                     INSERT INTO floor_chats SELECT n, 'running', 1, 0 FROM generate_series(0, {CLIENTS} - 1) n;",
+                     INSERT INTO floor_chats SELECT n, 'running', 1, 0 FROM generate_series(0, {clients} - 1) n;",
                 ))
                 .await?;
         }
@@ -148,7 +148,7 @@ pub async fn postgres(url: &str, time: Duration) -> Result<f64> {
         give.send((client, statement)).await?;
     }
     let take = Arc::new(tokio::sync::Mutex::new(take));
-    let clients = (0..CLIENTS).map(|chat| {
+    let clients = (0..clients).map(|chat| {
         let (give, take) = (give.clone(), Arc::clone(&take));
         move |until: Instant| async move {
             let chat = i32::try_from(chat)?;

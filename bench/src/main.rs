@@ -59,6 +59,9 @@ enum Command {
         /// How long, in seconds.
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
+        /// Writers at the same time.
+        #[arg(long, default_value_t = transitions::CLIENTS)]
+        clients: usize,
     },
 }
 
@@ -81,12 +84,16 @@ fn run(command: Command) -> Result<()> {
         Command::Proxy { model } => tokio::runtime::Runtime::new()?.block_on(proxy::serve(&model)),
         Command::Load(options) => one()?.block_on(load::command(&options)),
         Command::Transitions(options) => one()?.block_on(transitions::command(&options)),
-        Command::Floor { place, seconds } => {
+        Command::Floor { place, seconds, clients } => {
             let time = Duration::from_secs_f64(seconds);
             let rate = if place.starts_with("postgres") {
-                tokio::runtime::Runtime::new()?.block_on(floor::postgres(&place, time))?
+                tokio::runtime::Runtime::new()?.block_on(floor::postgres(&place, clients, time))?
             } else {
-                tokio::runtime::Runtime::new()?.block_on(floor::sqlite(&PathBuf::from(place), time))?
+                tokio::runtime::Runtime::new()?.block_on(floor::sqlite(
+                    &PathBuf::from(place),
+                    clients,
+                    time,
+                ))?
             };
             println!("{rate:.0}");
             Ok(())

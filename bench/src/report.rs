@@ -44,6 +44,8 @@ pub const DELTA_P50: &str = "delta p50, ms";
 pub const DELTA_P99: &str = "delta p99, ms";
 pub const FIRST_P50: &str = "send to first delta p50, ms";
 pub const FIRST_P99: &str = "send to first delta p99, ms";
+pub const BARE_FIRST_P50: &str = "send to first delta p50, coalescing off, ms";
+pub const BARE_FIRST_P99: &str = "send to first delta p99, coalescing off, ms";
 pub const REACH_P50: &str = "send to model request p50, 1 chat, ms";
 pub const REACH_P99: &str = "send to model request p99, 1 chat, ms";
 pub const CPU_PACED: &str = "CPU of 1000 turns, a delta each 2 ms, ms";
@@ -55,11 +57,13 @@ pub const EACH: &str = "memory of one open chat, KiB";
 pub const IDLE_CPU: &str = "CPU with 1000 open idle chats, ms/s";
 pub const TRANSITIONS: &str = "transitions/s on SQLite, 64 clients";
 pub const TRANSITIONS_POSTGRES: &str = "transitions/s on PostgreSQL, 64 clients";
+pub const ALIVE_CPU: &str = "CPU of GET /healthz, us";
+pub const USER_CPU: &str = "CPU of GET /api/v2/users/me, us";
 pub const TRANSITION_CPU: &str = "CPU of a transition, us";
 
 /// The table; goals from DESIGN.md §6 and the first-delta goal of the issue. One open chat is an
 /// idle actor (4 KiB) and an open subscriber (20 KiB).
-pub const ROWS: [Row; 23] = [
+pub const ROWS: [Row; 27] = [
     row(TURNS[0], 0, Goal::None),
     row(TURNS[1], 0, Goal::None),
     row(TURNS[2], 0, Goal::None),
@@ -71,6 +75,8 @@ pub const ROWS: [Row; 23] = [
     row(DELTA_P99, 3, Goal::None),
     row(FIRST_P50, 2, Goal::Most(5.0)),
     row(FIRST_P99, 2, Goal::None),
+    row(BARE_FIRST_P50, 2, Goal::None),
+    row(BARE_FIRST_P99, 2, Goal::None),
     row(REACH_P50, 2, Goal::None),
     row(REACH_P99, 2, Goal::Most(10.0)),
     row(CPU_PACED, 0, Goal::Times(3.0)),
@@ -83,6 +89,8 @@ pub const ROWS: [Row; 23] = [
     row(TRANSITIONS, 0, Goal::Share(0.5)),
     row(TRANSITIONS_POSTGRES, 0, Goal::None),
     row(TRANSITION_CPU, 1, Goal::None),
+    row(ALIVE_CPU, 1, Goal::None),
+    row(USER_CPU, 1, Goal::None),
 ];
 
 /// What was measured, round by round.
@@ -144,7 +152,8 @@ impl Ledger {
 
     fn ratio(&self, row: &Row, column: Column) -> String {
         let Some(value) = self.median(row.name, column) else { return String::new() };
-        let ratio = self.median(row.name, Column::Floor).map(|floor| value / floor);
+        let ratio =
+            self.median(row.name, Column::Floor).filter(|floor| *floor > 0.0).map(|floor| value / floor);
         let met = match row.goal {
             Goal::None => None,
             Goal::Most(most) => Some(value <= most),

@@ -88,6 +88,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let home = tempfile::Builder::new().prefix("chatd-bench-").tempdir_in(&options.disk)?;
     let mut suite = Suite::start(options, home.path()).await?;
     suite.model_alone().await?;
+    suite.lone_commit().await?;
     suite.memory().await?;
     for round in 1..=options.rounds {
         eprintln!("round {round} of {} ({:.0} s)", options.rounds, begin.elapsed().as_secs_f64());
@@ -236,6 +237,13 @@ impl Suite {
         Ok(())
     }
 
+    /// How long one commit takes when nobody shares it: what a lone turn waits for, several times.
+    async fn lone_commit(&mut self) -> Result<()> {
+        let rate = bare_database(&self.home.display().to_string(), 1).await?;
+        self.notes.push(format!("A lone commit of the bare SQLite takes {:.2} ms.", 1e3 / rate));
+        Ok(())
+    }
+
     /// Memory of each server: idle, and with [`OPEN`] chats that have had a turn and are watched.
     async fn memory(&mut self) -> Result<()> {
         self.pace(0).await?;
@@ -315,6 +323,8 @@ impl Suite {
             if floor || self.subjects[index].bare {
                 self.ledger.add(report::BARE_P50, column, p50);
                 self.ledger.add(report::BARE_P99, column, p99);
+                self.ledger.add(report::BARE_FIRST_P50, column, quantile(&run.first, 0.5));
+                self.ledger.add(report::BARE_FIRST_P99, column, quantile(&run.first, 0.99));
                 self.ledger.add(report::CPU_BARE, column, run.cpu);
             }
             if floor || !self.subjects[index].bare {
@@ -364,7 +374,7 @@ impl Suite {
         let mut floors = vec![(Column::Sqlite, folder)];
         floors.extend(self.floor_url.clone().map(|url| (Column::Postgres, url)));
         for (column, place) in floors {
-            let rate = bare_database(&place).await?;
+            let rate = bare_database(&place, CLIENTS).await?;
             if column == Column::Sqlite {
                 self.ledger.add(report::TRANSITIONS, Column::Floor, rate);
             } else {
@@ -385,6 +395,9 @@ impl Suite {
                 if column == Column::Sqlite { report::TRANSITIONS } else { report::TRANSITIONS_POSTGRES };
             self.ledger.add(row, column, measured.rate);
             self.ledger.add(report::TRANSITION_CPU, column, measured.cpu);
+            for (row, path) in [(report::ALIVE_CPU, "/healthz"), (report::USER_CPU, "/api/v2/users/me")] {
+                self.ledger.add(row, column, transitions::reads(&target, pid, path).await?);
+            }
         }
         Ok(())
     }
@@ -399,16 +412,16 @@ fn name(column: Column) -> &'static str {
 }
 
 /// The floor of a database, in a process of its own as chatd's is.
-async fn bare_database(place: &str) -> Result<f64> {
-    let seconds = COUNTED.as_secs_f64().to_string();
+async fn bare_database(place: &str, clients: usize) -> Result<f64> {
+    let (seconds, clients) = (COUNTED.as_secs_f64().to_string(), clients.to_string());
     let out = Command::new(std::env::current_exe()?)
-        .args(["floor", place, "--seconds", &seconds])
+        .args(["floor", place, "--seconds", &seconds, "--clients", &clients])
         .kill_on_drop(true)
         .output()
         .await?;
     let said = String::from_utf8_lossy(&out.stdout);
     said.trim().parse().map_err(|_| {
-        format!("the bare database with {CLIENTS} clients: {}", String::from_utf8_lossy(&out.stderr)).into()
+        format!("the bare database with {clients} clients: {}", String::from_utf8_lossy(&out.stderr)).into()
     })
 }
 

@@ -88,6 +88,26 @@ pub async fn run(target: &Target, pid: u32, time: Duration) -> Result<Measured> 
     Ok(Measured { rate: count as f64 / wall, cpu: cpu as f64 / 1e3 / count as f64 })
 }
 
+/// Processor time of the server, in microseconds a request, for a request that changes nothing: what
+/// of a transition is HTTP, and what is the look at who asks.
+pub async fn reads(target: &Target, pid: u32, path: &'static str) -> Result<f64> {
+    const EACH: usize = 100;
+    let (mut running, cpu) = (JoinSet::new(), clock::cpu(pid)?);
+    for _ in 0..CLIENTS {
+        let mut http = target.http().await?.ok_or("the proxy serves nothing but sockets")?;
+        running.spawn(async move {
+            for _ in 0..EACH {
+                http.expect(200, "GET", path, "").await?;
+            }
+            Result::Ok(())
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok((clock::cpu(pid)? - cpu) as f64 / 1e3 / (CLIENTS * EACH) as f64)
+}
+
 /// `chatd-bench transitions`.
 pub async fn command(options: &Options) -> Result<()> {
     let target = Target::chatd(options.address, std::fs::read_to_string(&options.token_file)?.trim()).await?;
