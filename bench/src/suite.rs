@@ -125,7 +125,10 @@ async fn heading(options: &Options) -> String {
     format!(
         "{}; {} at {}; {cores} cores of {}; Linux {}; databases on {}\n",
         said("date", &["-u", "+%Y-%m-%d %H:%M"]).await,
-        options.chatd.as_deref().map_or("no chatd".to_owned(), |path| format!("`{}`", path.display())),
+        match &options.chatd {
+            Some(program) => said(&program.display().to_string(), &["--version"]).await,
+            None => "no chatd".to_owned(),
+        },
         said("git", &["describe", "--always", "--dirty"]).await,
         cpu.map_or("an unknown processor", |(_, name)| name),
         said("uname", &["-r"]).await,
