@@ -88,6 +88,13 @@ impl EpisodeBuffer {
         episode.kept()
     }
 
+    /// Closes the episode that is open, if one is: its attempt is not ours any more.
+    pub fn close_open(&mut self, now: Timestamp) {
+        for episode in self.episodes.iter_mut().filter(|e| e.is_open()) {
+            episode.phase = Phase::Closed(now);
+        }
+    }
+
     /// An episode, if it is known.
     #[must_use]
     pub fn get(&self, key: EpisodeKey) -> Option<&Episode> {

@@ -125,6 +125,8 @@ impl ChatActor {
 
     /// The runner is gone.
     fn after_runner(&mut self, ctx: &mut Context<Self>) {
+        // Nothing more is streamed here: what was lives on for those who come late, and then goes.
+        self.hub.episodes_mut().close_open(self.shared.clock.now());
         if self.draining && !self.retired {
             self.retire(ctx);
         }
