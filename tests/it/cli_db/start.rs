@@ -134,7 +134,7 @@ fn a_signal_ends_the_daemon_in_order() {
         use nix::sys::signal::Signal;
         let mut daemon: DaemonProcess = h.daemon().await;
         daemon.signal(Signal::SIGTERM);
-        assert_eq!(daemon.wait().await.code(), Some(0));
+        assert_eq!(daemon.wait().await.code(), Some(143));
         daemon.restart().await;
         daemon.signal(Signal::SIGINT);
         assert_eq!(daemon.wait().await.code(), Some(130));

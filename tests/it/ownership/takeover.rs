@@ -79,7 +79,7 @@ fn an_owner_that_is_asked_to_end_hands_over_without_waiting_for_the_lease() {
         pair.owner.sigterm();
         let took = pair.taken_over(&h, since, Duration::from_secs(10)).await;
         assert!(took <= Duration::from_secs(2), "{took:?} after SIGTERM with a grace of 500 ms");
-        assert!(pair.owner.wait().await.success());
+        assert_eq!(pair.owner.wait().await.code(), Some(143));
         assert_eq!(stream.settled().await.texts("assistant"), ["handed over"]);
         assert_eq!(pair.api.history(&pair.chat).await.len(), 2);
     });
