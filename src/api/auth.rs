@@ -220,6 +220,11 @@ fn check_site(request: &HttpRequest, via: Via, public_url: &str) -> Result<()> {
     if via == Via::Explicit {
         return Ok(());
     }
+    // Without tokens the only thing that keeps a page of another site out is its name: one that
+    // resolves to the loopback (DNS rebinding) is its own origin.
+    if via == Via::Nothing && !is_own_host(header_value(request, "Host").unwrap_or_default(), public_url) {
+        return Err(Problem::forbidden("Use a loopback address or the server's public_url to reach it."));
+    }
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let upgrade = request.headers().contains_key(header::UPGRADE);
     if safe && !upgrade {
@@ -245,6 +250,24 @@ fn check_site(request: &HttpRequest, via: Via, public_url: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a `Host` header names the loopback or the server's public address.
+fn is_own_host(host: &str, public_url: &str) -> bool {
+    let name = |authority: &str| -> String {
+        let end = match authority.strip_prefix('[') {
+            Some(rest) => rest.find(']').map_or(authority.len(), |at| at + 2),
+            None => authority.find(':').unwrap_or(authority.len()),
+        };
+        authority[..end].to_ascii_lowercase()
+    };
+    let host = name(host);
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    let public = public_url.split_once("://").map_or(public_url, |(_, rest)| rest);
+    host.is_empty()
+        || host == "localhost"
+        || address.is_ok_and(|a| a.is_loopback())
+        || host == name(public.split('/').next().unwrap_or_default())
 }
 
 impl FromRequest for Caller {
@@ -286,6 +309,16 @@ mod tests {
         let bearer = TestRequest::default().insert_header(("Authorization", "Bearer b"));
         assert_eq!(of(bearer), (Some("b".into()), Via::Explicit));
         assert_eq!(of(TestRequest::default()), (None, Via::Nothing));
+    }
+
+    #[test]
+    fn only_own_names_are_served_without_a_token() {
+        for host in ["", "localhost:7777", "127.0.0.1:7777", "127.9.9.9", "[::1]:7777", "Chat.test:80"] {
+            assert!(is_own_host(host, "https://chat.test/x"), "{host}");
+        }
+        for host in ["evil.test:7777", "127.0.0.1.evil.test", "10.0.0.1", "localhost.evil.test", "["] {
+            assert!(!is_own_host(host, "https://chat.test/x"), "{host}");
+        }
     }
 
     #[test]

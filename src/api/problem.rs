@@ -243,7 +243,13 @@ impl ResponseError for Problem {
     fn error_response(&self) -> HttpResponse {
         let mut detail = self.detail.clone();
         if let Some(cause) = &self.cause {
-            tracing::error!(status = self.status.as_u16(), cause, "request failed");
+            let status = self.status.as_u16();
+            // Overload and shutdown are states that pass, and the client is told to come again.
+            if self.status == StatusCode::SERVICE_UNAVAILABLE {
+                tracing::warn!(status, cause, "request refused for now");
+            } else {
+                tracing::error!(status, cause, "request failed");
+            }
             if self.status == StatusCode::INTERNAL_SERVER_ERROR {
                 detail = observe::request_id()
                     .map(|id| format!("The server's log has the reason under request id {id}."));
