@@ -14,7 +14,7 @@ mod schema;
 pub mod sqlite;
 mod statements;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod types;
 
 pub use engine::{ClaimSpec, Store};

@@ -205,10 +205,12 @@ async fn readiness_and_request_ids() {
     assert_eq!((stopping.status, stopping.header("retry-after")), (503, Some("1")));
     // A broken row: the cause stays in the log, the caller gets the id to look for.
     let chat = world.chat().await;
-    world.sql(&format!(
-        "PRAGMA ignore_check_constraints = 1; UPDATE chats SET status = 'canary' WHERE id = x'{}'",
-        chat.0.simple()
-    ));
+    world
+        .sql(&format!(
+            "PRAGMA ignore_check_constraints = 1; UPDATE chats SET status = 'canary' WHERE id = x'{}'",
+            chat.0.simple()
+        ))
+        .await;
     let broken = world.own("GET", &format!("/{chat}"), Value::Null).await;
     assert_eq!(broken.status, 500, "{broken:?}");
     let id = broken.header("x-request-id").unwrap();

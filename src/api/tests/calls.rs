@@ -1,6 +1,6 @@
 //! The table of api.md §2.2, cell by cell: what each call answers in each state and where it leads.
 
-use super::support::{World, world};
+use super::support::{World, postgres_world, world};
 use crate::chat::state::{State, Status};
 use serde_json::{Value, json};
 
@@ -140,8 +140,16 @@ async fn make(world: &World, call: &str, chat: &str) -> (u16, Value) {
 }
 
 #[actix_web::test]
-async fn every_cell_of_the_table() {
-    let world = world().await;
+async fn every_cell_of_the_table_on_sqlite() {
+    every_cell(world().await).await;
+}
+
+#[actix_web::test]
+async fn every_cell_of_the_table_on_postgresql() {
+    every_cell(postgres_world().await).await;
+}
+
+async fn every_cell(world: World) {
     let mut wrong = Vec::new();
     for row in table() {
         for (at, from) in STATES.into_iter().enumerate() {

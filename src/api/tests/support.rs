@@ -3,7 +3,6 @@
 use crate::{
     actors::subscription::{Outgoing, PartsSubscription, Streams, Subscription},
     api::{ApiSettings, ApiState, observe::observe, routes, token},
-    bus::Bus,
     chat::{
         command::Command,
         json::Json,
@@ -14,16 +13,12 @@ use crate::{
     config::{models::Model, providers::Provider, providers::ProviderKind},
     ids::{ChatId, UserId},
     llm::catalog::Catalog,
-    store::{Store, commit::Commit, migrate, records::UserRecord, sqlite::SqliteStore},
+    store::{Store, commit::Commit, records::UserRecord, tests::support::Db},
     stream::episode::EpisodeKey,
 };
 use actix_web::{App, body::to_bytes, http::Method, middleware::from_fn, test, web};
-use diesel::{Connection as _, connection::SimpleConnection as _};
 use serde_json::{Value, json};
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 
 /// Start of the test's time.
@@ -60,8 +55,7 @@ pub struct World {
     pub stranger: String,
     pub admin: String,
     pub owner_id: UserId,
-    file: PathBuf,
-    _folder: tempfile::TempDir,
+    db: Db,
 }
 
 /// An answer.
@@ -104,10 +98,16 @@ pub async fn world() -> World {
 }
 
 pub async fn world_with(settings: ApiSettings) -> World {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("chatd.db");
-    migrate::sqlite(&file, true).unwrap();
-    let store = Store::sqlite(SqliteStore::open(&file, false).unwrap(), Bus::local());
+    world_on(Db::sqlite(), settings).await
+}
+
+/// The same on PostgreSQL.
+pub async fn postgres_world() -> World {
+    world_on(Db::postgres().await, ApiSettings::default()).await
+}
+
+async fn world_on(db: Db, settings: ApiSettings) -> World {
+    let store = db.store.clone();
     let provider = Provider { name: "s".into(), kind: ProviderKind::Scripted, ..Provider::default() };
     let model = |name: &str, enabled| Model {
         name: name.into(),
@@ -135,7 +135,7 @@ pub async fn world_with(settings: ApiSettings) -> World {
         tokens: Arc::default(),
         notices: Arc::default(),
     };
-    World { state, streams, draining, organization, owner, stranger, admin, owner_id, file, _folder: folder }
+    World { state, streams, draining, organization, owner, stranger, admin, owner_id, db }
 }
 
 impl World {
@@ -214,9 +214,8 @@ impl World {
     }
 
     /// Changes the database behind the program's back.
-    pub fn sql(&self, statement: &str) {
-        let mut conn = diesel::SqliteConnection::establish(self.file.to_str().unwrap()).unwrap();
-        conn.batch_execute(&format!("PRAGMA busy_timeout = 5000; {statement}")).unwrap();
+    pub async fn sql(&self, statement: &str) {
+        self.db.sql(statement).await;
     }
 
     /// A fresh chat in a given state.
@@ -265,7 +264,9 @@ impl World {
             self.state.store.set_archived(chat, true, NOW).await.unwrap();
         }
         if let State::Invalid(..) = state {
-            self.sql(&format!("UPDATE chats SET archived = 1 WHERE id = x'{}'", chat.0.simple()));
+            let yes = if self.db.is_sqlite() { "1" } else { "true" };
+            self.sql(&format!("UPDATE chats SET archived = {yes} WHERE id = {}", self.db.literal(chat.0)))
+                .await;
         }
         assert_eq!(self.state_of(chat).await, state);
         chat

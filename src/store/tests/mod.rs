@@ -11,5 +11,5 @@ mod migrations;
 mod races;
 mod replicas;
 mod streams;
-mod support;
+pub(crate) mod support;
 mod transitions;
