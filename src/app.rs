@@ -31,6 +31,7 @@ use crate::{
     stream::StreamLimits,
 };
 use actix::{Actor, Arbiter};
+use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
@@ -187,6 +188,7 @@ struct Daemon {
     server: actix_web::dev::Server,
     arbiters: Vec<Arbiter>,
     grace: Duration,
+    recorder: PrometheusHandle,
     _opened: open::Opened,
     _models: Vec<crate::llm::scripted::ScriptedServer>,
 }
@@ -261,6 +263,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         server,
         arbiters,
         grace: config.server.shutdown_grace,
+        recorder,
         _opened: opened,
         _models: models.scripted,
     };
@@ -327,7 +330,7 @@ impl Daemon {
         });
         Poller::new(self.shared.clone(), chats.clone()).start();
         Janitor::new(self.shared.clone(), chats.clone()).start();
-        let gauges = actix::spawn(publish_gauges(self.shared.clone(), chats.clone()));
+        let gauges = actix::spawn(publish_gauges(self.shared.clone(), chats.clone(), self.recorder.clone()));
 
         tokio::select! {
             _ = phase.wait_for(|p| *p == Phase::Drain) => {}
@@ -360,11 +363,13 @@ impl Daemon {
     }
 }
 
-/// Gauges of live state, brought up to date once a second and so at most that old at a scrape.
-async fn publish_gauges(shared: Arc<Shared>, chats: Chats) {
+/// Gauges of live state, brought up to date once a second and so at most that old at a scrape. Also
+/// folds recorded samples into their buckets: without it they would pile up while nobody scrapes.
+async fn publish_gauges(shared: Arc<Shared>, chats: Chats, recorder: PrometheusHandle) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tick.tick().await;
+        recorder.run_upkeep();
         let t = chats.totals();
         let set = |name: &'static str, n: usize| {
             ::metrics::gauge!(name).set(f64::from(u32::try_from(n).unwrap_or(u32::MAX)));

@@ -170,6 +170,8 @@ impl Handler<Own> for ChatActor {
             return;
         }
         let Some(owner) = head.owner else { return };
+        // Claimed just before the process began to stop: it is let go again at once.
+        self.draining |= *self.shared.draining.borrow();
         self.runner = Some(Runner {
             duty: Duty::new(owner),
             task: None,
