@@ -9,6 +9,9 @@ const DEAD_LEASES: u32 = 10;
 /// How long an `Idempotency-Key` answers with the stored result: a day outlives any client's retries.
 const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long an expired token is still listed, so that its owner can see why it does not work.
+const SHOW_ENDED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// The loop.
 pub struct Janitor {
     shared: Arc<Shared>,
@@ -38,6 +41,7 @@ impl Janitor {
             if many {
                 store.sweep_replicas(silence, now).await?;
             }
+            store.sweep_credentials(now - SHOW_ENDED).await?;
             store.sweep_idempotency(now - REMEMBER).await
         }
         .into_actor(self)

@@ -56,8 +56,8 @@ pub async fn only_id(state: &ApiState, caller: &Caller, id: &str, right: Right) 
 fn allow(caller: &Caller, owner: UserId, right: Right) -> Result<()> {
     match right {
         _ if caller.user.id == owner => Ok(()),
-        Right::Read | Right::Update if caller.user.is_admin => Ok(()),
-        Right::Own if caller.user.is_admin => {
+        Right::Read | Right::Update if caller.user.is_admin() => Ok(()),
+        Right::Own if caller.user.is_admin() => {
             Err(Problem::forbidden("Only the owner of the chat may do this."))
         }
         Right::Read | Right::Update | Right::Own => Err(Problem::not_found("Chat")),

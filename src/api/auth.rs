@@ -71,7 +71,7 @@ impl Caller {
     /// # Errors
     /// The given problem.
     pub fn require_admin(&self, otherwise: impl FnOnce() -> Problem) -> Result<()> {
-        if self.user.is_admin { Ok(()) } else { Err(otherwise()) }
+        if self.user.is_admin() { Ok(()) } else { Err(otherwise()) }
     }
 }
 
@@ -208,7 +208,8 @@ async fn first_admin(state: &ApiState) -> Result<Arc<UserRecord>> {
     }
     let asked = Instant::now();
     let users = state.store.list_users().await?;
-    let first = users.into_iter().filter(|u| u.is_admin && !u.suspended).min_by_key(|u| (u.created_at, u.id));
+    let first =
+        users.into_iter().filter(|u| u.is_admin() && !u.suspended).min_by_key(|u| (u.created_at, u.id));
     let user = Arc::new(first.ok_or_else(|| Problem::unauthorized("There is no administrator account."))?);
     *state.tokens.first_admin.lock().unwrap_or_else(PoisonError::into_inner) =
         Some((Arc::clone(&user), asked));

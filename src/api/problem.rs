@@ -158,6 +158,11 @@ impl Problem {
                 Self::conflict("This Idempotency-Key was used with a different request.")
             }
             store::Error::Duplicate(what) => Self::conflict(format!("There already is {what}.")),
+            store::Error::Conflict(why) => Self::conflict(why),
+            store::Error::NotAMember(user) => {
+                Self::bad_request("Only members of the organization can be members of its groups.")
+                    .detail(format!("User {user} is not a member of the organization."))
+            }
             store::Error::Overloaded => Self::unavailable("The server is overloaded. Try again.", error),
             e if e.is_transient() => Self::unavailable("The database is not available. Try again.", e),
             e @ (store::Error::Corrupt(_) | store::Error::Unavailable(_) | store::Error::Database(_)) => {

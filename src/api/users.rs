@@ -73,7 +73,7 @@ async fn user(state: &ApiState, caller: &Caller, text: &str) -> Result<Arc<UserR
         return Ok(Arc::clone(&caller.user));
     }
     // No name holds a NUL, and PostgreSQL cannot even be asked for one.
-    if !caller.user.is_admin || text.contains('\0') {
+    if !caller.user.is_admin() || text.contains('\0') {
         return Err(Problem::not_found("User"));
     }
     let found = match uuid(text) {
@@ -104,7 +104,7 @@ pub async fn get(
         status: if user.suspended { "suspended" } else { "active" },
         login_type: "token",
         organization_ids: organizations.iter().map(|o| o.id).collect(),
-        roles: if user.is_admin { vec![admin] } else { Vec::new() },
+        roles: if user.is_admin() { vec![admin] } else { Vec::new() },
     }))
 }
 

@@ -4,8 +4,10 @@ use super::StartError;
 use crate::{
     api::token,
     clock::Clock,
-    ids::UserId,
-    store::{Error, Store, records::UserRecord},
+    store::{
+        Error, Store,
+        records::{SiteRole, UserRecord},
+    },
 };
 use std::{
     io::Write,
@@ -29,14 +31,8 @@ pub async fn first_user(
         return Ok(None);
     }
     let admin = UserRecord {
-        id: UserId::fresh(),
-        username: "admin".into(),
         name: "Administrator".into(),
-        email: "admin@localhost".into(),
-        is_admin: true,
-        suspended: false,
-        created_at: now,
-        updated_at: now,
+        ..UserRecord::new("admin", now).with_role(SiteRole::Owner)
     };
     let admin = match store.create_user(admin, now).await {
         Ok(user) => user,

@@ -63,7 +63,7 @@ fn create(args: &TokenCreateArgs, config: &crate::config::Config) -> Outcome {
     let now = Clock::system().now();
     let text = daemon::on_database(config, async |store| {
         let owner = match store.user_by_name(args.user.clone()).await {
-            Ok(found) if args.admin && !found.is_admin => {
+            Ok(found) if args.admin && !found.is_admin() => {
                 return Err(Failure::failed(format!(
                     "{:?} is a user already and no administrator; choose another name",
                     args.user
@@ -85,7 +85,7 @@ fn create(args: &TokenCreateArgs, config: &crate::config::Config) -> Outcome {
 }
 
 fn list(args: &TokenListArgs, config: &crate::config::Config) -> Outcome {
-    let tokens = daemon::on_database(config, async |store| Ok(store.list_tokens().await?))?;
+    let tokens = daemon::on_database(config, async |store| Ok(store.tokens(None).await?))?;
     if args.json {
         let rows: Vec<_> = tokens
             .iter()
@@ -107,7 +107,7 @@ fn list(args: &TokenListArgs, config: &crate::config::Config) -> Outcome {
 fn revoke(args: &TokenRevokeArgs, config: &crate::config::Config) -> Outcome {
     // A whole token is accepted too: its first half is the id.
     let id = args.id.split('-').next().unwrap_or_default().to_owned();
-    if daemon::on_database(config, async |store| Ok(store.revoke_token(id.clone()).await?))? {
+    if daemon::on_database(config, async |store| Ok(store.revoke_token(id.clone(), None).await?.is_some()))? {
         output::note(format_args!("chatd: revoked the token {id}"));
         return Ok(Exit::Done);
     }

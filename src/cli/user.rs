@@ -4,8 +4,10 @@ use super::{Exit, Failure, Options, Outcome, daemon, output};
 use crate::{
     clock::{Clock, Timestamp},
     config::Config,
-    ids::UserId,
-    store::{Error, records::UserRecord},
+    store::{
+        Error,
+        records::{SiteRole, UserRecord},
+    },
 };
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -67,16 +69,12 @@ pub fn record(name: &str, email: Option<&str>, admin: bool, now: Timestamp) -> R
             ),
         ));
     }
-    Ok(UserRecord {
-        id: UserId::fresh(),
-        username: name.to_owned(),
-        name: name.to_owned(),
-        email: email.map_or_else(|| format!("{name}@localhost"), str::to_owned),
-        is_admin: admin,
-        suspended: false,
-        created_at: now,
-        updated_at: now,
-    })
+    let mut user =
+        UserRecord::new(name, now).with_role(if admin { SiteRole::Admin } else { SiteRole::Member });
+    if let Some(email) = email {
+        email.clone_into(&mut user.email);
+    }
+    Ok(user)
 }
 
 /// Makes, lists or suspends users.
@@ -111,7 +109,7 @@ fn list(args: &UserListArgs, config: &Config) -> Outcome {
         let rows: Vec<_> = users
             .iter()
             .map(|u| {
-                json!({ "id": u.id, "username": u.username, "email": u.email, "admin": u.is_admin,
+                json!({ "id": u.id, "username": u.username, "email": u.email, "admin": u.is_admin(),
                         "status": status(u), "created_at": u.created_at })
             })
             .collect();
@@ -119,7 +117,7 @@ fn list(args: &UserListArgs, config: &Config) -> Outcome {
     }
     let mut text = String::from("NAME                  ADMIN  STATUS     ID\n");
     for u in users {
-        let admin = if u.is_admin { "yes" } else { "no" };
+        let admin = if u.is_admin() { "yes" } else { "no" };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{:<21} {admin:<6} {:<10} {}", u.username, status(&u), u.id);
     }
@@ -129,7 +127,11 @@ fn list(args: &UserListArgs, config: &Config) -> Outcome {
 fn suspend(args: &UserSuspendArgs, config: &Config) -> Outcome {
     let now = Clock::system().now();
     daemon::on_database(config, async |store| {
-        match store.set_suspended(args.name.clone(), true, now).await {
+        let found = match store.user_by_name(args.name.clone()).await {
+            Ok(user) => store.set_suspended(user.id, true, now).await,
+            Err(e) => Err(e),
+        };
+        match found {
             Err(Error::NotFound) => Err(Failure::failed(format!(
                 "there is no user {:?}; `chatd user list` shows them",
                 args.name

@@ -1,4 +1,5 @@
-//! The face of the store: each operation is one line of [`operations!`], the same for both engines.
+//! The face of the store: each operation is one line of `operations!`, the same for both engines,
+//! here or in a file of its family below `engine/`.
 //! What a commit changed is announced on the bus after it is durable.
 
 use super::{
@@ -7,7 +8,7 @@ use super::{
     postgres::{self, PgStore, detached},
     records::{
         ChatRecord, Claimed, Head, JoinFrom, ListFilter, ListedChat, MessageRow, MetaPatch, NewChat,
-        OrganizationRecord, PageSpec, PendingCall, QueuedRow, StreamRead, TokenRecord, UserRecord,
+        PageSpec, PendingCall, QueuedRow, StreamRead,
     },
     sqlite::{self, SqliteStore},
 };
@@ -168,6 +169,8 @@ fn is_collision(e: &Error) -> bool {
     matches!(e, Error::Database(D::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
 }
 
+mod people;
+
 operations! {
     /// Creates a chat; announced by [`Store::create_chat`].
     write create_row = create::create(new: NewChat, now: Timestamp, key: Option<Idempotency<Created>>) -> Accepted<Created>;
@@ -225,28 +228,6 @@ operations! {
     read pub replica_address = replicas::address(id: WorkerId) -> Option<String>;
     /// The moment by which deadlines are judged: the database's clock.
     read pub database_now = clock::now(now: Timestamp) -> Timestamp;
-    /// The default organization, made if there is none.
-    write pub default_organization = accounts::default_organization(now: Timestamp) -> OrganizationRecord;
-    /// Makes a user in the default organization.
-    write pub create_user = accounts::create_user(user: UserRecord, now: Timestamp) -> UserRecord;
-    /// Every user.
-    read pub list_users = accounts::list_users() -> Vec<UserRecord>;
-    /// A user by login name.
-    read pub user_by_name = accounts::user_by_name(username: String) -> UserRecord;
-    /// A user by id.
-    read pub user = accounts::user(id: UserId) -> UserRecord;
-    /// Suspends a user or lets them in again.
-    write pub set_suspended = accounts::set_suspended(username: String, suspended: bool, now: Timestamp) -> UserRecord;
-    /// The organizations of a user.
-    read pub organizations_of = accounts::organizations_of(user: UserId) -> Vec<OrganizationRecord>;
-    /// Stores a token.
-    write pub create_token = accounts::create_token(token: TokenRecord) -> ();
-    /// A token with its user.
-    read pub token = accounts::token(id: String) -> Option<(TokenRecord, UserRecord)>;
-    /// Every token.
-    read pub list_tokens = accounts::list_tokens() -> Vec<(TokenRecord, UserRecord)>;
-    /// Removes a token.
-    write pub revoke_token = accounts::revoke_token(id: String) -> bool;
     /// Forgets old idempotency keys.
     write pub sweep_idempotency = accounts::sweep_idempotency(older_than: Timestamp) -> usize;
     /// A value of the deployment that is made once and kept.

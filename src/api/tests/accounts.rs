@@ -49,7 +49,7 @@ async fn only_a_good_token_opens_the_door() {
 async fn a_suspended_user_is_out_as_soon_as_the_hint_arrives() {
     let world = world().await;
     assert_eq!(world.own("GET", "", Value::Null).await.status, 200);
-    world.state.store.set_suspended("owner".into(), true, NOW).await.unwrap();
+    world.state.store.set_suspended(world.owner_id, true, NOW).await.unwrap();
     world.state.notices.on(&Notice::Access { user: world.owner_id }, &world.state.tokens);
     let out = world.own("GET", "", Value::Null).await;
     assert_eq!(out.status, 401, "{out:?}");
