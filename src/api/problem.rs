@@ -121,6 +121,16 @@ impl Problem {
             .detail(format!("The body may have at most {limit} bytes."))
     }
 
+    /// 429 for somebody who asks too often.
+    #[must_use]
+    pub fn too_many(wait: std::time::Duration) -> Self {
+        let seconds = u16::try_from(wait.as_secs().saturating_add(1)).unwrap_or(u16::MAX);
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests.")
+            .detail(format!("Try again in {seconds} s."));
+        problem.retry_after = Some(seconds);
+        problem
+    }
+
     /// 500; the cause is logged.
     #[must_use]
     pub fn internal(cause: impl fmt::Display) -> Self {

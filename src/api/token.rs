@@ -48,7 +48,7 @@ pub fn mint(user_id: UserId, now: Timestamp, expires_at: Option<Timestamp>) -> M
 }
 
 /// Random letters and digits; 22 of them carry 131 bits.
-fn alphanumeric<const N: usize>() -> String {
+pub(super) fn alphanumeric<const N: usize>() -> String {
     let mut text = String::with_capacity(N);
     while text.len() < N {
         // Base64 of random bytes without its two signs is uniform over letters and digits.

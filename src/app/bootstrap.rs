@@ -2,7 +2,7 @@
 
 use super::StartError;
 use crate::{
-    api::token,
+    api::{sessions, token},
     clock::Clock,
     store::{
         Error, Store,
@@ -15,7 +15,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Makes the first user when there is none. `Some(path)`: where the new token lies.
+/// What the very first start made for its operator.
+pub struct FirstUser {
+    /// Where the token lies.
+    pub token_file: PathBuf,
+    /// Text of a login link; see [`sessions::link_url`].
+    pub login: String,
+}
+
+/// Makes the first user when there is none.
 ///
 /// # Errors
 /// When the database or the file cannot be written.
@@ -23,7 +31,7 @@ pub async fn first_user(
     store: &Store,
     clock: &Clock,
     data_dir: &Path,
-) -> Result<Option<PathBuf>, StartError> {
+) -> Result<Option<FirstUser>, StartError> {
     let now = clock.now();
     let failed = |e: Error| StartError::Database(e.to_string());
     store.default_organization(now).await.map_err(failed)?;
@@ -46,7 +54,9 @@ pub async fn first_user(
     write_private(&path, &minted.text).map_err(|e| {
         StartError::Failed(format!("the token could not be written to {}: {e}", path.display()))
     })?;
-    Ok(Some(path))
+    let (login, link) = sessions::link(admin.id, now);
+    store.create_login_link(link).await.map_err(failed)?;
+    Ok(Some(FirstUser { token_file: path, login }))
 }
 
 /// Replaces a file by one that only its owner can read.

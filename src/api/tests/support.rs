@@ -134,6 +134,7 @@ async fn world_on(db: Db, settings: ApiSettings) -> World {
         replica_secret: None,
         tokens: Arc::default(),
         notices: Arc::default(),
+        limits: Arc::default(),
     };
     World { state, streams, draining, organization, owner, stranger, admin, owner_id, db }
 }

@@ -90,7 +90,7 @@ operations! {
     /// A group by its name in an organization.
     snapshot pub group_by_name = groups::by_name(organization: OrganizationId, name: String) -> GroupRecord;
     /// Makes a group.
-    write pub create_group = groups::create(group: GroupRecord) -> GroupRecord;
+    write pub create_group = groups::create(group: GroupRecord, members: Vec<UserId>) -> GroupRecord;
     /// Changes a group and its members.
     write pub update_group = groups::update(id: GroupId, patch: GroupPatch, now: Timestamp) -> GroupRecord;
     /// Removes a group; whether there was one.

@@ -84,8 +84,8 @@ pub async fn by_name(conn: &mut Conn, organization: OrganizationId, name: String
     counted(conn, rows).await?.pop().ok_or(Error::NotFound)
 }
 
-/// Makes a group; its count of members is not looked at.
-pub async fn create(conn: &mut Conn, group: GroupRecord) -> Result<GroupRecord> {
+/// Makes a group of these members; its count of members is not looked at.
+pub async fn create(conn: &mut Conn, group: GroupRecord, members: Vec<UserId>) -> Result<GroupRecord> {
     let row = GroupRow {
         id: Id(group.id.0),
         organization_id: Id(group.organization_id.0),
@@ -97,6 +97,9 @@ pub async fn create(conn: &mut Conn, group: GroupRecord) -> Result<GroupRecord> 
     };
     let insert = diesel::insert_into(groups::table).values(&row);
     insert.execute(conn).await.map_err(Error::unless_new(NAME))?;
+    for user in members {
+        add_member(conn, group.id, group.organization_id, user, group.created_at).await?;
+    }
     get(conn, group.id).await
 }
 
@@ -116,30 +119,42 @@ pub async fn update(conn: &mut Conn, id: GroupId, p: GroupPatch, now: Timestamp)
     let update = diesel::update(groups::table.find(Id(id.0))).set(row);
     update.execute(conn).await.map_err(Error::unless_new(NAME))?;
     for user in p.add {
-        let member: Option<Id> = organization_members::table
-            .find((Id(user.0), Id(organization.0)))
-            .select(organization_members::user_id)
-            .first(conn)
-            .await
-            .optional()?;
-        if member.is_none() {
-            return Err(Error::NotAMember(user));
-        }
-        diesel::insert_into(group_members::table)
-            .values((
-                group_members::group_id.eq(Id(id.0)),
-                group_members::user_id.eq(Id(user.0)),
-                group_members::created_at.eq(Ts(now)),
-            ))
-            .on_conflict_do_nothing()
-            .execute(conn)
-            .await?;
+        add_member(conn, id, organization, user, now).await?;
     }
     for user in p.remove {
         diesel::delete(group_members::table.find((Id(id.0), Id(user.0)))).execute(conn).await?;
     }
     access_changed(conn).await?;
     get(conn, id).await
+}
+
+/// Takes a member of the organization in.
+async fn add_member(
+    conn: &mut Conn,
+    id: GroupId,
+    organization: OrganizationId,
+    user: UserId,
+    now: Timestamp,
+) -> Result<()> {
+    let member: Option<Id> = organization_members::table
+        .find((Id(user.0), Id(organization.0)))
+        .select(organization_members::user_id)
+        .first(conn)
+        .await
+        .optional()?;
+    if member.is_none() {
+        return Err(Error::NotAMember(user));
+    }
+    diesel::insert_into(group_members::table)
+        .values((
+            group_members::group_id.eq(Id(id.0)),
+            group_members::user_id.eq(Id(user.0)),
+            group_members::created_at.eq(Ts(now)),
+        ))
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Removes a group; whether there was one.
