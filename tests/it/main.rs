@@ -11,6 +11,7 @@ mod cli_db;
 mod hostile;
 mod interrupts;
 mod ownership;
+mod people;
 mod providers;
 mod queue;
 mod relay;
