@@ -69,9 +69,15 @@ impl Caller {
     /// Whether the credential still opens the door.
     ///
     /// # Errors
-    /// 401 when it does not, 503 when nobody can tell.
+    /// 401 when it does not, or opens fewer doors than it did: whoever lost a role comes in anew and
+    /// is asked anew. 503 when nobody can tell.
     pub async fn recheck(&self, state: &ApiState) -> Result<()> {
-        who(state, self.credential.as_deref()).await.map(|_| ())
+        let (now, _) = who(state, self.credential.as_deref()).await?;
+        if now.role > self.user.role {
+            Err(Problem::unauthorized("Your roles have changed."))
+        } else {
+            Ok(())
+        }
     }
 
     /// 403 or 404 for those who are no administrators.

@@ -81,7 +81,7 @@ async fn find(state: &ApiState, organization: &OrganizationRecord, text: &str) -
 
 /// What the OpenAPI document says of it.
 pub const LIST: Doc =
-    Doc::new("Groups of an organization").replies::<Vec<GroupOut<'static>>>().errors(&[404]);
+    Doc::new("Groups of an organization").replies::<Vec<GroupOut<'static>>>().errors(&[400, 404]);
 
 /// The groups of an organization.
 pub async fn list(
@@ -164,7 +164,7 @@ pub async fn create(
 }
 
 /// What the OpenAPI document says of it.
-pub const GET: Doc = Doc::new("Get a group").replies::<GroupOut<'static>>().errors(&[404]);
+pub const GET: Doc = Doc::new("Get a group").replies::<GroupOut<'static>>().errors(&[400, 404]);
 
 /// One group.
 pub async fn get(
@@ -199,7 +199,7 @@ pub async fn patch(
 }
 
 /// What the OpenAPI document says of it.
-pub const DELETE: Doc = Doc::new("Delete a group").errors(&[404]);
+pub const DELETE: Doc = Doc::new("Delete a group").errors(&[400, 404]);
 
 /// Deletes a group.
 pub async fn delete(
@@ -217,7 +217,7 @@ pub async fn delete(
 
 /// What the OpenAPI document says of it.
 pub const MEMBERS: Doc =
-    Doc::new("Members of a group").replies::<Vec<GroupMemberOut<'static>>>().errors(&[404]);
+    Doc::new("Members of a group").replies::<Vec<GroupMemberOut<'static>>>().errors(&[400, 404]);
 
 /// The members of a group.
 pub async fn members(
@@ -260,7 +260,7 @@ pub async fn add_member(
 }
 
 /// What the OpenAPI document says of it.
-pub const REMOVE_MEMBER: Doc = Doc::new("Let a member of a group go").errors(&[404]);
+pub const REMOVE_MEMBER: Doc = Doc::new("Let a member of a group go").errors(&[400, 404]);
 
 /// Lets a member of a group go.
 pub async fn remove_member(

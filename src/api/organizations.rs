@@ -83,7 +83,7 @@ async fn find(state: &ApiState, text: &str) -> Result<OrganizationRecord> {
 
 /// What the OpenAPI document says of it.
 pub const OF_USER: Doc =
-    Doc::new("Organizations of a user").replies::<Vec<OrganizationOut<'static>>>().errors(&[404]);
+    Doc::new("Organizations of a user").replies::<Vec<OrganizationOut<'static>>>().errors(&[400, 404]);
 
 /// The organizations of a user.
 pub async fn of_user(
@@ -113,7 +113,8 @@ fn out(all: &[OrganizationRecord]) -> HttpResponse {
 }
 
 /// What the OpenAPI document says of it.
-pub const GET: Doc = Doc::new("Get an organization").replies::<OrganizationOut<'static>>().errors(&[404]);
+pub const GET: Doc =
+    Doc::new("Get an organization").replies::<OrganizationOut<'static>>().errors(&[400, 404]);
 
 /// One organization.
 pub async fn get(
@@ -208,7 +209,7 @@ pub async fn patch(
 /// What the OpenAPI document says of it.
 pub const DELETE: Doc =
     Doc::new("Delete an organization without chats, with its groups; not the default one")
-        .errors(&[404, 409]);
+        .errors(&[400, 404, 409]);
 
 /// Deletes an organization.
 pub async fn delete(
@@ -251,7 +252,7 @@ impl<'a> From<&'a MemberRecord> for MemberOut<'a> {
 
 /// What the OpenAPI document says of it.
 pub const MEMBERS: Doc =
-    Doc::new("Members of an organization").replies::<Vec<MemberOut<'static>>>().errors(&[404]);
+    Doc::new("Members of an organization").replies::<Vec<MemberOut<'static>>>().errors(&[400, 404]);
 
 /// The members of an organization.
 pub async fn members(
@@ -321,7 +322,7 @@ pub async fn add_member(
 
 /// What the OpenAPI document says of it.
 pub const REMOVE_MEMBER: Doc =
-    Doc::new("Let a member go, out of the organization's groups too; their chats stay").errors(&[404]);
+    Doc::new("Let a member go, out of the organization's groups too; their chats stay").errors(&[400, 404]);
 
 /// Lets a member go.
 pub async fn remove_member(

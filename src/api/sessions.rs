@@ -62,12 +62,14 @@ pub async fn login(
     };
     let (login, password) = (given("email", email)?, given("password", password)?);
     let from = client_address(&request);
-    state.limits.login(&login, from)?;
+    state.limits.login_from(from)?;
     let found = match login.contains('\0') {
         // PostgreSQL cannot even be asked for such a name.
         true => None,
         false => state.store.credentials(login.trim().to_owned()).await?,
     };
+    // By whichever of its names an account is tried, it is one account.
+    state.limits.login_to(found.as_ref().map_or(login.as_str(), |(user, _)| user.username.as_str()))?;
     let hash = found.as_ref().and_then(|(_, hash)| hash.clone());
     let right = passwords::verify(password, hash).await?;
     let Some((user, _)) = found.filter(|_| right) else {
@@ -122,7 +124,7 @@ pub async fn once(request: HttpRequest, state: web::Data<ApiState>) -> Result<Ht
     let query = Query::parse(request.query_string())?;
     let text = query.get("token").ok_or_else(|| Problem::field("token", "token is required."))?;
     let from = client_address(&request);
-    state.limits.login("", from)?;
+    state.limits.login_from(from)?;
     let ended = || {
         Problem::unauthorized("This login link has been used already or is too old.")
             .detail("`chatd user login-link NAME` makes another one.")
@@ -179,7 +181,7 @@ pub async fn password(
     let own = user.id == caller.user.id;
     if own {
         // A stolen session must not become a stolen account, nor an oracle for the password.
-        state.limits.login(&user.username, None)?;
+        state.limits.login_to(&user.username)?;
         let known = state.store.credentials(user.username.clone()).await?.and_then(|(_, hash)| hash);
         if known.is_some() && !passwords::verify(old_password.unwrap_or_default(), known).await? {
             return Err(Problem::field("old_password", "This is not your present password."));

@@ -53,7 +53,7 @@ impl<'a> TokenOut<'a> {
 
 /// What the OpenAPI document says of it.
 pub const LIST: Doc =
-    Doc::new("Tokens and sessions of a user").replies::<Vec<TokenOut<'static>>>().errors(&[404]);
+    Doc::new("Tokens and sessions of a user").replies::<Vec<TokenOut<'static>>>().errors(&[400, 404]);
 
 /// Tokens and sessions of a user, oldest first.
 pub async fn list(
@@ -133,7 +133,7 @@ pub async fn create(
 }
 
 /// What the OpenAPI document says of it.
-pub const DELETE: Doc = Doc::new("Revoke a token or session; its open connections end").errors(&[404]);
+pub const DELETE: Doc = Doc::new("Revoke a token or session; its open connections end").errors(&[400, 404]);
 
 /// Revokes a token.
 pub async fn delete(

@@ -148,7 +148,8 @@ async fn out(state: &ApiState, status: StatusCode, user: &UserRecord) -> Result<
 }
 
 /// What the OpenAPI document says of it.
-pub const GET: Doc = Doc::new("Get a user; `me` is the caller").replies::<UserOut<'static>>().errors(&[404]);
+pub const GET: Doc =
+    Doc::new("Get a user; `me` is the caller").replies::<UserOut<'static>>().errors(&[400, 404]);
 
 /// One user.
 pub async fn get(

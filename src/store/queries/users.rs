@@ -45,7 +45,11 @@ impl TryFrom<UserRow> for UserRecord {
             id: UserId(r.id.0),
             role: SiteRole::of(&r.role).ok_or_else(|| odd("role"))?,
             login_type: LoginType::of(&r.login_type).ok_or_else(|| odd("login_type"))?,
-            username: r.username,
+            // The name of somebody deleted is followed by what makes it free again.
+            username: match r.username.split_once('~') {
+                Some((name, _)) if r.deleted_at.is_some() => name.to_owned(),
+                _ => r.username,
+            },
             name: r.name,
             email: r.email,
             avatar_url: r.avatar_url,

@@ -8,6 +8,7 @@ mod fixture;
 mod leases;
 mod lists;
 mod migrations;
+mod people;
 mod races;
 mod replicas;
 mod streams;

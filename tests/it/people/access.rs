@@ -139,6 +139,22 @@ both! {
         assert_eq!(here.closed().await.code, 1008);
     }
 
+    async fn whoever_loses_a_role_loses_what_it_opened(h: Harness) {
+        let daemon = h.daemon().await;
+        let boss = person(&daemon, "boss", json!({ "roles": ["admin"] })).await;
+        let ann = person(&daemon, "ann", json!({})).await;
+        h.model.push([says("done")]);
+        let chat = ann.create_chat("Mine").await;
+        let chat = chat["id"].as_str().unwrap();
+        let mut along = boss.stream(chat, None).await;
+        along.settled().await;
+        daemon.api().put("/api/v2/users/boss/roles", json!({ "roles": [] })).await.json(200);
+        assert_eq!(along.closed().await.code, 1008);
+        boss.get(&format!("/chats/{chat}")).await.problem(404);
+        boss.get(USERS).await.problem(404);
+        boss.get(ME).await.json(200);
+    }
+
     async fn the_command_line_suspends_beside_the_daemon(h: Harness) {
         let daemon = h.daemon().await;
         let ann = person(&daemon, "ann", json!({})).await;

@@ -143,7 +143,7 @@ both! {
         }
         assert_eq!(admin.get(USERS).await.json(200)["count"], 1);
         let kept = admin.chat(chat).await;
-        assert_eq!(kept["owner_id"], json!(id));
+        assert_eq!((&kept["owner_id"], &kept["owner_username"]), (&json!(id), &json!("ann")));
         assert_eq!(admin.history(chat).await.len(), 2);
         // Name and address are free again, for somebody who is another.
         let again = person(&daemon, "ann", json!({})).await;
