@@ -163,6 +163,19 @@ async fn sqlite_scans_no_table() {
             ORDER BY pin_order = 0, pin_order, updated_at DESC, id DESC LIMIT ?"
             ),
         ),
+        (
+            "system rows",
+            format!(
+                "SELECT {columns} FROM chat_messages WHERE chat_id = ? AND revision = ? AND role = ? AND id < ? AND deleted = ? AND compressed = ? ORDER BY id"
+            ),
+        ),
+        (
+            "compactable",
+            "SELECT chat_messages.compressed FROM chat_messages INNER JOIN chats ON chats.id = chat_messages.chat_id \
+             WHERE chat_messages.chat_id = ? AND chat_messages.deleted = ? AND chat_messages.role <> ? AND \
+             (chat_messages.compressed = ? OR chat_messages.role = ? OR chats.status = ?) \
+             ORDER BY chat_messages.id DESC LIMIT ?".to_owned(),
+        ),
         ("family", "SELECT id FROM chats WHERE root_chat_id = ? ORDER BY id".to_owned()),
     ];
     for (what, query) in queries {
