@@ -54,9 +54,10 @@ impl Janitor {
             Ok::<_, Error>(())
         }
         .into_actor(self)
-        .map(|result, act, _| {
+        .map(move |result, act, _| {
             act.busy = false;
             if let Err(e) = result {
+                act.forget_at = now;
                 tracing::warn!(error = %e, "housekeeping failed; the next sweep tries again");
             }
         });

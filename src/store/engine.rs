@@ -196,7 +196,8 @@ operations! {
     read pub message_page = messages::page(chat: ChatId, page: PageSpec) -> (Vec<MessageRow>, bool);
     /// One message that is not deleted.
     read pub message = messages::get(chat: ChatId, id: MessageId) -> MessageRow;
-    /// The active history.
+    /// The active history, however long.
+    #[cfg(test)]
     read pub history = messages::history(chat: ChatId) -> Vec<MessageRow>;
     /// The queue in processing order.
     read pub queue = messages::queue(chat: ChatId) -> Vec<QueuedRow>;

@@ -199,12 +199,12 @@ pub async fn patch(conn: &mut Conn, id: ChatId, p: MetaPatch) -> Result<ChatReco
         labels: Option<Raw>,
         plan_mode: Option<Option<String>>,
     }
+    if let Some(place) = p.pin_order {
+        pin(conn, id, place).await?;
+    }
     let row = Row { title: p.title, labels: p.labels.map(Raw), plan_mode: p.plan_mode };
     if row.title.is_some() || row.labels.is_some() || row.plan_mode.is_some() {
         diesel::update(chats::table.find(Id(id.0))).set(row).execute(conn).await?;
-    }
-    if let Some(place) = p.pin_order {
-        pin(conn, id, place).await?;
     }
     get(conn, id).await
 }

@@ -105,9 +105,12 @@ async fn deleted_since(conn: &mut Conn, chat: ChatId, from_id: i64, revision: i6
 
 /// Client-visible messages with a greater id or a greater revision.
 async fn resumed(conn: &mut Conn, chat: ChatId, after_id: i64, revision: i64) -> Result<Vec<MessageRow>> {
+    let ours = || chat_messages::chat_id.eq(Id(chat.0));
+    // The chat in both halves, so that each has its index and nothing older is looked at.
+    let newer =
+        ours().and(chat_messages::id.gt(after_id)).or(ours().and(chat_messages::revision.gt(revision)));
     let rows: Vec<SelectMessage> = chat_messages::table
-        .filter(chat_messages::chat_id.eq(Id(chat.0)))
-        .filter(chat_messages::id.gt(after_id).or(chat_messages::revision.gt(revision)))
+        .filter(newer)
         .filter(chat_messages::deleted.eq(false))
         .filter(chat_messages::visibility.ne("model"))
         .order(chat_messages::id.asc())

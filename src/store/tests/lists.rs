@@ -92,7 +92,9 @@ both! {
         let label = |k: &str, v: &str| (k.to_owned(), v.to_owned());
         assert_eq!(titles(&db, ListFilter { labels: vec![label("env/x.y-z", "prod")], ..all.clone() }).await, ["a", "b"]);
         assert_eq!(titles(&db, ListFilter { labels: vec![label("env/x.y-z", "prod"), label("n", "1")], ..all.clone() }).await, ["b"]);
-        assert!(titles(&db, ListFilter { labels: vec![label("nope", "prod")], ..all.clone() }).await.is_empty());
+        for nobody in ["nope", "a\"b", "a\\b", "$.n", "\""] {
+            assert!(titles(&db, ListFilter { labels: vec![label(nobody, "prod")], ..all.clone() }).await.is_empty());
+        }
         db.store.patch_chat(ids[0], MetaPatch { title: Some("Größe 100%_x".into()), ..MetaPatch::default() }).await.unwrap();
         for (needle, hits) in [("GRÖSSE", 0), ("größe", 1), ("GRÖ", 1), ("%", 1), ("_", 1), ("zzz", 0)] {
             let found = titles(&db, ListFilter { title: Some(needle.into()), ..all.clone() }).await;
