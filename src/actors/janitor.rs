@@ -1,6 +1,7 @@
 //! Housekeeping: idle chat actors, heartbeats of the dead, old idempotency keys.
 
 use super::{Shared, registry::Chats};
+use crate::{clock::Timestamp, store::Error};
 use actix::{Actor, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
 use std::{sync::Arc, time::Duration};
 
@@ -8,19 +9,24 @@ use std::{sync::Arc, time::Duration};
 const DEAD_LEASES: u32 = 10;
 /// How long an `Idempotency-Key` answers with the stored result: a day outlives any client's retries.
 const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often keys are forgotten: each time looks at all of them.
+const FORGET: Duration = Duration::from_secs(60 * 60);
 
 /// The loop.
 pub struct Janitor {
     shared: Arc<Shared>,
     chats: Chats,
     busy: bool,
+    /// When keys are forgotten next.
+    forget_at: Timestamp,
 }
 
 impl Janitor {
     /// A loop that has not started yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>, chats: Chats) -> Self {
-        Self { shared, chats, busy: false }
+        let forget_at = shared.clock.now();
+        Self { shared, chats, busy: false, forget_at }
     }
 
     fn sweep(&mut self, ctx: &mut Context<Self>) {
@@ -32,18 +38,26 @@ impl Janitor {
         let store = self.shared.store.clone();
         let now = self.shared.clock.now();
         let silence = self.shared.settings.lease * DEAD_LEASES;
+        let forget = now >= self.forget_at;
+        if forget {
+            self.forget_at = now + FORGET;
+        }
         let many = self.shared.replicas.is_some();
         let work = async move {
             store.sweep_beats(now - silence).await?;
             if many {
                 store.sweep_replicas(silence, now).await?;
             }
-            store.sweep_idempotency(now - REMEMBER).await
+            if forget {
+                store.sweep_idempotency(now - REMEMBER).await?;
+            }
+            Ok::<_, Error>(())
         }
         .into_actor(self)
-        .map(|result, act, _| {
+        .map(move |result, act, _| {
             act.busy = false;
             if let Err(e) = result {
+                act.forget_at = now;
                 tracing::warn!(error = %e, "housekeeping failed; the next sweep tries again");
             }
         });

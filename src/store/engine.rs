@@ -7,13 +7,16 @@ use super::{
     postgres::{self, PgStore, detached},
     records::{
         ChatRecord, Claimed, Head, JoinFrom, ListFilter, ListedChat, MessageRow, MetaPatch, NewChat,
-        OrganizationRecord, PageSpec, PendingCall, QueuedRow, StreamRead, TokenRecord, UserRecord,
+        OrganizationRecord, PageSpec, PendingCall, QueuedRow, StreamRead, TokenRecord, TurnRead, UserRecord,
     },
     sqlite::{self, SqliteStore},
 };
 use crate::{
     bus::{Bus, ChatNotice, Notice, WatchKind},
-    chat::state::{State, Status, Versions},
+    chat::{
+        json::Json,
+        state::{State, Status, Versions},
+    },
     clock::Timestamp,
     ids::{ChatId, MessageId, RunnerId, UserId, WorkerId},
     metrics,
@@ -185,26 +188,25 @@ operations! {
     write pub patch_chat = chats::patch(id: ChatId, patch: MetaPatch) -> ChatRecord;
     /// Moves the owner's read cursor to the newest assistant message.
     write pub mark_read = chats::mark_read(id: ChatId) -> ();
-    /// Sets the digest of the last turn unless history has moved on.
-    write pub set_summary = chats::set_summary(id: ChatId, history: i64, summary: Option<String>) -> bool;
     /// Snapshot versions of many chats.
     read pub snapshots = chats::snapshots(ids: Vec<ChatId>) -> Vec<(ChatId, i64)>;
-    /// Chats by status.
-    read pub count_by_status = chats::count_by_status() -> Vec<(String, i64)>;
     /// Owner of a chat, and that it exists.
     read pub chat_owner = chats::owner(id: ChatId) -> (UserId, Timestamp);
     /// A page of client-visible messages, and whether more follow.
     read pub message_page = messages::page(chat: ChatId, page: PageSpec) -> (Vec<MessageRow>, bool);
     /// One message that is not deleted.
     read pub message = messages::get(chat: ChatId, id: MessageId) -> MessageRow;
-    /// The active history.
+    /// The active history, however long.
+    #[cfg(test)]
     read pub history = messages::history(chat: ChatId) -> Vec<MessageRow>;
     /// The queue in processing order.
     read pub queue = messages::queue(chat: ChatId) -> Vec<QueuedRow>;
     /// The consistent read from which subscribers are brought up to date.
     snapshot pub stream_read = stream::read(chat: ChatId, since: Option<Versions>, joins: Vec<JoinFrom>) -> (Head, Option<StreamRead>, Vec<StreamRead>);
     /// What a pass of a generation starts from.
-    snapshot pub turn = stream::turn(chat: ChatId) -> (ChatRecord, Vec<MessageRow>);
+    snapshot pub turn = turn::turn(chat: ChatId) -> TurnRead;
+    /// Whether a compaction has something to do.
+    read pub compactable = turn::compactable(chat: ChatId) -> bool;
     /// Pending client-side calls.
     snapshot pub pending_calls = stream::pending(chat: ChatId) -> Vec<PendingCall>;
     /// Open calls of committed history.
@@ -247,6 +249,8 @@ operations! {
     read pub list_tokens = accounts::list_tokens() -> Vec<(TokenRecord, UserRecord)>;
     /// Removes a token.
     write pub revoke_token = accounts::revoke_token(id: String) -> bool;
+    /// The stored answer of an idempotency key, if it was used for this request.
+    read pub replayed = accounts::replayed(user: UserId, key: String, request_hash: Vec<u8>) -> Option<(u16, Json)>;
     /// Forgets old idempotency keys.
     write pub sweep_idempotency = accounts::sweep_idempotency(older_than: Timestamp) -> usize;
     /// A value of the deployment that is made once and kept.

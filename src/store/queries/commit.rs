@@ -62,6 +62,9 @@ pub async fn set_archived(
     archived: bool,
     now: Timestamp,
 ) -> Result<Vec<Committed>> {
+    // The end of it unpins the root.
+    let owner: Id = chats_table::table.find(Id(root.0)).select(chats_table::owner_id).first(conn).await?;
+    chats::lock_pins(conn, owner).await?;
     let members: Vec<HeadRow> = for_update!(
         chats_table::table
             .filter(chats_table::root_chat_id.eq(Id(root.0)))
@@ -71,9 +74,7 @@ pub async fn set_archived(
     .load(conn)
     .await?;
     let Some(own) = members.iter().find(|m| m.id.0 == root.0) else {
-        let exists: Option<Id> =
-            chats_table::table.find(Id(root.0)).select(chats_table::id).first(conn).await.optional()?;
-        return Err(if exists.is_some() { Refusal::NotARootChat.into() } else { Error::NotFound });
+        return Err(Refusal::NotARootChat.into());
     };
     let own_id = own.id;
     let command = [Command::SetArchived(archived)];
@@ -131,7 +132,7 @@ pub(in crate::store) async fn facts(conn: &mut Conn, locked: Locked, commands: &
         }
     };
     let status = status_of(&row.status)?;
-    let open_calls = if commands.iter().any(|c| wants_open_calls(c, status, queue.len())) {
+    let open_calls = if wants_open_calls(commands, status, queue.len()) {
         open_calls::classify(open_calls::load(conn, id).await?, row.dynamic_tools.as_ref().map(|r| &r.0))?
     } else {
         Vec::new()
@@ -159,23 +160,32 @@ pub(in crate::store) async fn facts(conn: &mut Conn, locked: Locked, commands: &
     })
 }
 
-/// Saves the walk through history where the command cannot touch it in this state.
-fn wants_open_calls(command: &Command, status: Status, queued: usize) -> bool {
+/// Saves the walk through history where the first command cannot touch it in this state. What the
+/// chat is like when the others come is not known yet, but for an empty queue.
+fn wants_open_calls(commands: &[Command], status: Status, queued: usize) -> bool {
     let busy = matches!(status, Status::Running | Status::Interrupting);
-    match command {
-        Command::SendMessage { busy: Busy::Queue, .. } => !busy && status != Status::RequiresAction,
-        Command::SendMessage { busy: Busy::Interrupt, .. } | Command::Interrupt { .. } => !busy,
-        Command::PromoteQueuedMessage(_) => !busy,
-        Command::FinishTurn => queued > 0,
+    let sends = |c: &Command| matches!(c, Command::SendMessage { .. });
+    commands.iter().enumerate().any(|(i, command)| match command {
+        Command::FinishTurn => queued > 0 || commands[..i].iter().any(sends),
+        Command::SendMessage { busy: Busy::Queue, .. } if i == 0 => !busy && status != Status::RequiresAction,
+        Command::SendMessage { busy: Busy::Interrupt, .. }
+        | Command::Interrupt { .. }
+        | Command::PromoteQueuedMessage(_)
+            if i == 0 =>
+        {
+            !busy
+        }
         other => other.needs_open_calls(),
-    }
+    })
 }
 
+/// The target of an edit. Rows that are for the model alone, such as a summary, are nobody's message.
 async fn find_target(conn: &mut Conn, chat: ChatId, target: MessageId) -> Result<Option<EditTarget>> {
     let found: Option<String> = chat_messages::table
         .find(target.0)
         .filter(chat_messages::chat_id.eq(Id(chat.0)))
         .filter(chat_messages::deleted.eq(false))
+        .filter(chat_messages::visibility.ne("model"))
         .select(chat_messages::role)
         .first(conn)
         .await

@@ -14,3 +14,4 @@ pub mod messages;
 pub mod open_calls;
 pub mod replicas;
 pub mod stream;
+pub mod turn;

@@ -184,4 +184,4 @@ macro_rules! both {
         }
     )* };
 }
-pub(super) use both;
+pub(crate) use both;

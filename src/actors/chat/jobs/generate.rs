@@ -8,7 +8,7 @@ use crate::{
     metrics,
     store::{
         commit::Committed,
-        records::{ChatRecord, MessageRow},
+        records::{ChatRecord, MessageRow, TurnRead},
     },
     turn::{
         compact::{Measurement, STILL_OVER_LIMIT},
@@ -23,7 +23,7 @@ use crate::{
 use std::{collections::HashSet, time::Duration};
 
 pub(super) async fn run(work: &Work) -> Result<Committed, End> {
-    let (chat, rows) = work.shared.store.turn(work.chat).await?;
+    let TurnRead { chat, rows, earlier_steps } = work.shared.store.turn(work.chat).await?;
     let head = &chat.head;
     if head.owner != Some(work.owner)
         || head.status != Status::Running
@@ -47,11 +47,12 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
         }
     };
     let action = {
-        let history = History::new(&rows);
+        let history = History::new(&rows).with_earlier_steps(earlier_steps);
         let settings = Settings {
             max_steps: engine.max_steps,
             limits: choice.limits(),
             compaction_requested: chat.compaction_requested_at.is_some(),
+            attempts: attempt,
         };
         decide(&history, &ToolNames::of(&registry, HashSet::new()), &settings)
     };
