@@ -4,7 +4,7 @@ mod accounts;
 mod costs;
 mod engines;
 mod fencing;
-mod fixture;
+pub(crate) mod fixture;
 mod leases;
 mod lists;
 mod migrations;
