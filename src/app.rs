@@ -10,7 +10,8 @@ pub mod open;
 use crate::{
     actors::{
         Owned, Settings, Shared,
-        acquisition::Acquisition,
+        acquisition::{Acquisition, Quiet},
+        chat::jobs,
         heartbeat::Heartbeat,
         janitor::Janitor,
         poller::Poller,
@@ -20,7 +21,7 @@ use crate::{
     },
     api::{
         self,
-        state::{ApiSettings, ApiState},
+        state::{ApiSettings, ApiState, Scrape},
     },
     clock::{Clock, Timestamp},
     config::{Config, DatabaseUrl, auth::AuthMode},
@@ -30,7 +31,7 @@ use crate::{
     store::{self, Store},
     stream::StreamLimits,
 };
-use actix::{Actor, Arbiter};
+use actix::{Actor, Addr, Arbiter};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     net::{SocketAddr, TcpListener},
@@ -227,6 +228,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         turn: Arc::new(models.engine),
         replicas,
         owned: Owned::default(),
+        drive: jobs::drive(),
         draining: draining.clone(),
     });
     let arbiters: Vec<Arbiter> = (0..config.server.worker_threads()).map(|_| Arbiter::new()).collect();
@@ -245,7 +247,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             ..ApiSettings::default()
         }),
         streams: Arc::new(chats.clone()),
-        metrics: config.metrics.enabled.then(|| recorder.clone()),
+        metrics: config.metrics.enabled.then(|| scrape(shared.clone(), chats.clone(), recorder.clone())),
         draining,
         replica_secret,
         tokens: Arc::default(),
@@ -322,7 +324,7 @@ impl Daemon {
             .settings
             .worker_enabled
             .then(|| Acquisition::new(self.shared.clone(), self.chats.clone()).start());
-        let router = actix::spawn(router::run(hints, self.chats.clone(), acquisition));
+        let router = actix::spawn(router::run(hints, self.chats.clone(), acquisition.clone()));
         let beats = Arbiter::new();
         let (shared, chats) = (self.shared.clone(), self.chats.clone());
         beats.spawn_fn(move || {
@@ -330,7 +332,7 @@ impl Daemon {
         });
         Poller::new(self.shared.clone(), chats.clone()).start();
         Janitor::new(self.shared.clone(), chats.clone()).start();
-        let gauges = actix::spawn(publish_gauges(self.shared.clone(), chats.clone(), self.recorder.clone()));
+        let upkeep = actix::spawn(upkeep(self.recorder.clone()));
 
         tokio::select! {
             _ = phase.wait_for(|p| *p == Phase::Drain) => {}
@@ -338,6 +340,9 @@ impl Daemon {
         }
         tracing::info!("stopping: no new work is taken");
         self.drain.send_replace(true);
+        if let Some(acquisition) = acquisition {
+            no_more_claims(&acquisition).await;
+        }
         chats.drain(self.grace).await;
         if let Err(e) = self.shared.store.drop_beats(self.shared.worker).await {
             tracing::warn!(error = %e, "the leases could not be given back; they will end by themselves");
@@ -349,7 +354,7 @@ impl Daemon {
         }
         handle.stop(true).await;
         router.abort();
-        gauges.abort();
+        upkeep.abort();
         beats.stop();
         for arbiter in &self.arbiters {
             arbiter.stop();
@@ -363,13 +368,29 @@ impl Daemon {
     }
 }
 
-/// Gauges of live state, brought up to date once a second and so at most that old at a scrape. Also
-/// folds recorded samples into their buckets: without it they would pile up while nobody scrapes.
-async fn publish_gauges(shared: Arc<Shared>, chats: Chats, recorder: PrometheusHandle) {
+/// Waits until what was claimed last has been handed to its actor, so that it is let go with the others.
+async fn no_more_claims(acquisition: &Addr<Acquisition>) {
+    /// A claim is one transaction. One that takes longer finds no database; its lease will end.
+    const CLAIM_TIME: Duration = Duration::from_secs(5);
+    let (sender, quiet) = oneshot::channel();
+    acquisition.do_send(Quiet(sender));
+    if tokio::time::timeout(CLAIM_TIME, quiet).await.is_err() {
+        tracing::warn!("a claim did not end in time; what it took is free when its lease ends");
+    }
+}
+
+/// Folds recorded samples into their buckets: without it they would pile up while nobody scrapes.
+async fn upkeep(recorder: PrometheusHandle) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tick.tick().await;
         recorder.run_upkeep();
+    }
+}
+
+/// Figures with the gauges of live state as they are at this moment (agent-loop.md §25).
+fn scrape(shared: Arc<Shared>, chats: Chats, recorder: PrometheusHandle) -> Scrape {
+    Arc::new(move || {
         let t = chats.totals();
         let set = |name: &'static str, n: usize| {
             ::metrics::gauge!(name).set(f64::from(u32::try_from(n).unwrap_or(u32::MAX)));
@@ -379,8 +400,10 @@ async fn publish_gauges(shared: Arc<Shared>, chats: Chats, recorder: PrometheusH
         set(metrics::STREAM_BUFFER_EVENTS, t.buffer_events);
         set(metrics::STREAM_BUFFER_SIZE_MAX, t.buffer_events_max);
         set(metrics::STREAM_BUFFER_BYTES, t.buffer_bytes);
-        set(metrics::OWNED_CHATS, shared.owned.len());
+        let owned = shared.owned.len();
+        set(metrics::OWNED_CHATS, owned);
         ::metrics::gauge!(metrics::CHATS, "state" => "streaming")
-            .set(f64::from(u32::try_from(shared.owned.len()).unwrap_or(u32::MAX)));
-    }
+            .set(f64::from(u32::try_from(owned).unwrap_or(u32::MAX)));
+        recorder.render()
+    })
 }

@@ -37,11 +37,11 @@ pub const METRICS: Doc =
 
 /// Figures in Prometheus' text format.
 pub async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse> {
-    let handle = state.metrics.as_ref().ok_or_else(Problem::unknown_route)?;
+    let scrape = state.metrics.as_ref().ok_or_else(Problem::unknown_route)?;
     // 0.0.4 is the version of the text format (prometheus.io/docs/instrumenting/exposition_formats).
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
-        .body(handle.render()))
+        .body(scrape()))
 }
 
 /// What the OpenAPI document says of it.

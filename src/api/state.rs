@@ -4,7 +4,6 @@ use super::{auth::TokenCache, notices::Notices};
 use crate::{
     actors::replicas::ReplicaSecret, clock::Clock, ids::McpServerId, llm::catalog::Catalog, store::Store,
 };
-use metrics_exporter_prometheus::PrometheusHandle;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -50,6 +49,9 @@ impl Default for ApiSettings {
     }
 }
 
+/// The figures as they are now, in Prometheus' text format.
+pub type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// What every handler is given. Cloning shares it.
 #[derive(Clone)]
 pub struct ApiState {
@@ -63,8 +65,8 @@ pub struct ApiState {
     pub settings: Arc<ApiSettings>,
     /// Where readers of chats are taken on.
     pub streams: Arc<dyn Streams>,
-    /// Figures, if they are shown.
-    pub metrics: Option<PrometheusHandle>,
+    /// Makes the text of `GET /metrics`, if figures are shown.
+    pub metrics: Option<Scrape>,
     /// True once this replica stops.
     pub draining: watch::Receiver<bool>,
     /// How other replicas prove themselves; `None` where there can be none.

@@ -11,19 +11,46 @@ use super::{
 };
 use crate::{
     actors::subscription::{CloseReason, Outgoing, Subscription},
+    chat::json::Json,
     ids::ChatId,
-    stream::schema::StreamEvent,
+    stream::{
+        frame::encode_batch,
+        schema::StreamEvent,
+        wire::{Event, Payload},
+    },
 };
 use actix_web::{HttpRequest, HttpResponse, rt, web};
+use bytestring::ByteString;
+use serde_json::json;
 
-impl Source for Subscription {
+struct Reader {
+    chat: ChatId,
+    subscription: Subscription,
+    /// The session failed and the client was told so.
+    failed: bool,
+}
+
+impl Source for Reader {
     async fn next(&mut self) -> Next {
-        match self.outgoing.recv().await {
+        if self.failed {
+            return CloseReason::Unavailable.into();
+        }
+        match self.subscription.outgoing.recv().await {
             Some(Outgoing::Frame(text)) => Next::Frame(text),
+            Some(Outgoing::Close(CloseReason::Unavailable)) | None => {
+                self.failed = true;
+                Next::Frame(failure(self.chat))
+            }
             Some(Outgoing::Close(reason)) => reason.into(),
-            None => CloseReason::Unavailable.into(),
         }
     }
+}
+
+/// A session that fails on this side ends with one `error` event (api.md §4.4).
+fn failure(chat_id: ChatId) -> ByteString {
+    let error = json!({ "message": "The stream failed on the server. Connect again.", "kind": "generic", "retryable": true });
+    let event = Event { chat_id, payload: Payload::Error(Json::of(&error)) }.encode();
+    encode_batch(&[event]).into_iter().next().unwrap_or_default()
 }
 
 /// What the OpenAPI document says of it.
@@ -52,10 +79,11 @@ pub async fn stream(
     let subscription = state.streams.subscribe(id, after_id);
     // A socket lives on the worker that answered its handshake.
     rt::spawn(async move {
+        let reader = Reader { chat: id, subscription, failed: false };
         if is_owner {
             mark_read(&state, id).await;
         }
-        socket.run(subscription).await;
+        socket.run(reader).await;
         if is_owner {
             mark_read(&state, id).await;
         }

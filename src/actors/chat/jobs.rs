@@ -25,6 +25,7 @@ use crate::{
     stream::episode::EpisodeKey,
 };
 use actix::Addr;
+use futures_util::future::LocalBoxFuture;
 use std::{sync::Arc, time::Duration};
 
 /// First and longest wait before a commit that could not reach the database is tried again.
@@ -152,6 +153,15 @@ impl Work {
     }
 }
 
+/// Starts a job; see [`run`].
+pub type Drive = Arc<dyn Fn(Job, Work, Vec<(Role, Part)>) -> LocalBoxFuture<'static, Outcome> + Send + Sync>;
+
+/// The real jobs.
+#[must_use]
+pub fn drive() -> Drive {
+    Arc::new(|job, work, partial| Box::pin(run(job, work, partial)))
+}
+
 /// Runs a job. `partial` is what the interrupted attempt had streamed.
 pub async fn run(job: Job, work: Work, partial: Vec<(Role, Part)>) -> Outcome {
     let result = match job {
@@ -179,17 +189,4 @@ async fn abandon(work: &Work) -> Result<Committed, End> {
         };
     }
     work.commit(Command::Abandon, work.fence(work.seen.status, None)).await
-}
-
-/// What a panic said.
-#[must_use]
-pub fn panic_text(e: tokio::task::JoinError) -> String {
-    match e.try_into_panic() {
-        Ok(payload) => payload
-            .downcast_ref::<&str>()
-            .map(ToString::to_string)
-            .or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "no message".into()),
-        Err(e) => e.to_string(),
-    }
 }

@@ -105,8 +105,23 @@ async fn a_stream_forwards_frames_and_says_why_it_ends() {
 
     let mut client = server.open(&world.owner, &path).await.unwrap();
     drop(newest(&world));
-    assert_eq!(closed(&mut client).await, 1011);
+    failed(&mut client, &chat.to_string()).await;
+
+    let mut client = server.open(&world.owner, &path).await.unwrap();
+    let (_, _, sender) = newest(&world);
+    sender.send(Outgoing::Close(CloseReason::Unavailable)).await.unwrap();
+    failed(&mut client, &chat.to_string()).await;
     server.handle.stop(false).await;
+}
+
+/// One `error` event, then the close (api.md §4.4).
+async fn failed(client: &mut Client, chat: &str) {
+    let events: Value = serde_json::from_str(&text(client).await).unwrap();
+    assert_eq!(events.as_array().map(Vec::len), Some(1), "{events}");
+    let event = &events[0];
+    assert_eq!((&event["type"], &event["chat_id"]), (&json!("error"), &json!(chat)));
+    assert!(event["error"]["message"].is_string() && event["error"]["retryable"] == true, "{event}");
+    assert_eq!(closed(client).await, 1011);
 }
 
 #[actix_web::test]

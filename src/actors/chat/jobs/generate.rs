@@ -91,6 +91,12 @@ async fn ask(
     tools: &[ToolSpec],
     already_compacted: bool,
 ) -> Result<Committed, End> {
+    // Attempts that failed have ended the turn; these were cut short, each with its process.
+    if chat.head.versions.attempt >= work.shared.turn.policy.max_attempts {
+        let error =
+            turn_error("The model was asked too often without an answer: the server stopped each time.");
+        return work.fail(error, chat.head.versions.attempt).await;
+    }
     let request = {
         let mut prompt = generate::prompt(&History::new(rows), choice);
         prompt.system.extend(work.shared.turn.folder(work.chat).map(|f| workspace_context(&f)));
