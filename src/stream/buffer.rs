@@ -31,6 +31,11 @@ impl EpisodeBuffer {
         Self { chat, limits, episodes: Vec::new(), bytes: 0, dropped: 0 }
     }
 
+    /// The chat.
+    pub(super) const fn chat(&self) -> ChatId {
+        self.chat
+    }
+
     /// Opens the episode of an attempt that begins, before the attempt is made public; one that is
     /// open still is closed. False when the episode is closed already: its attempt was interrupted
     /// before it began, and its parts are ignored.

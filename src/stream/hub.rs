@@ -17,6 +17,7 @@ use super::{
     buffer::EpisodeBuffer,
     episode::{EpisodeKey, Relayed, SharedPart},
     fold::{Applied, Synced, apply},
+    frame,
     kept::Kept,
     subscriber::{Batch, CloseReason, Delivery, JoinFrom, Mode, Sink, Subscriber, SubscriberId},
     wire::{Event, Payload},
@@ -128,9 +129,14 @@ impl<S: Sink> Hub<S> {
         true
     }
 
-    /// Takes everyone off.
+    /// Takes everyone off. A failure on this side is told in an `error` event first (api.md §4.4).
     pub fn close_all(&mut self, reason: CloseReason) {
-        for (_, subscriber) in std::mem::take(&mut self.subscribers) {
+        let failure = (reason == CloseReason::Unavailable).then(|| frame::failure(self.episodes.chat()));
+        for (_, mut subscriber) in std::mem::take(&mut self.subscribers) {
+            if let Some(frame) = &failure {
+                // A full queue has no place for it; the reason in the close frame says the same.
+                let _ = subscriber.sink.try_send(frame.clone());
+            }
             subscriber.sink.close(reason);
         }
         self.settle();

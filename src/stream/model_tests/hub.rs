@@ -437,6 +437,29 @@ fn a_reader_that_does_not_drain_is_closed_with_a_reason() {
 }
 
 #[test]
+fn a_session_that_fails_says_so_before_it_ends() {
+    let (mut world, line) = connected(StreamLimits::default(), 9);
+    line.take().expect("the snapshot");
+    world.hub.close_all(CloseReason::Unavailable);
+    let events: Vec<serde_json::Value> = serde_json::from_str(&line.take().expect("a frame")).unwrap();
+    assert_eq!(events.len(), 1);
+    assert_eq!((&events[0]["type"], &events[0]["error"]["retryable"]), (&"error".into(), &true.into()));
+    assert_eq!(events[0]["chat_id"], serde_json::json!(world.db.head.id));
+    assert!(events[0]["error"]["message"].is_string());
+    assert_eq!(line.0.borrow().closed, Some(CloseReason::Unavailable));
+
+    // Any other end is a close alone, and a full queue cannot delay one.
+    let (mut world, line) = connected(StreamLimits::default(), 9);
+    line.take().expect("the snapshot");
+    world.hub.close_all(CloseReason::Shutdown);
+    assert!(line.take().is_none());
+    let (mut world, line) = connected(StreamLimits::default(), 1);
+    world.hub.close_all(CloseReason::Unavailable);
+    assert!(line.take().is_some_and(|frame| !frame.contains("\"error\"")));
+    assert_eq!(line.0.borrow().closed, Some(CloseReason::Unavailable));
+}
+
+#[test]
 fn a_late_joiner_of_a_full_episode_sees_a_prefix_and_no_gap() {
     let limits = StreamLimits { episode_bytes: 500, ..StreamLimits::default() };
     let (mut world, early) = connected(limits, 99);
