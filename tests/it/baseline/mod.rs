@@ -20,8 +20,8 @@ const CHATS: usize = 2000;
 /// Of them at a time.
 const AT_A_TIME: usize = 32;
 
-/// Work for a minute on a machine of its own; tests share theirs.
-const LIMIT: Duration = Duration::from_secs(400);
+/// It is no measure of speed: on a machine that ten others use it has taken 400 s.
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// What has to be zero again.
 const FIGURES: [&str; 4] =
