@@ -11,17 +11,10 @@ use super::{
 };
 use crate::{
     actors::subscription::{CloseReason, Outgoing, Subscription},
-    chat::json::Json,
     ids::ChatId,
-    stream::{
-        frame::encode_batch,
-        schema::StreamEvent,
-        wire::{Event, Payload},
-    },
+    stream::{frame, schema::StreamEvent},
 };
 use actix_web::{HttpRequest, HttpResponse, rt, web};
-use bytestring::ByteString;
-use serde_json::json;
 
 struct Reader {
     chat: ChatId,
@@ -39,18 +32,11 @@ impl Source for Reader {
             Some(Outgoing::Frame(text)) => Next::Frame(text),
             Some(Outgoing::Close(CloseReason::Unavailable)) | None => {
                 self.failed = true;
-                Next::Frame(failure(self.chat))
+                Next::Frame(frame::failure(self.chat))
             }
             Some(Outgoing::Close(reason)) => reason.into(),
         }
     }
-}
-
-/// A session that fails on this side ends with one `error` event (api.md §4.4).
-fn failure(chat_id: ChatId) -> ByteString {
-    let error = json!({ "message": "The stream failed on the server. Connect again.", "kind": "generic", "retryable": true });
-    let event = Event { chat_id, payload: Payload::Error(Json::of(&error)) }.encode();
-    encode_batch(&[event]).into_iter().next().unwrap_or_default()
 }
 
 /// What the OpenAPI document says of it.

@@ -15,6 +15,8 @@ mod providers;
 mod queue;
 mod relay;
 mod simulation;
+mod states;
+mod stock_client;
 mod streaming;
 #[allow(
     dead_code,

@@ -12,6 +12,8 @@ pub const TOKEN_HEADER: &str = "Coder-Session-Token";
 #[derive(Debug, Clone)]
 pub struct Api {
     base: String,
+    /// What stands before `/chats`.
+    prefix: &'static str,
     token: Option<String>,
     http: reqwest::Client,
 }
@@ -33,7 +35,8 @@ impl Api {
         // Fails when the daemon under test, in this process, was first: then there is one already.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let http = reqwest::Client::builder().no_proxy().build().expect("build an HTTP client");
-        Self { base: base.trim_end_matches('/').to_owned(), token: token.map(str::to_owned), http }
+        let base = base.trim_end_matches('/').to_owned();
+        Self { base, prefix: "/api/experimental", token: token.map(str::to_owned), http }
     }
 
     /// The same caller as someone else.
@@ -46,13 +49,18 @@ impl Api {
         Self { base: base.trim_end_matches('/').to_owned(), ..self.clone() }
     }
 
-    /// `/chats` means `/api/experimental/chats`; a path that begins with `/api` or `//` is taken as it
-    /// is (`//readyz` is `/readyz`).
+    /// The same caller under another prefix: `/api/v2`, or `/api/experimental` as everybody begins.
+    pub fn under(&self, prefix: &'static str) -> Self {
+        Self { prefix, ..self.clone() }
+    }
+
+    /// `/chats` means `/api/experimental/chats`, or what [`Api::under`] says; a path that begins with
+    /// `/api` or `//` is taken as it is (`//readyz` is `/readyz`).
     pub fn url(&self, path: &str) -> String {
         match path.strip_prefix("//") {
             Some(root) => format!("{}/{root}", self.base),
             None if path.starts_with("/api/") => format!("{}{path}", self.base),
-            None => format!("{}/api/experimental{path}", self.base),
+            None => format!("{}{}{path}", self.base, self.prefix),
         }
     }
 
