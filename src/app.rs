@@ -53,6 +53,12 @@ pub enum StartError {
     /// The database is not to be had.
     #[error("{0}")]
     Database(String),
+    /// The file of the embedded database, or its folder, cannot be used.
+    #[error("{0}")]
+    File(String),
+    /// Another daemon serves this database.
+    #[error("{0}")]
+    Taken(String),
     /// The port is not to be had.
     #[error("{0}")]
     Port(String),
@@ -186,6 +192,8 @@ struct Daemon {
     chats: Chats,
     drain: watch::Sender<bool>,
     server: actix_web::dev::Server,
+    /// The listener of `/metrics`, if it has one of its own.
+    metrics_server: Option<actix_web::dev::Server>,
     arbiters: Vec<Arbiter>,
     grace: Duration,
     recorder: PrometheusHandle,
@@ -197,12 +205,11 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let recorder = metrics::install().map_err(|e| StartError::Failed(format!("metrics: {e}")))?;
     open::private_folder(&config.data_dir)?;
     // The port first: a second daemon on it must not touch the database.
-    let listener = TcpListener::bind(config.server.listen).map_err(|e| {
-        StartError::Port(format!(
-            "cannot listen on {}: {e}; choose another server.listen",
-            config.server.listen
-        ))
-    })?;
+    let listener = listen(config.server.listen, "server.listen")?;
+    let own_metrics = match config.metrics.listen {
+        Some(address) if config.metrics.enabled => Some(listen(address, "metrics.listen")?),
+        _ => None,
+    };
     let address = listener.local_addr().map_err(|e| StartError::Port(e.to_string()))?;
     let worker = WorkerId::fresh();
     let opened = open::open(&config, worker, true).await?;
@@ -245,7 +252,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             ..ApiSettings::default()
         }),
         streams: Arc::new(chats.clone()),
-        metrics: config.metrics.enabled.then(|| recorder.clone()),
+        metrics: (config.metrics.enabled && own_metrics.is_none()).then(|| recorder.clone()),
         draining,
         replica_secret,
         tokens: Arc::default(),
@@ -254,6 +261,12 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let public_url = state.settings.public_url.clone();
     let (server, _) = api::serve(state, listener, config.server.worker_threads(), STOP_GRACE)
         .map_err(|e| StartError::Port(e.to_string()))?;
+    let metrics_server = match own_metrics {
+        Some(listener) => Some(
+            api::serve_metrics(recorder.clone(), listener).map_err(|e| StartError::Port(e.to_string()))?,
+        ),
+        None => None,
+    };
     tracing::info!(%worker, engine = store.engine_name(), address = %address, "chatd starts");
     let facts = Ready { address, public_url, first_token, store, chats: chats.clone() };
     let daemon = Daemon {
@@ -261,6 +274,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         chats,
         drain,
         server,
+        metrics_server,
         arbiters,
         grace: config.server.shutdown_grace,
         recorder,
@@ -268,6 +282,11 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         _models: models.scripted,
     };
     Ok((daemon, facts))
+}
+
+fn listen(address: SocketAddr, key: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .map_err(|e| StartError::Port(format!("cannot listen on {address}: {e}; choose another {key}")))
 }
 
 /// Makes this process known to the other replicas, before it takes any chat. `None` on SQLite.
@@ -315,6 +334,10 @@ impl Daemon {
     async fn run(self, mut phase: watch::Receiver<Phase>) {
         let handle = self.server.handle();
         let mut server = actix::spawn(self.server);
+        let metrics_handle = self.metrics_server.as_ref().map(actix_web::dev::Server::handle);
+        if let Some(server) = self.metrics_server {
+            actix::spawn(server);
+        }
         // Subscribed before the first look at the database: nothing falls between.
         let hints = self.shared.store.bus().subscribe();
         let acquisition = self
@@ -348,6 +371,9 @@ impl Daemon {
             tracing::warn!(error = %e, "the replica could not be signed off; others will forget it");
         }
         handle.stop(true).await;
+        if let Some(handle) = metrics_handle {
+            handle.stop(true).await;
+        }
         router.abort();
         gauges.abort();
         beats.stop();

@@ -6,6 +6,7 @@ use super::{
     state::ApiState,
 };
 use actix_web::{HttpResponse, http::header, web};
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 
 /// The process answers.
@@ -26,10 +27,19 @@ pub async fn ready(state: web::Data<ApiState>) -> Result<HttpResponse> {
 /// Figures in Prometheus' text format.
 pub async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse> {
     let handle = state.metrics.as_ref().ok_or_else(Problem::unknown_route)?;
+    Ok(figures(handle))
+}
+
+/// The same on the listener of `metrics.listen`.
+pub async fn own_metrics(handle: web::Data<PrometheusHandle>) -> HttpResponse {
+    figures(&handle)
+}
+
+fn figures(handle: &PrometheusHandle) -> HttpResponse {
     // 0.0.4 is the version of the text format (prometheus.io/docs/instrumenting/exposition_formats).
-    Ok(HttpResponse::Ok()
+    HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
-        .body(handle.render()))
+        .body(handle.render())
 }
 
 /// The description of this API.
