@@ -54,6 +54,12 @@ pub enum StartError {
     /// The database is not to be had.
     #[error("{0}")]
     Database(String),
+    /// The file of the embedded database, or its folder, cannot be used.
+    #[error("{0}")]
+    File(String),
+    /// Another daemon serves this database.
+    #[error("{0}")]
+    Taken(String),
     /// The port is not to be had.
     #[error("{0}")]
     Port(String),
@@ -187,6 +193,8 @@ struct Daemon {
     chats: Chats,
     drain: watch::Sender<bool>,
     server: actix_web::dev::Server,
+    /// The listener of `/metrics`, if it has one of its own.
+    metrics_server: Option<actix_web::dev::Server>,
     arbiters: Vec<Arbiter>,
     grace: Duration,
     recorder: PrometheusHandle,
@@ -198,12 +206,11 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let recorder = metrics::install().map_err(|e| StartError::Failed(format!("metrics: {e}")))?;
     open::private_folder(&config.data_dir)?;
     // The port first: a second daemon on it must not touch the database.
-    let listener = TcpListener::bind(config.server.listen).map_err(|e| {
-        StartError::Port(format!(
-            "cannot listen on {}: {e}; choose another server.listen",
-            config.server.listen
-        ))
-    })?;
+    let listener = listen(config.server.listen, "server.listen")?;
+    let own_metrics = match config.metrics.listen {
+        Some(address) if config.metrics.enabled => Some(listen(address, "metrics.listen")?),
+        _ => None,
+    };
     let address = listener.local_addr().map_err(|e| StartError::Port(e.to_string()))?;
     let worker = WorkerId::fresh();
     let opened = open::open(&config, worker, true).await?;
@@ -233,6 +240,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     });
     let arbiters: Vec<Arbiter> = (0..config.server.worker_threads()).map(|_| Arbiter::new()).collect();
     let chats = Chats::new(shared.clone(), &arbiters);
+    let figures = config.metrics.enabled.then(|| scrape(shared.clone(), chats.clone(), recorder.clone()));
     let state = ApiState {
         store: store.clone(),
         clock,
@@ -247,7 +255,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             ..ApiSettings::default()
         }),
         streams: Arc::new(chats.clone()),
-        metrics: config.metrics.enabled.then(|| scrape(shared.clone(), chats.clone(), recorder.clone())),
+        metrics: figures.clone().filter(|_| own_metrics.is_none()),
         draining,
         replica_secret,
         tokens: Arc::default(),
@@ -256,6 +264,12 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let public_url = state.settings.public_url.clone();
     let (server, _) = api::serve(state, listener, config.server.worker_threads(), STOP_GRACE)
         .map_err(|e| StartError::Port(e.to_string()))?;
+    let metrics_server = match own_metrics.zip(figures) {
+        Some((listener, figures)) => {
+            Some(api::serve_metrics(figures, listener).map_err(|e| StartError::Port(e.to_string()))?)
+        }
+        None => None,
+    };
     tracing::info!(%worker, engine = store.engine_name(), address = %address, "chatd starts");
     let facts = Ready { address, public_url, first_token, store, chats: chats.clone() };
     let daemon = Daemon {
@@ -263,6 +277,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         chats,
         drain,
         server,
+        metrics_server,
         arbiters,
         grace: config.server.shutdown_grace,
         recorder,
@@ -270,6 +285,11 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         _models: models.scripted,
     };
     Ok((daemon, facts))
+}
+
+fn listen(address: SocketAddr, key: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .map_err(|e| StartError::Port(format!("cannot listen on {address}: {e}; choose another {key}")))
 }
 
 /// Makes this process known to the other replicas, before it takes any chat. `None` on SQLite.
@@ -317,6 +337,10 @@ impl Daemon {
     async fn run(self, mut phase: watch::Receiver<Phase>) {
         let handle = self.server.handle();
         let mut server = actix::spawn(self.server);
+        let metrics_handle = self.metrics_server.as_ref().map(actix_web::dev::Server::handle);
+        if let Some(server) = self.metrics_server {
+            actix::spawn(server);
+        }
         // Subscribed before the first look at the database: nothing falls between.
         let hints = self.shared.store.bus().subscribe();
         let acquisition = self
@@ -353,6 +377,9 @@ impl Daemon {
             tracing::warn!(error = %e, "the replica could not be signed off; others will forget it");
         }
         handle.stop(true).await;
+        if let Some(handle) = metrics_handle {
+            handle.stop(true).await;
+        }
         router.abort();
         upkeep.abort();
         beats.stop();

@@ -30,7 +30,8 @@ impl Janitor {
     pub fn new(shared: Arc<Shared>, chats: Chats) -> Self {
         let interval = shared.settings.janitor_interval;
         let forget_at = Rc::new(Cell::new(shared.clock.now()));
-        let round = move || -> LocalBoxFuture<'static, _> { Box::pin(sweep(shared.clone(), forget_at.clone())) };
+        let round =
+            move || -> LocalBoxFuture<'static, _> { Box::pin(sweep(shared.clone(), forget_at.clone())) };
         Self::with(interval, chats, Box::new(round))
     }
 

@@ -42,7 +42,7 @@ pub mod users;
 pub mod watch;
 
 pub use routes::configure;
-pub use serve::serve;
+pub use serve::{serve, serve_metrics};
 pub use state::{ApiSettings, ApiState, Streams};
 
 #[cfg(test)]

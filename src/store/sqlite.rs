@@ -2,12 +2,14 @@
 
 mod checkpoint;
 mod connection;
+mod copy;
 mod instance;
 mod reader;
 mod writer;
 
 use super::error::{Error, Result};
 use connection::Settings;
+pub use copy::copy;
 pub use instance::InstanceLock;
 use std::{
     path::{Path, PathBuf},
