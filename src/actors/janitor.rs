@@ -1,4 +1,4 @@
-//! Housekeeping: idle chat actors, heartbeats of the dead, old idempotency keys.
+//! Housekeeping: idle chat actors, heartbeats of the dead, old idempotency keys, forgotten uploads.
 
 use super::{Shared, registry::Chats};
 use actix::{Actor, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
@@ -8,6 +8,12 @@ use std::{sync::Arc, time::Duration};
 const DEAD_LEASES: u32 = 10;
 /// How long an `Idempotency-Key` answers with the stored result: a day outlives any client's retries.
 const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long an upload waits for a message that names it: as long as archived chats are kept
+/// (api.md §2.13, `retention-days`).
+const UPLOADS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Uploads removed in one transaction: at most 10 MiB each, so that no other write waits long.
+const UPLOADS_AT_ONCE: i64 = 20;
 
 /// The loop.
 pub struct Janitor {
@@ -38,6 +44,7 @@ impl Janitor {
             if many {
                 store.sweep_replicas(silence, now).await?;
             }
+            store.sweep_files(now - UPLOADS, UPLOADS_AT_ONCE).await?;
             store.sweep_idempotency(now - REMEMBER).await
         }
         .into_actor(self)

@@ -90,8 +90,9 @@ async fn ask(
     tools: &[ToolSpec],
     already_compacted: bool,
 ) -> Result<Committed, End> {
+    let files = work.files(rows).await?;
     let request = {
-        let mut prompt = generate::prompt(&History::new(rows), choice);
+        let mut prompt = generate::prompt(&History::new(rows), choice, &files);
         prompt.system.extend(work.shared.turn.folder(work.chat).map(|f| workspace_context(&f)));
         let size: usize = rows.iter().map(|r| r.content.get().len()).sum();
         ::metrics::histogram!(metrics::PROMPT_SIZE_BYTES, "provider" => choice.provider_type.clone(),
