@@ -1,4 +1,4 @@
-//! Housekeeping: idle chat actors, heartbeats of the dead, old idempotency keys.
+//! Housekeeping: idle chat actors, heartbeats of the dead, old idempotency keys, forgotten uploads.
 
 use super::{Shared, registry::Chats, supervise};
 use crate::{clock::Timestamp, store};
@@ -15,6 +15,12 @@ const FORGET: Duration = Duration::from_secs(60 * 60);
 
 /// One sweep through the database.
 pub(super) type Sweep = Box<dyn Fn() -> LocalBoxFuture<'static, store::Result<()>>>;
+
+/// How long an upload waits for a message that names it: as long as archived chats are kept
+/// (api.md §2.13, `retention-days`).
+const UPLOADS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Uploads removed in one transaction: at most 10 MiB each, so that no other write waits long.
+const UPLOADS_AT_ONCE: i64 = 20;
 
 /// The loop.
 pub struct Janitor {
@@ -59,6 +65,7 @@ async fn sweep(shared: Arc<Shared>, forget_at: Rc<Cell<Timestamp>>) -> store::Re
     if shared.replicas.is_some() {
         store.sweep_replicas(silence, now).await?;
     }
+    store.sweep_files(now - UPLOADS, UPLOADS_AT_ONCE).await?;
     if now >= forget_at.get() {
         store.sweep_idempotency(now - REMEMBER).await?;
         forget_at.set(now + FORGET);

@@ -1,9 +1,15 @@
 //! What people may say: the input parts of api.md §3.8.
 
-use super::problem::{Problem, Result};
-use crate::chat::message::Part;
+use super::{
+    problem::{Problem, Result},
+    query::uuid,
+};
+use crate::{chat::message::Part, ids::FileId};
 use serde::Deserialize;
 use utoipa::ToSchema;
+
+/// Where a message's content is in every body.
+pub const FILE_FIELD: &str = "content";
 
 /// A part as a client sends it. Flat, as `type` selects what the other keys mean.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -50,11 +56,14 @@ fn stored(part: InputPart) -> Result<Part, (&'static str, String)> {
             Ok(Part::Text { text })
         }
         "file" => {
-            if part.file_id.is_none_or(|id| id.trim().is_empty()) {
-                return Err(("file_id", "is required.".into()));
-            }
-            // This server has no file store yet, so no id can name a file.
-            Err(("file_id", "does not name a file that exists.".into()))
+            let text = part.file_id.unwrap_or_default();
+            let id = uuid::<FileId>(text.trim()).filter(|id| !id.0.is_nil());
+            let Some(id) = id else {
+                let what = if text.trim().is_empty() { "is required." } else { "must be a UUID." };
+                return Err(("file_id", what.into()));
+            };
+            // What it is, and whether it may be used here, is filled in by `files::resolve`.
+            Ok(Part::File { media_type: String::new(), name: None, data: None, file_id: Some(id) })
         }
         "file-reference" => {
             let file_name = part.file_name.unwrap_or_default();
@@ -116,7 +125,7 @@ mod tests {
             (r#"[{}]"#, "content[0].type"),
             (r#"[{"type":"tool-call"}]"#, "content[0].type"),
             (r#"[{"type":"file"}]"#, "content[0].file_id"),
-            (r#"[{"type":"file","file_id":"11111111-1111-4111-8111-111111111111"}]"#, "content[0].file_id"),
+            (r#"[{"type":"file","file_id":"x"}]"#, "content[0].file_id must be"),
             (r#"[{"type":"file-reference","file_name":" "}]"#, "content[0].file_name"),
         ];
         for (json, expected) in cases {

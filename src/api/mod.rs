@@ -15,6 +15,7 @@ pub mod control;
 pub mod create;
 pub mod deployment;
 pub mod doc;
+pub mod files;
 mod frame_limit;
 pub mod health;
 pub mod labels;

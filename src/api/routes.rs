@@ -4,7 +4,7 @@
 use super::{
     chats, control, create, deployment,
     doc::Doc,
-    health, messages, models, parts, patch,
+    files, health, messages, models, parts, patch,
     problem::{Problem, Result},
     providers, queue, stream, tool_results, users, watch,
 };
@@ -73,6 +73,8 @@ table! {
     FIXED fixed_routes {
         POST   ""                                  201 create::create, create::CREATE;
         GET    ""                                  200 chats::list, chats::LIST;
+        POST   "/files"                            201 files::upload, files::UPLOAD;
+        GET    "/files/{file}"                     200 files::get, files::GET;
         GET    "/watch"                            101 watch::watch, watch::WATCH;
     }
     /// Below both chat prefixes, after the reserved segments.

@@ -4,6 +4,7 @@
 use super::{
     commit::{Accepted, Commit, Committed, Created, Idempotency},
     error::{Error, Result},
+    files::{FileRecord, LoadedFile},
     postgres::{self, PgStore, detached},
     records::{
         ChatRecord, Claimed, Head, JoinFrom, ListFilter, ListedChat, MessageRow, MetaPatch, NewChat,
@@ -18,7 +19,7 @@ use crate::{
         state::{State, Status, Versions},
     },
     clock::Timestamp,
-    ids::{ChatId, MessageId, RunnerId, UserId, WorkerId},
+    ids::{ChatId, FileId, MessageId, RunnerId, UserId, WorkerId},
     metrics,
 };
 use diesel_async::{AsyncConnection, TransactionManager};
@@ -251,6 +252,28 @@ operations! {
     write pub revoke_token = accounts::revoke_token(id: String) -> bool;
     /// The stored answer of an idempotency key, if it was used for this request.
     read pub replayed = accounts::replayed(user: UserId, key: String, request_hash: Vec<u8>) -> Option<(u16, Json)>;
+    /// Begins an upload; nobody sees the file yet.
+    write pub begin_file = files::begin(file: FileRecord) -> ();
+    /// Stores a chunk of an upload.
+    write pub put_chunk = files::put_chunk(file: FileId, seq: i64, data: Vec<u8>) -> ();
+    /// Ends an upload: the file is there.
+    write pub finish_file = files::finish(file: FileId, size_bytes: i64, sha256: Vec<u8>) -> ();
+    /// Removes a file that no chat names.
+    write pub discard_file = files::discard(file: FileId) -> ();
+    /// A complete file.
+    read pub file = files::get(file: FileId) -> FileRecord;
+    /// The complete ones of some files, in no order.
+    read pub files = files::some(ids: Vec<FileId>) -> Vec<FileRecord>;
+    /// A chunk of a file; `None` after the last one.
+    read pub file_chunk = files::chunk(file: FileId, seq: i64) -> Option<Vec<u8>>;
+    /// The files a chat names.
+    read pub files_of_chat = files::of_chat(chat: ChatId) -> Vec<FileRecord>;
+    /// The owners of the chats that name a file.
+    read pub file_chat_owners = files::chat_owners(file: FileId) -> Vec<UserId>;
+    /// Files with all their bytes; those that are gone are left out.
+    read pub load_files = files::load(ids: Vec<FileId>) -> Vec<LoadedFile>;
+    /// Removes uploads that no message named. Returns how many, at most `limit`.
+    write pub sweep_files = files::sweep(older_than: Timestamp, limit: i64) -> usize;
     /// Forgets old idempotency keys.
     write pub sweep_idempotency = accounts::sweep_idempotency(older_than: Timestamp) -> usize;
     /// A value of the deployment that is made once and kept.

@@ -6,6 +6,7 @@ pub mod commit;
 mod divergent;
 mod engine;
 pub mod error;
+pub mod files;
 pub mod migrate;
 pub mod postgres;
 pub mod records;

@@ -186,6 +186,8 @@ pub struct NewChat {
     pub mcp_server_ids: Json,
     /// Client-run tools.
     pub dynamic_tools: Option<Json>,
+    /// Files that the first message names.
+    pub files: Vec<crate::ids::FileId>,
     /// First rows: system rows, then the user message.
     pub initial: Vec<crate::chat::message::NewMessage>,
 }

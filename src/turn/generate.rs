@@ -4,11 +4,12 @@ use super::{
     accumulate::{Accumulator, Step, StepConfig, Unusable},
     engine::{self, ModelChoice},
     history::History,
-    prompt::{Options, Prompt, assemble, select},
+    prompt::{Options, Prompt, PromptFile, assemble, select},
 };
 use crate::{
     chat::message::{Part, Role},
     clock::Clock,
+    ids::FileId,
     llm::{
         self,
         classify::{RawFailure, classify},
@@ -22,15 +23,28 @@ use std::collections::HashMap;
 
 /// Builds the prompt of a history for a model.
 #[must_use]
-pub fn prompt(history: &History<'_>, choice: &ModelChoice) -> Prompt {
+pub fn prompt(history: &History<'_>, choice: &ModelChoice, files: &HashMap<FileId, PromptFile>) -> Prompt {
     let selection = select(history);
     let native_for = choice.endpoint.as_ref().ok().map(|e| (e.format, choice.defaults.model.as_str()));
-    // Uploaded files come with the files API; until then there are none to fetch.
-    let files = HashMap::new();
     assemble(
         &selection,
-        &Options { files: &files, takes_text_files: false, max_image_bytes: choice.image_cap, native_for },
+        &Options { files, takes_text_files: false, max_image_bytes: choice.image_cap, native_for },
     )
+}
+
+/// The uploaded files that the prompt of a history needs, each once.
+#[must_use]
+pub fn files(history: &History<'_>) -> Vec<FileId> {
+    let mut ids = Vec::new();
+    let rows = select(history).conversation;
+    for part in rows.iter().filter(|entry| entry.row.role == Role::User).flat_map(|entry| entry.parts()) {
+        if let Part::File { file_id: Some(id), .. } = part
+            && !ids.contains(id)
+        {
+            ids.push(*id);
+        }
+    }
+    ids
 }
 
 /// The request for a prompt.

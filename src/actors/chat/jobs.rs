@@ -17,16 +17,19 @@ use crate::{
         message::{Part, Role},
         state::{Owner, Status},
     },
-    ids::ChatId,
+    ids::{ChatId, FileId},
     store::{
         self,
         commit::{Accepted, Commit, Committed, Fence},
+        files::LoadedFile,
+        records::MessageRow,
     },
     stream::episode::EpisodeKey,
+    turn::{generate as model_call, history::History, prompt::PromptFile},
 };
 use actix::Addr;
 use futures_util::future::LocalBoxFuture;
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// First and longest wait before a commit that could not reach the database is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -105,6 +108,23 @@ pub struct Work {
 impl Work {
     fn fence(&self, status: Status, attempt: Option<i64>) -> Fence {
         Fence { runner: self.owner.runner, status, history_version: self.seen.versions.history, attempt }
+    }
+
+    /// The uploaded files that the prompt of these rows needs.
+    async fn files(&self, rows: &[MessageRow]) -> Result<HashMap<FileId, PromptFile>, End> {
+        // Few chats have files: their text tells without a second parse of the history.
+        let may_name_files =
+            |row: &MessageRow| row.role == Role::User && row.content.get().contains("\"file_id\"");
+        if !rows.iter().any(may_name_files) {
+            return Ok(HashMap::new());
+        }
+        let ids = model_call::files(&History::new(rows));
+        let loaded = self.shared.store.load_files(ids).await?;
+        let file = |f: LoadedFile| {
+            let name = Some(f.file.name);
+            (f.file.id, PromptFile { media_type: f.file.mime_type, name, bytes: f.bytes })
+        };
+        Ok(loaded.into_iter().map(file).collect())
     }
 
     /// Commits a command under the fence. A database that cannot be reached is waited for: the fence

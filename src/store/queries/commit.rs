@@ -1,7 +1,7 @@
 //! The only writer of chats' execution columns, messages and queue: lock, load, step, write the
 //! Plan. Runs inside one transaction; any error undoes all of it.
 
-use super::{Conn, chats, divergent, open_calls};
+use super::{Conn, chats, divergent, files, open_calls};
 use crate::{
     chat::{
         command::{Busy, Command},
@@ -47,7 +47,10 @@ pub async fn commit(conn: &mut Conn, c: Commit) -> Result<Accepted<Committed>> {
         commands.push(Command::Abandon);
         plan = step::step_many(&chat, &commands, c.now)?;
     }
-    let done = write(conn, &chat, row, plan, &c.meta, Lease::of(&commands), c.now).await?;
+    let mut done = write(conn, &chat, row, plan, &c.meta, Lease::of(&commands), c.now).await?;
+    if !c.files.is_empty() {
+        done.unlinked = files::link(conn, c.chat, &c.files, c.now).await?;
+    }
     if let Some(i) = c.idempotency {
         let (status, answer) = (i.render)(&done);
         super::accounts::remember(conn, i.user, &i.key, &i.request_hash, status, &answer, c.now).await?;
@@ -227,6 +230,7 @@ pub(in crate::store) async fn write(
         inserted,
         queued,
         deleted,
+        unlinked: Vec::new(),
     })
 }
 

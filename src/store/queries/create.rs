@@ -1,6 +1,6 @@
 //! Creation of a chat with its first messages.
 
-use super::{Conn, accounts, chats::ChatRow, commit};
+use super::{Conn, accounts, chats::ChatRow, commit, files};
 use crate::chat::plan::Write;
 use crate::{
     chat::step,
@@ -55,7 +55,11 @@ pub async fn create(
         };
         inserted.push(commit::insert(conn, InsertMessage::new(new.id, snapshot, now, m)).await?);
     }
-    let created = Created { chat: row.try_into()?, inserted };
+    let unlinked = match new.files.is_empty() {
+        true => Vec::new(),
+        false => files::link(conn, new.id, &new.files, now).await?,
+    };
+    let created = Created { chat: row.try_into()?, inserted, unlinked };
     if let Some(i) = idempotency {
         let (status, answer) = (i.render)(&created);
         accounts::remember(conn, i.user, &i.key, &i.request_hash, status, &answer, now).await?;

@@ -9,6 +9,7 @@ pub mod chats;
 pub mod clock;
 pub mod commit;
 pub mod create;
+pub mod files;
 pub mod leases;
 pub mod messages;
 pub mod open_calls;

@@ -116,6 +116,11 @@ pub fn memory_kib(pid: Pid) -> u64 {
     status_field(pid, "VmRSS:")
 }
 
+/// The most resident memory so far, in KiB.
+pub fn peak_memory_kib(pid: Pid) -> u64 {
+    status_field(pid, "VmHWM:")
+}
+
 /// Threads of a process.
 pub fn threads(pid: Pid) -> u64 {
     status_field(pid, "Threads:")

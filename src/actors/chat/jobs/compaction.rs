@@ -33,9 +33,10 @@ pub(super) async fn run(
     source: Source,
 ) -> Result<Committed, End> {
     let clock = &work.shared.clock;
+    let files = work.files(rows).await?;
     let (request, measurement) = {
         let history = History::new(rows);
-        let mut prompt = generate::prompt(&history, choice);
+        let mut prompt = generate::prompt(&history, choice, &files);
         compact::append_request(&mut prompt.messages);
         (
             generate::request(choice, prompt, &[], chat.last_reasoning_effort.as_deref()),

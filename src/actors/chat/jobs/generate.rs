@@ -97,8 +97,9 @@ async fn ask(
             turn_error("The model was asked too often without an answer: the server stopped each time.");
         return work.fail(error, chat.head.versions.attempt).await;
     }
+    let files = work.files(rows).await?;
     let request = {
-        let mut prompt = generate::prompt(&History::new(rows), choice);
+        let mut prompt = generate::prompt(&History::new(rows), choice, &files);
         prompt.system.extend(work.shared.turn.folder(work.chat).map(|f| workspace_context(&f)));
         let size: usize = rows.iter().map(|r| r.content.get().len()).sum();
         ::metrics::histogram!(metrics::PROMPT_SIZE_BYTES, "provider" => choice.provider_type.clone(),

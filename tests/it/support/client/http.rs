@@ -175,6 +175,31 @@ impl Api {
         self.post(&format!("/chats/{chat}/interrupt"), json!({})).await.json(200)
     }
 
+    /// Uploads a file to the caller's first organization.
+    pub async fn upload(&self, name: &str, content_type: &str, bytes: Vec<u8>) -> Answer {
+        let organization = self.organization().await;
+        let path = format!("/chats/files?organization={organization}");
+        let disposition = format!("attachment; filename=\"{name}\"");
+        let headers = [("content-type", content_type), ("content-disposition", disposition.as_str())];
+        self.post_bytes(&path, bytes, &headers).await
+    }
+
+    /// POST with a body that need not be JSON.
+    pub async fn post_bytes(&self, path: &str, body: Vec<u8>, headers: &[(&str, &str)]) -> Answer {
+        let what = format!("POST {path}");
+        let mut request = self.http.post(self.url(path)).body(body);
+        if let Some(token) = &self.token {
+            request = request.header(TOKEN_HEADER, token);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap_or_else(|e| panic!("{what}: no answer: {e:?}"));
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.unwrap_or_else(|e| panic!("{what}: {e:?}")).to_vec();
+        Answer { what, status, headers, body }
+    }
+
     /// The whole history, oldest first, page by page.
     pub async fn history(&self, chat: &str) -> Vec<Value> {
         let mut newest_first: Vec<Value> = Vec::new();
@@ -229,6 +254,11 @@ impl Answer {
         let kind = self.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
         assert_eq!(kind, "application/json; charset=utf-8", "{}: content type", self.what);
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{}: {e}: {}", self.what, self.text()))
+    }
+
+    /// A header of the answer; empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// An answer with exactly this status and nothing in it.
