@@ -1,7 +1,9 @@
 //! The durable truth. One query source, two engines.
 //!
-//! [`Store`] is the face: one operation a line in `engine.rs`. `queries/commit.rs` is the only writer of a chat's execution columns, its messages and its queue.
+//! [`Store`] is the face: one operation a line in `operations.rs`. `queries/commit.rs` is the only writer of a chat's execution columns, its messages and its queue.
 
+#[macro_use]
+mod operations;
 pub mod commit;
 mod divergent;
 mod engine;
