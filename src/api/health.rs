@@ -5,6 +5,7 @@ use super::{
     problem::{Problem, Result},
     state::ApiState,
 };
+use crate::metrics;
 use actix_web::{HttpResponse, http::header, web};
 use serde_json::json;
 
@@ -26,6 +27,7 @@ pub async fn ready(state: web::Data<ApiState>) -> Result<HttpResponse> {
 /// Figures in Prometheus' text format.
 pub async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse> {
     let handle = state.metrics.as_ref().ok_or_else(Problem::unknown_route)?;
+    ::metrics::counter!(metrics::STORE_STATEMENTS_TOTAL).absolute(state.store.statements());
     // 0.0.4 is the version of the text format (prometheus.io/docs/instrumenting/exposition_formats).
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
