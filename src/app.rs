@@ -27,7 +27,7 @@ use crate::{
     ids::WorkerId,
     llm::catalog::Catalog,
     metrics,
-    store::{self, Store},
+    store::{self, Claimer, Store},
     stream::StreamLimits,
 };
 use actix::{Actor, Arbiter};
@@ -184,6 +184,8 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 struct Daemon {
     shared: Arc<Shared>,
     chats: Chats,
+    /// Held for the store, which does not keep the actors alive.
+    claimer: Arc<dyn Claimer>,
     drain: watch::Sender<bool>,
     server: actix_web::dev::Server,
     arbiters: Vec<Arbiter>,
@@ -249,6 +251,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         draining,
         replica_secret,
         tokens: Arc::default(),
+        owners: Arc::default(),
         notices: Arc::default(),
     };
     let public_url = state.settings.public_url.clone();
@@ -258,6 +261,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let facts = Ready { address, public_url, first_token, store, chats: chats.clone() };
     let daemon = Daemon {
         shared,
+        claimer: Arc::new(chats.clone()),
         chats,
         drain,
         server,
@@ -322,6 +326,7 @@ impl Daemon {
             .settings
             .worker_enabled
             .then(|| Acquisition::new(self.shared.clone(), self.chats.clone()).start());
+        self.shared.store.claim_for(Arc::downgrade(&self.claimer));
         let router = actix::spawn(router::run(hints, self.chats.clone(), acquisition));
         let beats = Arbiter::new();
         let (shared, chats) = (self.shared.clone(), self.chats.clone());

@@ -2,6 +2,7 @@
 //! What a commit changed is announced on the bus after it is durable.
 
 use super::{
+    claimer::{Claimer, Offer, Taken},
     commit::{Accepted, Commit, Committed, Created, Idempotency},
     error::{Error, Result},
     postgres::{self, PgStore, detached},
@@ -13,13 +14,19 @@ use super::{
 };
 use crate::{
     bus::{Bus, ChatNotice, Notice, WatchKind},
-    chat::state::{State, Status, Versions},
+    chat::{
+        command::Command,
+        state::{State, Status, Versions},
+    },
     clock::Timestamp,
     ids::{ChatId, MessageId, RunnerId, UserId, WorkerId},
     metrics,
 };
 use diesel_async::{AsyncConnection, TransactionManager};
-use std::{sync::atomic::Ordering, time::Duration, time::Instant};
+use std::{
+    sync::{Arc, OnceLock, Weak, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 #[derive(Clone)]
 enum Engine {
@@ -32,6 +39,7 @@ enum Engine {
 pub struct Store {
     engine: Engine,
     bus: Bus,
+    claimer: Arc<OnceLock<Weak<dyn Claimer>>>,
 }
 
 /// Limits of a claim. Times are compared on the database's clock.
@@ -157,6 +165,36 @@ macro_rules! operations {
     (@lite write $s:ident, $c:ident => $q:expr) => { $s.write(move |$c| $q).await };
 }
 
+/// A write that may claim its chat on an offer. Whoever drives the chat is told as soon as the
+/// transaction is durable, whatever became of the caller.
+macro_rules! accepting {
+    ($($(#[$doc:meta])* $name:ident = $module:ident :: $query:ident ( $($arg:ident : $ty:ty),* ) -> $out:ty, $then:path;)*) => {
+        impl Store { $(
+            $(#[$doc])*
+            async fn $name(&self, $($arg: $ty,)* offer: Option<Offer>) -> Result<$out> {
+                let owner = offer.as_ref().map(|o| o.owner);
+                match &self.engine {
+                    Engine::Pg(s) => {
+                        let s = s.clone();
+                        let runtime = s.runtime.clone();
+                        detached(&runtime, async move {
+                            let done: Result<$out> = operations!(@pg write s, conn => {
+                                $(let $arg = $arg.clone();)*
+                                postgres::queries::$module::$query(conn, $($arg,)* owner).await
+                            });
+                            done.inspect(|done| $then(done, offer))
+                        }).await
+                    }
+                    Engine::Sqlite(s) => s.write_then(
+                        move |conn| sqlite::now(sqlite::queries::$module::$query(conn, $($arg,)* owner)),
+                        move |done| $then(done, offer),
+                    ).await,
+                }
+            }
+        )* }
+    };
+}
+
 fn deadpool_take(
     object: diesel_async::pooled_connection::deadpool::Object<diesel_async::AsyncPgConnection>,
 ) -> diesel_async::AsyncPgConnection {
@@ -168,11 +206,14 @@ fn is_collision(e: &Error) -> bool {
     matches!(e, Error::Database(D::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
 }
 
-operations! {
+accepting! {
     /// Creates a chat; announced by [`Store::create_chat`].
-    write create_row = create::create(new: NewChat, now: Timestamp, key: Option<Idempotency<Created>>) -> Accepted<Created>;
+    create_row = create::create(new: NewChat, now: Timestamp, key: Option<Idempotency<Created>>) -> Accepted<Created>, Taken::created;
     /// Runs one transaction on a chat; announced by [`Store::commit`].
-    write commit_row = commit::commit(commit: Commit) -> Accepted<Committed>;
+    commit_row = commit::commit(commit: Commit) -> Accepted<Committed>, Taken::moved;
+}
+
+operations! {
     /// Archives a family; announced by [`Store::set_archived`].
     write archive_rows = commit::set_archived(root: ChatId, archived: bool, now: Timestamp) -> Vec<Committed>;
     /// One chat.
@@ -203,7 +244,7 @@ operations! {
     read pub queue = messages::queue(chat: ChatId) -> Vec<QueuedRow>;
     /// The consistent read from which subscribers are brought up to date.
     snapshot pub stream_read = stream::read(chat: ChatId, since: Option<Versions>, joins: Vec<JoinFrom>) -> (Head, Option<StreamRead>, Vec<StreamRead>);
-    /// What a pass of a generation starts from.
+    /// What a pass of a generation starts from; of a long history only the part that counts.
     snapshot pub turn = stream::turn(chat: ChatId) -> (ChatRecord, Vec<MessageRow>);
     /// Pending client-side calls.
     snapshot pub pending_calls = stream::pending(chat: ChatId) -> Vec<PendingCall>;
@@ -257,13 +298,23 @@ impl Store {
     /// A store on PostgreSQL.
     #[must_use]
     pub fn postgres(engine: PgStore, bus: Bus) -> Self {
-        Self { engine: Engine::Pg(engine), bus }
+        Self { engine: Engine::Pg(engine), bus, claimer: Arc::default() }
     }
 
     /// A store on SQLite.
     #[must_use]
     pub fn sqlite(engine: SqliteStore, bus: Bus) -> Self {
-        Self { engine: Engine::Sqlite(engine), bus }
+        Self { engine: Engine::Sqlite(engine), bus, claimer: Arc::default() }
+    }
+
+    /// From now on chats are claimed for this claimer, as long as it lives, in the transactions that
+    /// leave them to be driven. The first one stays.
+    pub fn claim_for(&self, claimer: Weak<dyn Claimer>) {
+        self.claimer.get_or_init(|| claimer);
+    }
+
+    fn offer(&self) -> Option<Offer> {
+        Offer::of(self.claimer.get()?.upgrade()?)
     }
 
     /// `sqlite` or `postgres`.
@@ -308,10 +359,14 @@ impl Store {
         now: Timestamp,
         key: Option<Idempotency<Created>>,
     ) -> Result<Accepted<Created>> {
-        let done = self.create_row(new, now, key).await?;
+        let done = self.create_row(new, now, key, self.offer()).await?;
         if let Accepted::Fresh(c) = &done {
             let head = &c.chat.head;
-            self.bus.publish(Notice::Ownership { chat: head.id, snapshot: head.versions.snapshot });
+            if head.owner.is_some() {
+                ::metrics::counter!(metrics::CLAIMS_TOTAL).increment(1);
+            } else {
+                self.bus.publish(Notice::Ownership { chat: head.id, snapshot: head.versions.snapshot });
+            }
             self.watch(c.chat.owner_id, head.id, WatchKind::Created);
         }
         Ok(done)
@@ -323,9 +378,13 @@ impl Store {
     /// See [`Error`]; nothing was written then.
     pub async fn commit(&self, commit: Commit) -> Result<Accepted<Committed>> {
         let names = commit.commands.iter().map(|c| c.kind().as_str()).collect::<Vec<_>>().join("+");
+        // A runner keeps its chat, and whoever lets a chat go does not want it back.
         let by_runner = commit.fence.is_some();
+        let offer =
+            if by_runner || commit.commands.contains(&Command::Abandon) { None } else { self.offer() };
+        let owner = offer.as_ref().map(|o| o.owner);
         let started = Instant::now();
-        let result = self.commit_row(commit).await;
+        let result = self.commit_row(commit, offer).await;
         let outcome = match &result {
             Ok(_) => "committed",
             Err(Error::Stale) => {
@@ -339,7 +398,11 @@ impl Store {
             .record(started.elapsed().as_secs_f64());
         let done = result?;
         if let Accepted::Fresh(c) = &done {
-            self.announce(c, by_runner);
+            let claimed = owner.is_some() && c.head.owner == owner;
+            if claimed {
+                ::metrics::counter!(metrics::CLAIMS_TOTAL).increment(1);
+            }
+            self.announce(c, by_runner || claimed);
         }
         Ok(done)
     }
@@ -407,11 +470,11 @@ impl Store {
         self.bus.publish(Notice::Watch { owner, chat, kind });
     }
 
-    /// A runner hands what it committed to its chat's actor itself, which then needs no read; only
-    /// the other replicas are told of it.
-    fn announce(&self, c: &Committed, by_runner: bool) {
+    /// What a runner committed, and what a claim came with, is handed to the chat's actor, which then
+    /// needs no read; only the other replicas are told of it.
+    fn announce(&self, c: &Committed, handed: bool) {
         let hint = Notice::Chat(notice(&c.head));
-        if by_runner {
+        if handed {
             self.bus.publish_remote(hint);
         } else {
             self.bus.publish(hint);

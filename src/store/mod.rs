@@ -2,6 +2,7 @@
 //!
 //! [`Store`] is the face: one operation a line in `engine.rs`. `queries/commit.rs` is the only writer of a chat's execution columns, its messages and its queue.
 
+mod claimer;
 pub mod commit;
 mod divergent;
 mod engine;
@@ -17,5 +18,6 @@ mod statements;
 pub(crate) mod tests;
 mod types;
 
+pub use claimer::{Claimer, Taken};
 pub use engine::{ClaimSpec, Store};
 pub use error::{Error, Result};

@@ -133,6 +133,7 @@ async fn world_on(db: Db, settings: ApiSettings) -> World {
         draining: stops,
         replica_secret: None,
         tokens: Arc::default(),
+        owners: Arc::default(),
         notices: Arc::default(),
     };
     World { state, streams, draining, organization, owner, stranger, admin, owner_id, db }

@@ -1,9 +1,9 @@
 //! Creation of a chat with its first messages.
 
-use super::{Conn, accounts, chats::ChatRow, commit};
+use super::{Conn, accounts, chats::ChatRow, commit, divergent};
 use crate::chat::plan::Write;
 use crate::{
-    chat::step,
+    chat::{state::Owner, step},
     clock::Timestamp,
     store::{
         commit::{Accepted, Created, Idempotency},
@@ -16,19 +16,20 @@ use crate::{
 };
 use diesel_async::RunQueryDsl;
 
-/// Creates a chat in R0.
+/// Creates a chat in R0, owned by `claim` if there is one.
 pub async fn create(
     conn: &mut Conn,
     new: NewChat,
     now: Timestamp,
     idempotency: Option<Idempotency<Created>>,
+    claim: Option<Owner>,
 ) -> Result<Accepted<Created>> {
     if let Some(i) = &idempotency
         && let Some((status, answer)) = accounts::replayed(conn, i.user, &i.key, &i.request_hash).await?
     {
         return Ok(Accepted::Replayed { status, answer });
     }
-    let plan = step::create(new.initial);
+    let plan = step::create(new.initial, claim);
     let v = plan.columns.versions;
     let row = ChatRow {
         id: Id(new.id.0),
@@ -39,8 +40,8 @@ pub async fn create(
         title: new.title,
         status: plan.columns.status.as_str().to_owned(),
         archived: plan.columns.archived,
-        worker_id: None,
-        runner_id: None,
+        worker_id: plan.columns.owner.map(|o| Id(o.worker.0)),
+        runner_id: plan.columns.owner.map(|o| Id(o.runner.0)),
         last_error: None,
         retry_state: None,
         requires_action_deadline_at: None,
@@ -70,6 +71,9 @@ pub async fn create(
             return Err(Error::Corrupt("a new chat can only insert messages".into()));
         };
         inserted.push(commit::insert(conn, InsertMessage::new(new.id, v.snapshot, now, m)).await?);
+    }
+    if let Some(owner) = plan.columns.owner {
+        divergent::first_beat(conn, new.id, owner, now).await?;
     }
     let created = Created { chat: row.try_into()?, inserted };
     if let Some(i) = idempotency {

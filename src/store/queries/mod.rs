@@ -12,5 +12,6 @@ pub mod create;
 pub mod leases;
 pub mod messages;
 pub mod open_calls;
+pub mod recent;
 pub mod replicas;
 pub mod stream;

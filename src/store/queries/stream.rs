@@ -1,7 +1,7 @@
 //! The one consistent read from which subscribers are brought up to date. Runs inside a read
 //! transaction, so that everything in the answer belongs to one snapshot.
 
-use super::{Conn, messages, open_calls};
+use super::{Conn, messages, open_calls, recent};
 use crate::{
     chat::state::{Status, Versions},
     ids::ChatId,
@@ -153,10 +153,11 @@ async fn changed(conn: &mut Conn, chat: ChatId, revision: i64) -> Result<(Vec<Me
     Ok((rows.into_iter().map(TryInto::try_into).collect::<Result<_>>()?, false))
 }
 
-/// What one pass of a generation starts from: the chat and its active history.
+/// What one pass of a generation starts from: the chat and the part of its active history that
+/// counts.
 pub async fn turn(conn: &mut Conn, chat: ChatId) -> Result<(ChatRecord, Vec<MessageRow>)> {
     let record = super::chats::get(conn, chat).await?;
-    let history = messages::history(conn, chat).await?;
+    let history = recent::history(conn, chat).await?;
     Ok((record, history))
 }
 

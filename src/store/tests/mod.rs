@@ -1,6 +1,7 @@
 //! The store on both engines.
 
 mod accounts;
+mod at_once;
 mod costs;
 mod engines;
 mod fencing;
@@ -9,6 +10,7 @@ mod leases;
 mod lists;
 mod migrations;
 mod races;
+mod recent;
 mod replicas;
 mod streams;
 pub(crate) mod support;
