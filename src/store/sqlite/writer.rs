@@ -152,7 +152,10 @@ fn write_loop(settings: &Settings, mut conn: Conn, mut jobs: mpsc::Receiver<Job>
             }
         }
         for finish in done.drain(..) {
-            finish(outcome);
+            // What follows a commit is not the writer's own: it must not end the thread.
+            if catch_unwind(AssertUnwindSafe(|| finish(outcome))).is_err() {
+                tracing::error!("what follows a committed write panicked");
+            }
         }
     }
 }
