@@ -11,7 +11,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 /// Rows of the first page; longer histories take further statements.
-const FIRST_PAGE: i64 = 256;
+const FIRST_PAGE: i64 = 64;
 /// How much larger each further page is.
 const GROWTH: i64 = 16;
 /// Rows in which the system rows of a chat are looked for at first. They are its first rows.
