@@ -2,6 +2,7 @@
 //! What a commit changed is announced on the bus after it is durable.
 
 use super::{
+    announce::{notice, status_of},
     claimer::{Claimer, Offer, Taken},
     commit::{Accepted, Commit, Committed, Created, Idempotency},
     error::{Error, Result},
@@ -13,10 +14,10 @@ use super::{
     sqlite::{self, SqliteStore},
 };
 use crate::{
-    bus::{Bus, ChatNotice, Notice, WatchKind},
+    bus::{Bus, Notice, WatchKind},
     chat::{
         command::Command,
-        state::{State, Status, Versions},
+        state::{Status, Versions},
     },
     clock::Timestamp,
     ids::{ChatId, MessageId, RunnerId, UserId, WorkerId},
@@ -488,29 +489,5 @@ impl Store {
                 self.watch(c.owner_id, c.head.id, WatchKind::ActionRequired);
             }
         }
-    }
-}
-
-fn status_of(state: State) -> Option<Status> {
-    Some(match state {
-        State::W | State::XW => Status::Waiting,
-        State::E0 | State::E1 | State::XE0 | State::XE1 => Status::Error,
-        State::R0 | State::R1 => Status::Running,
-        State::I0 | State::I1 => Status::Interrupting,
-        State::A0 | State::A1 => Status::RequiresAction,
-        State::Invalid(status, _, _) => status,
-    })
-}
-
-/// The hint about a chat's new columns.
-#[must_use]
-fn notice(head: &Head) -> ChatNotice {
-    ChatNotice {
-        chat: head.id,
-        versions: head.versions,
-        status: head.status,
-        archived: head.archived,
-        worker: head.owner.map(|o| o.worker),
-        runner: head.owner.map(|o| o.runner),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! [`Store`] is the face: one operation a line in `engine.rs`. `queries/commit.rs` is the only writer of a chat's execution columns, its messages and its queue.
 
+mod announce;
 mod claimer;
 pub mod commit;
 mod divergent;
