@@ -28,7 +28,7 @@ use crate::{
     ids::WorkerId,
     llm::catalog::Catalog,
     metrics,
-    store::{self, Store},
+    store::{self, Claimer, Store},
     stream::StreamLimits,
 };
 use actix::{Actor, Addr, Arbiter};
@@ -191,6 +191,8 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 struct Daemon {
     shared: Arc<Shared>,
     chats: Chats,
+    /// Held for the store, which does not keep the actors alive.
+    claimer: Arc<dyn Claimer>,
     drain: watch::Sender<bool>,
     server: actix_web::dev::Server,
     /// The listener of `/metrics`, if it has one of its own.
@@ -259,6 +261,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         draining,
         replica_secret,
         tokens: Arc::default(),
+        owners: Arc::default(),
         notices: Arc::default(),
     };
     let public_url = state.settings.public_url.clone();
@@ -274,6 +277,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let facts = Ready { address, public_url, first_token, store, chats: chats.clone() };
     let daemon = Daemon {
         shared,
+        claimer: Arc::new(chats.clone()),
         chats,
         drain,
         server,
@@ -348,6 +352,7 @@ impl Daemon {
             .settings
             .worker_enabled
             .then(|| Acquisition::new(self.shared.clone(), self.chats.clone()).start());
+        self.shared.store.claim_for(Arc::downgrade(&self.claimer));
         let router = actix::spawn(router::run(hints, self.chats.clone(), acquisition.clone()));
         let beats = Arbiter::new();
         let (shared, chats) = (self.shared.clone(), self.chats.clone());
@@ -418,6 +423,7 @@ async fn upkeep(recorder: PrometheusHandle) {
 /// Figures with the gauges of live state as they are at this moment (agent-loop.md §25).
 fn scrape(shared: Arc<Shared>, chats: Chats, recorder: PrometheusHandle) -> Scrape {
     Arc::new(move || {
+        ::metrics::counter!(metrics::STORE_STATEMENTS_TOTAL).absolute(shared.store.statements());
         let t = chats.totals();
         let set = |name: &'static str, n: usize| {
             ::metrics::gauge!(name).set(f64::from(u32::try_from(n).unwrap_or(u32::MAX)));

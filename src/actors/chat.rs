@@ -50,7 +50,12 @@ const LAG_TICK: Duration = Duration::from_millis(200);
 /// A claimed chat: drive it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Own(pub Head);
+pub struct Own {
+    /// The chat, claimed.
+    pub head: Head,
+    /// The transition it was claimed with; `None`: the claim was a transition of its own.
+    pub with: Option<Box<Committed>>,
+}
 
 /// The chat was seen in this state. A hint.
 #[derive(Message)]

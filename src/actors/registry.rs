@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     chat::duty::Snapshot,
-    ids::ChatId,
-    store::records::Head,
+    ids::{ChatId, WorkerId},
+    store::{Claimer, Taken, commit::Committed, records::Head},
     stream::{
         episode::EpisodeKey,
         relay::READER_QUEUE,
@@ -143,8 +143,8 @@ impl Chats {
     }
 
     /// Hands a claimed chat to its actor.
-    pub fn own(&self, head: Head) {
-        self.get_or_start(head.id).do_send(Own(head));
+    pub fn own(&self, head: Head, with: Option<Box<Committed>>) {
+        self.get_or_start(head.id).do_send(Own { head, with });
     }
 
     /// Hands a reader of parts to the chat's actor. When there is none its queue ends at once.
@@ -237,6 +237,25 @@ impl Chats {
                 left = self.entries().len(),
                 "some chats could not be let go in time; their leases will end"
             );
+        }
+    }
+}
+
+impl Claimer for Chats {
+    fn worker(&self) -> Option<WorkerId> {
+        let shared = &self.0.shared;
+        let s = &shared.settings;
+        // Chats in all of the deployment are counted under a lock, which an accepted message must
+        // not wait for.
+        let limited = s.max_running_chats > 0 || s.max_running_subagents > 0;
+        (s.worker_enabled && !limited && !*shared.draining.borrow()).then_some(shared.worker)
+    }
+
+    fn take(&self, claimed: Taken) {
+        match claimed {
+            // Nobody can have read a chat that has just been made.
+            Taken::Created(head) => self.own(head, None),
+            Taken::Moved(done) => self.own(done.head.clone(), Some(done)),
         }
     }
 }

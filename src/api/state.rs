@@ -1,6 +1,6 @@
 //! What every handler is given.
 
-use super::{auth::TokenCache, notices::Notices};
+use super::{access::OwnerCache, auth::TokenCache, notices::Notices};
 use crate::{
     actors::replicas::ReplicaSecret, clock::Clock, ids::McpServerId, llm::catalog::Catalog, store::Store,
 };
@@ -73,6 +73,8 @@ pub struct ApiState {
     pub replica_secret: Option<ReplicaSecret>,
     /// Tokens seen a moment ago; start with the default.
     pub tokens: Arc<TokenCache>,
+    /// Owners of chats; start with the default.
+    pub owners: Arc<OwnerCache>,
     /// Hints sorted by user; start with the default.
     pub notices: Arc<Notices>,
 }

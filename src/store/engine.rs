@@ -2,22 +2,27 @@
 //! What a commit changed is announced on the bus after it is durable.
 
 use super::{
+    announce::{notice, status_of},
+    claimer::{Claimer, Offer},
     commit::{Accepted, Commit, Committed, Created, Idempotency},
     error::{Error, Result},
     operations::{TRIES, deadpool_take, is_collision},
     postgres::{self, PgStore, detached},
-    records::{Claimed, Head, NewChat},
+    records::{Claimed, NewChat},
     sqlite::{self, SqliteStore},
 };
 use crate::{
-    bus::{Bus, ChatNotice, Notice, WatchKind},
-    chat::state::{State, Status},
+    bus::{Bus, Notice, WatchKind},
+    chat::{command::Command, state::Status},
     clock::Timestamp,
     ids::{ChatId, UserId, WorkerId},
     metrics,
 };
 use diesel_async::{AsyncConnection, TransactionManager};
-use std::{sync::atomic::Ordering, time::Duration, time::Instant};
+use std::{
+    sync::{Arc, OnceLock, Weak, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 #[derive(Clone)]
 pub(super) enum Engine {
@@ -30,6 +35,7 @@ pub(super) enum Engine {
 pub struct Store {
     pub(super) engine: Engine,
     bus: Bus,
+    claimer: Arc<OnceLock<Weak<dyn Claimer>>>,
 }
 
 /// Limits of a claim. Times are compared on the database's clock.
@@ -66,13 +72,23 @@ impl Store {
     /// A store on PostgreSQL.
     #[must_use]
     pub fn postgres(engine: PgStore, bus: Bus) -> Self {
-        Self { engine: Engine::Pg(engine), bus }
+        Self { engine: Engine::Pg(engine), bus, claimer: Arc::default() }
     }
 
     /// A store on SQLite.
     #[must_use]
     pub fn sqlite(engine: SqliteStore, bus: Bus) -> Self {
-        Self { engine: Engine::Sqlite(engine), bus }
+        Self { engine: Engine::Sqlite(engine), bus, claimer: Arc::default() }
+    }
+
+    /// From now on chats are claimed for this claimer, as long as it lives, in the transactions that
+    /// leave them to be driven. The first one stays.
+    pub fn claim_for(&self, claimer: Weak<dyn Claimer>) {
+        self.claimer.get_or_init(|| claimer);
+    }
+
+    fn offer(&self) -> Option<Offer> {
+        Offer::of(self.claimer.get()?.upgrade()?)
     }
 
     /// `sqlite` or `postgres`.
@@ -117,10 +133,14 @@ impl Store {
         now: Timestamp,
         key: Option<Idempotency<Created>>,
     ) -> Result<Accepted<Created>> {
-        let done = self.create_row(new, now, key).await?;
+        let done = self.create_row(new, now, key, self.offer()).await?;
         if let Accepted::Fresh(c) = &done {
             let head = &c.chat.head;
-            self.bus.publish(Notice::Ownership { chat: head.id, snapshot: head.versions.snapshot });
+            if head.owner.is_some() {
+                ::metrics::counter!(metrics::CLAIMS_TOTAL).increment(1);
+            } else {
+                self.bus.publish(Notice::Ownership { chat: head.id, snapshot: head.versions.snapshot });
+            }
             self.watch(c.chat.owner_id, head.id, WatchKind::Created);
         }
         Ok(done)
@@ -132,9 +152,13 @@ impl Store {
     /// See [`Error`]; nothing was written then.
     pub async fn commit(&self, commit: Commit) -> Result<Accepted<Committed>> {
         let names = commit.commands.iter().map(|c| c.kind().as_str()).collect::<Vec<_>>().join("+");
+        // A runner keeps its chat, and whoever lets a chat go does not want it back.
         let by_runner = commit.fence.is_some();
+        let offer =
+            if by_runner || commit.commands.contains(&Command::Abandon) { None } else { self.offer() };
+        let owner = offer.as_ref().map(|o| o.owner);
         let started = Instant::now();
-        let result = self.commit_row(commit).await;
+        let result = self.commit_row(commit, offer).await;
         let outcome = match &result {
             Ok(_) => "committed",
             Err(Error::Stale) => {
@@ -148,7 +172,11 @@ impl Store {
             .record(started.elapsed().as_secs_f64());
         let done = result?;
         if let Accepted::Fresh(c) = &done {
-            self.announce(c, by_runner);
+            let claimed = owner.is_some() && c.head.owner == owner;
+            if claimed {
+                ::metrics::counter!(metrics::CLAIMS_TOTAL).increment(1);
+            }
+            self.announce(c, by_runner || claimed);
         }
         Ok(done)
     }
@@ -216,11 +244,11 @@ impl Store {
         self.bus.publish(Notice::Watch { owner, chat, kind });
     }
 
-    /// A runner hands what it committed to its chat's actor itself, which then needs no read; only
-    /// the other replicas are told of it.
-    fn announce(&self, c: &Committed, by_runner: bool) {
+    /// What a runner committed, and what a claim came with, is handed to the chat's actor, which then
+    /// needs no read; only the other replicas are told of it.
+    fn announce(&self, c: &Committed, handed: bool) {
         let hint = Notice::Chat(notice(&c.head));
-        if by_runner {
+        if handed {
             self.bus.publish_remote(hint);
         } else {
             self.bus.publish(hint);
@@ -234,29 +262,5 @@ impl Store {
                 self.watch(c.owner_id, c.head.id, WatchKind::ActionRequired);
             }
         }
-    }
-}
-
-fn status_of(state: State) -> Option<Status> {
-    Some(match state {
-        State::W | State::XW => Status::Waiting,
-        State::E0 | State::E1 | State::XE0 | State::XE1 => Status::Error,
-        State::R0 | State::R1 => Status::Running,
-        State::I0 | State::I1 => Status::Interrupting,
-        State::A0 | State::A1 => Status::RequiresAction,
-        State::Invalid(status, _, _) => status,
-    })
-}
-
-/// The hint about a chat's new columns.
-#[must_use]
-fn notice(head: &Head) -> ChatNotice {
-    ChatNotice {
-        chat: head.id,
-        versions: head.versions,
-        status: head.status,
-        archived: head.archived,
-        worker: head.owner.map(|o| o.worker),
-        runner: head.owner.map(|o| o.runner),
     }
 }

@@ -4,6 +4,8 @@
 
 #[macro_use]
 mod operations;
+mod announce;
+mod claimer;
 pub mod commit;
 mod divergent;
 mod engine;
@@ -20,5 +22,6 @@ mod statements;
 pub(crate) mod tests;
 mod types;
 
+pub use claimer::{Claimer, Taken};
 pub use engine::{ClaimSpec, Store};
 pub use error::{Error, Result};

@@ -2,6 +2,7 @@
 
 use super::{
     Store,
+    claimer::{Offer, Taken},
     commit::{Accepted, Commit, Committed, Created, Idempotency},
     engine::Engine,
     error::{Error, Result},
@@ -115,6 +116,36 @@ macro_rules! operations {
     (@lite write $s:ident, $c:ident => $q:expr) => { $s.write(move |$c| $q).await };
 }
 
+/// A write that may claim its chat on an offer. Whoever drives the chat is told as soon as the
+/// transaction is durable, whatever became of the caller.
+macro_rules! accepting {
+    ($($(#[$doc:meta])* $name:ident = $module:ident :: $query:ident ( $($arg:ident : $ty:ty),* ) -> $out:ty, $then:path;)*) => {
+        impl Store { $(
+            $(#[$doc])*
+            pub(super) async fn $name(&self, $($arg: $ty,)* offer: Option<Offer>) -> Result<$out> {
+                let owner = offer.as_ref().map(|o| o.owner);
+                match &self.engine {
+                    Engine::Pg(s) => {
+                        let s = s.clone();
+                        let runtime = s.runtime.clone();
+                        detached(&runtime, async move {
+                            let done: Result<$out> = operations!(@pg write s, conn => {
+                                $(let $arg = $arg.clone();)*
+                                postgres::queries::$module::$query(conn, $($arg,)* owner).await
+                            });
+                            done.inspect(|done| $then(done, offer))
+                        }).await
+                    }
+                    Engine::Sqlite(s) => s.write_then(
+                        move |conn| sqlite::now(sqlite::queries::$module::$query(conn, $($arg,)* owner)),
+                        move |done| $then(done, offer),
+                    ).await,
+                }
+            }
+        )* }
+    };
+}
+
 /// Takes a connection out of its pool, which makes another one.
 pub(super) fn deadpool_take(
     object: diesel_async::pooled_connection::deadpool::Object<diesel_async::AsyncPgConnection>,
@@ -128,11 +159,14 @@ pub(super) fn is_collision(e: &Error) -> bool {
     matches!(e, Error::Database(D::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
 }
 
-operations! {
+accepting! {
     /// Creates a chat; announced by [`Store::create_chat`].
-    write pub(super) create_row = create::create(new: NewChat, now: Timestamp, key: Option<Idempotency<Created>>) -> Accepted<Created>;
+    create_row = create::create(new: NewChat, now: Timestamp, key: Option<Idempotency<Created>>) -> Accepted<Created>, Taken::created;
     /// Runs one transaction on a chat; announced by [`Store::commit`].
-    write pub(super) commit_row = commit::commit(commit: Commit) -> Accepted<Committed>;
+    commit_row = commit::commit(commit: Commit) -> Accepted<Committed>, Taken::moved;
+}
+
+operations! {
     /// Archives a family; announced by [`Store::set_archived`].
     write pub(super) archive_rows = commit::set_archived(root: ChatId, archived: bool, now: Timestamp) -> Vec<Committed>;
     /// One chat.

@@ -162,9 +162,9 @@ impl ChatActor {
 
 impl Handler<Own> for ChatActor {
     type Result = ();
-    fn handle(&mut self, Own(head): Own, ctx: &mut Self::Context) {
+    fn handle(&mut self, Own { head, with }: Own, ctx: &mut Self::Context) {
         if self.retired {
-            self.registry.own(head);
+            self.registry.own(head, with);
             return;
         }
         let Some(owner) = head.owner else { return };
@@ -177,15 +177,19 @@ impl Handler<Own> for ChatActor {
             _owned: self.shared.owned.enter(self.id, owner.runner),
         });
         self.note_owner(head.versions.snapshot, head.owner);
-        let claim = StreamRead {
-            head: head.clone(),
-            reset: false,
-            messages: Vec::new(),
-            queue: None,
-            pending: Vec::new(),
-        };
-        // A claim moves the snapshot by one and nothing that a subscriber sees.
-        self.hub.committed(head.versions.snapshot - 1, &claim, self.shared.clock.now());
+        if let Some(done) = with {
+            self.committed(&done);
+        } else {
+            let claim = StreamRead {
+                head: head.clone(),
+                reset: false,
+                messages: Vec::new(),
+                queue: None,
+                pending: Vec::new(),
+            };
+            // A claim moves the snapshot by one and nothing that a subscriber sees.
+            self.hub.committed(head.versions.snapshot - 1, &claim, self.shared.clock.now());
+        }
         self.observe(snapshot_of(&head), ctx);
         self.settle(ctx);
     }

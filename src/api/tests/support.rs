@@ -149,6 +149,7 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         draining: stops,
         replica_secret: None,
         tokens: Arc::default(),
+        owners: Arc::default(),
         notices: Arc::default(),
     };
     World { state, streams, draining, organization, owner, stranger, admin, owner_id, db }

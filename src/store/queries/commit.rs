@@ -6,7 +6,7 @@ use crate::{
     chat::{
         command::{Busy, Command},
         plan::{Plan, Refusal, Write},
-        state::{Chat, EditTarget, State, Status},
+        state::{Chat, EditTarget, Owner, State, Status},
         step,
     },
     clock::Timestamp,
@@ -25,8 +25,9 @@ use crate::{
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-/// Applies the commands of `c` to its chat.
-pub async fn commit(conn: &mut Conn, c: Commit) -> Result<Accepted<Committed>> {
+/// Applies the commands of `c` to its chat. A chat that has to be driven afterwards and has no owner
+/// gets `claim`, if there is one.
+pub async fn commit(conn: &mut Conn, c: Commit, claim: Option<Owner>) -> Result<Accepted<Committed>> {
     let locked = lock(conn, c.chat).await?;
     // Under the lock: of two racing first uses of a key the second must see the first's answer, not
     // a queue that the first has filled.
@@ -45,6 +46,13 @@ pub async fn commit(conn: &mut Conn, c: Commit) -> Result<Accepted<Committed>> {
     let mut plan = step::step_many(&chat, &commands, c.now)?;
     if c.release_when_idle && !plan.columns.status.is_runnable() && plan.columns.owner.is_some() {
         commands.push(Command::Abandon);
+        plan = step::step_many(&chat, &commands, c.now)?;
+    }
+    if let Some(owner) = claim
+        && matches!(plan.lands_in, State::R0 | State::R1 | State::I0 | State::I1 | State::A0 | State::A1)
+        && plan.columns.owner.is_none()
+    {
+        commands.push(Command::Acquire(owner));
         plan = step::step_many(&chat, &commands, c.now)?;
     }
     let mut done = write(conn, &chat, row, plan, &c.meta, Lease::of(&commands), c.now).await?;

@@ -1,9 +1,9 @@
 //! Creation of a chat with its first messages.
 
-use super::{Conn, accounts, chats::ChatRow, commit, files};
+use super::{Conn, accounts, chats::ChatRow, commit, divergent, files};
 use crate::chat::plan::Write;
 use crate::{
-    chat::step,
+    chat::{state::Owner, step},
     clock::Timestamp,
     store::{
         commit::{Accepted, Created, Idempotency},
@@ -16,20 +16,22 @@ use crate::{
 };
 use diesel_async::RunQueryDsl;
 
-/// Creates a chat in R0.
+/// Creates a chat in R0, owned by `claim` if there is one.
 pub async fn create(
     conn: &mut Conn,
     new: NewChat,
     now: Timestamp,
     idempotency: Option<Idempotency<Created>>,
+    claim: Option<Owner>,
 ) -> Result<Accepted<Created>> {
     if let Some(i) = &idempotency
         && let Some((status, answer)) = accounts::replayed(conn, i.user, &i.key, &i.request_hash).await?
     {
         return Ok(Accepted::Replayed { status, answer });
     }
-    let plan = step::create(new.initial);
+    let plan = step::create(new.initial, claim);
     let snapshot = plan.columns.versions.snapshot;
+    let owner = plan.columns.owner;
     let row = ChatRow {
         head: HeadRow::new(new.id, None, new.owner_id, plan.columns, new.dynamic_tools),
         organization_id: Id(new.organization_id.0),
@@ -54,6 +56,9 @@ pub async fn create(
             return Err(Error::Corrupt("a new chat can only insert messages".into()));
         };
         inserted.push(commit::insert(conn, InsertMessage::new(new.id, snapshot, now, m)).await?);
+    }
+    if let Some(owner) = owner {
+        divergent::first_beat(conn, new.id, owner, now).await?;
     }
     let unlinked = match new.files.is_empty() {
         true => Vec::new(),

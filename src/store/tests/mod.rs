@@ -1,6 +1,7 @@
 //! The store on both engines.
 
 mod accounts;
+mod at_once;
 mod costs;
 mod engines;
 mod fencing;
