@@ -11,6 +11,7 @@ use crate::{
     actors::{
         Owned, Settings, Shared,
         acquisition::Acquisition,
+        chat::jobs::title::Underway,
         heartbeat::Heartbeat,
         janitor::Janitor,
         poller::Poller,
@@ -227,6 +228,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         turn: Arc::new(models.engine),
         replicas,
         owned: Owned::default(),
+        titles: Underway::default(),
         draining: draining.clone(),
     });
     let arbiters: Vec<Arbiter> = (0..config.server.worker_threads()).map(|_| Arbiter::new()).collect();

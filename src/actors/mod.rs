@@ -74,6 +74,8 @@ pub struct Shared {
     pub replicas: Option<replicas::Replicas>,
     /// Chats this replica owns.
     pub owned: Owned,
+    /// Chats whose title is being made here.
+    pub titles: chat::jobs::title::Underway,
     /// True once the process shuts down.
     pub draining: watch::Receiver<bool>,
 }

@@ -187,6 +187,8 @@ operations! {
     write pub mark_read = chats::mark_read(id: ChatId) -> ();
     /// Sets the digest of the last turn unless history has moved on.
     write pub set_summary = chats::set_summary(id: ChatId, history: i64, summary: Option<String>) -> bool;
+    /// Replaces a title unless somebody else has. Moves no version.
+    write pub retitle = chats::retitle(id: ChatId, from: String, to: String) -> bool;
     /// Snapshot versions of many chats.
     read pub snapshots = chats::snapshots(ids: Vec<ChatId>) -> Vec<(ChatId, i64)>;
     /// Chats by status.

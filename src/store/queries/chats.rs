@@ -313,6 +313,15 @@ pub async fn set_summary(conn: &mut Conn, id: ChatId, history: i64, summary: Opt
     Ok(n == 1)
 }
 
+/// Replaces a title, unless it is no longer the one that was seen.
+pub async fn retitle(conn: &mut Conn, id: ChatId, from: String, to: String) -> Result<bool> {
+    let n = diesel::update(chats::table.find(Id(id.0)).filter(chats::title.eq(from)))
+        .set(chats::title.eq(to))
+        .execute(conn)
+        .await?;
+    Ok(n == 1)
+}
+
 /// The version columns of many chats, for the sync poller.
 pub async fn snapshots(conn: &mut Conn, ids: Vec<ChatId>) -> Result<Vec<(ChatId, i64)>> {
     let ids: Vec<Id> = ids.iter().map(|i| Id(i.0)).collect();
