@@ -11,7 +11,7 @@ use crate::{
     actors::{
         Owned, Settings, Shared,
         acquisition::{Acquisition, Quiet},
-        chat::jobs,
+        chat::jobs::{self, title::Underway},
         heartbeat::Heartbeat,
         janitor::Janitor,
         poller::Poller,
@@ -238,6 +238,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         replicas,
         owned: Owned::default(),
         drive: jobs::drive(),
+        titles: Underway::default(),
         draining: draining.clone(),
     });
     let arbiters: Vec<Arbiter> = (0..config.server.worker_threads()).map(|_| Arbiter::new()).collect();

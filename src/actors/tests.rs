@@ -100,6 +100,7 @@ impl World {
             }),
             replicas: None,
             owned: Owned::default(),
+            titles: crate::actors::chat::jobs::title::Underway::default(),
             drive,
             draining: stops,
         });

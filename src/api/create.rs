@@ -20,7 +20,7 @@ use crate::{
     },
     ids::{ChatId, McpServerId, ModelConfigId, OrganizationId, WorkspaceId},
     store::{commit::Created, files::FileRecord, records::NewChat},
-    turn::title,
+    turn::{prompt::sanitize::sanitize, title},
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -128,14 +128,14 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
         Some(id) => id,
         None => default_model(state)?,
     };
-    let title = title::fallback(&content::text(&parts)).replace(char::is_control, "");
+    let title = title::first(&title::text(&parts));
     let system = [state.settings.system_prompt.as_deref(), body.system_prompt.as_deref()];
     let mut initial: Vec<NewMessage> = system
         .into_iter()
         .flatten()
-        .map(str::trim)
+        .map(sanitize)
         .filter(|text| !text.is_empty())
-        .map(|text| NewMessage::new(Role::System, Visibility::Model, &[Part::Text { text: text.to_owned() }]))
+        .map(|text| NewMessage::new(Role::System, Visibility::Model, &[Part::Text { text }]))
         .collect();
     initial.push(NewMessage {
         created_by: Some(caller.user.id),

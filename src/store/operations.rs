@@ -179,6 +179,8 @@ operations! {
     write pub patch_chat = chats::patch(id: ChatId, patch: MetaPatch) -> ChatRecord;
     /// Moves the owner's read cursor to the newest assistant message.
     write pub mark_read = chats::mark_read(id: ChatId) -> ();
+    /// Replaces a title unless somebody else has. Moves no version.
+    write pub retitle = chats::retitle(id: ChatId, from: String, to: String) -> bool;
     /// Snapshot versions of many chats.
     read pub snapshots = chats::snapshots(ids: Vec<ChatId>) -> Vec<(ChatId, i64)>;
     /// Owner of a chat, and that it exists.

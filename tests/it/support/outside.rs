@@ -95,10 +95,7 @@ impl DaemonProcess {
 impl Harness {
     /// Requests for turns so far: those for titles and labels left out.
     pub fn turn_requests(&self) -> Vec<RecordedRequest> {
-        let side = |r: &RecordedRequest| {
-            ["propose_title", "propose_turn_status_label"].iter().any(|name| r.tool_names() == [*name])
-        };
-        self.model.requests().into_iter().filter(|r| !side(r)).collect()
+        self.model.requests()
     }
 }
 
