@@ -25,10 +25,22 @@ struct Script {
     sql: Option<String>,
 }
 
-const DOWN_SQLITE: &str = include_str!("../../../migrations/sqlite/0001_init/down.sql");
-const UP_SQLITE: &str = include_str!("../../../migrations/sqlite/0001_init/up.sql");
-const DOWN_POSTGRES: &str = include_str!("../../../migrations/postgres/0001_init/down.sql");
-const UP_POSTGRES: &str = include_str!("../../../migrations/postgres/0001_init/up.sql");
+/// The scripts of one direction as one text: forwards, or backwards from the last.
+fn scripts(engine: &str, direction: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(engine);
+    let mut folders: Vec<_> = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).collect();
+    folders.sort();
+    if direction == "down" {
+        folders.reverse();
+    }
+    let read = |folder: &std::path::PathBuf| std::fs::read_to_string(folder.join(format!("{direction}.sql")));
+    folders.iter().map(|folder| read(folder).unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+/// How many migrations there are.
+fn migrations() -> usize {
+    std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite")).unwrap().count()
+}
 
 fn sqlite(path: &Path) -> SqliteConnection {
     SqliteConnection::establish(path.to_str().unwrap()).unwrap()
@@ -68,16 +80,16 @@ fn sqlite_is_migrated_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("db");
     let look = migrate::sqlite(&path, false).unwrap();
-    assert_eq!((look.applied.len(), look.pending.len()), (0, 1));
+    assert_eq!((look.applied.len(), look.pending.len()), (0, migrations()));
     let first = migrate::sqlite(&path, true).unwrap();
-    assert_eq!((first.applied.len(), first.pending.len(), first.unknown.len()), (1, 0, 0));
+    assert_eq!((first.applied.len(), first.pending.len(), first.unknown.len()), (migrations(), 0, 0));
     let schema = sqlite_schema(&path);
     assert_eq!(migrate::sqlite(&path, true).unwrap(), first);
     assert_eq!(sqlite_schema(&path), schema);
     let mut conn = sqlite(&path);
-    conn.batch_execute(DOWN_SQLITE).unwrap();
+    conn.batch_execute(&scripts("sqlite", "down")).unwrap();
     assert_eq!(sqlite_columns(&path).len(), 0);
-    conn.batch_execute(UP_SQLITE).unwrap();
+    conn.batch_execute(&scripts("sqlite", "up")).unwrap();
     assert_eq!(sqlite_schema(&path), schema);
     conn.batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('9999')").unwrap();
     let e = migrate::sqlite(&path, true).unwrap_err();
@@ -93,7 +105,7 @@ fn two_processes_migrate_one_file() {
         for _ in 0..4 {
             s.spawn(|| {
                 barrier.wait();
-                assert_eq!(migrate::sqlite(&path, true).unwrap().applied.len(), 1);
+                assert_eq!(migrate::sqlite(&path, true).unwrap().applied.len(), migrations());
             });
         }
     });
@@ -106,14 +118,14 @@ async fn postgres_is_migrated_once() {
     let other = Arc::new(Runtime::start().unwrap());
     let (a, b) = tokio::join!(migrate::postgres(&url, &runtime, true), migrate::postgres(&url, &other, true));
     let first = a.unwrap();
-    assert_eq!((first.applied.len(), first.pending.len()), (1, 0));
+    assert_eq!((first.applied.len(), first.pending.len()), (migrations(), 0));
     assert_eq!(b.unwrap(), first);
     let (columns, indexes) = (postgres_names(&url, PG_COLUMNS).await, postgres_names(&url, PG_INDEXES).await);
     assert_eq!(migrate::postgres(&url, &runtime, true).await.unwrap(), first);
     let mut conn = AsyncPgConnection::establish(&url).await.unwrap();
-    conn.batch_execute(DOWN_POSTGRES).await.unwrap();
+    conn.batch_execute(&scripts("postgres", "down")).await.unwrap();
     assert!(postgres_names(&url, PG_COLUMNS).await.is_empty());
-    conn.batch_execute(UP_POSTGRES).await.unwrap();
+    conn.batch_execute(&scripts("postgres", "up")).await.unwrap();
     assert_eq!(postgres_names(&url, PG_COLUMNS).await, columns);
     assert_eq!(postgres_names(&url, PG_INDEXES).await, indexes);
     conn.batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('9999')").await.unwrap();
