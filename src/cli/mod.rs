@@ -3,12 +3,14 @@
 //! Data goes to stdout, everything else to stderr. Each command is a function `run` that returns an
 //! [`Outcome`]; [`main`] turns it into a status and, on failure, one sentence on stderr.
 
+pub mod backup;
 pub mod completions;
 pub mod config;
 mod daemon;
 pub mod demo;
 mod exit;
 pub mod healthcheck;
+pub mod man;
 pub mod migrate;
 pub mod openapi;
 mod options;
@@ -50,6 +52,8 @@ pub enum Command {
     /// Make, list, suspend, sign in users
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Copy the embedded database, while the daemon runs or not
+    Backup(backup::BackupArgs),
     /// Print the OpenAPI document
     Openapi,
     /// Check, show or begin a configuration
@@ -59,6 +63,8 @@ pub enum Command {
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Print completions for a shell
     Completions(completions::CompletionsArgs),
+    /// Print the manual page, for `man -l -`
+    Man,
 }
 
 /// Runs the program with these arguments, the program's name first.
@@ -85,10 +91,12 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Migrate(args)) => migrate::run(&args, &options),
         Some(Command::Token(command)) => token::run(&command, &options),
         Some(Command::User(command)) => user::run(&command, &options),
+        Some(Command::Backup(args)) => backup::run(&args, &options),
         Some(Command::Openapi) => openapi::run(),
         Some(Command::Config(command)) => config::run(command, &options),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args, &options),
         Some(Command::Completions(args)) => completions::run(&args),
+        Some(Command::Man) => man::run(),
     }
 }
 

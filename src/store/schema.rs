@@ -154,6 +154,27 @@ diesel::table! {
         key -> Text, value -> Text,
     }
 }
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    files (id) {
+        id -> Uid, owner_id -> Uid, organization_id -> Uid, name -> Text, mime_type -> Text, size_bytes -> BigInt,
+        sha256 -> Binary, complete -> Bool, linked -> Bool, created_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    file_chunks (file_id, seq) {
+        file_id -> Uid, seq -> BigInt, data -> Binary,
+    }
+}
+diesel::table! {
+    use crate::store::types::sql::*;
+    chat_files (chat_id, file_id) {
+        chat_id -> Uid, file_id -> Uid, created_at -> Moment,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(
     chats,
     chat_messages,
@@ -166,4 +187,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     login_links,
     groups,
     group_members,
+    files,
+    chat_files,
 );

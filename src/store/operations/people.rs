@@ -2,8 +2,8 @@
 //! here is announced after its commit.
 
 use super::{
-    Engine, Error, Instant, Result, Store, TRIES, deadpool_take, detached, is_collision, metrics, postgres,
-    sqlite,
+    AsyncConnection, Engine, Error, Instant, Result, Store, TRIES, TransactionManager, deadpool_take,
+    detached, is_collision, metrics, postgres, sqlite,
 };
 use crate::{
     bus::Notice,
@@ -14,7 +14,6 @@ use crate::{
         SiteRole, TokenRecord, UserPage, UserPatch, UserRecord,
     },
 };
-use diesel_async::{AsyncConnection, TransactionManager};
 
 operations! {
     /// The default organization, made if there is none.
@@ -168,13 +167,13 @@ impl Store {
     pub async fn revoke_token(&self, id: String, of: Option<UserId>) -> Result<Option<UserId>> {
         let user = self.revoke_row(id, of).await?;
         if let Some(user) = user {
-            self.bus.publish(Notice::Access { user });
+            self.bus().publish(Notice::Access { user });
         }
         Ok(user)
     }
 
     fn announce_access(&self, user: UserRecord) -> UserRecord {
-        self.bus.publish(Notice::Access { user: user.id });
+        self.bus().publish(Notice::Access { user: user.id });
         user
     }
 }
