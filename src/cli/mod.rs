@@ -9,6 +9,7 @@ mod daemon;
 pub mod demo;
 mod exit;
 pub mod healthcheck;
+pub mod keys;
 pub mod migrate;
 pub mod openapi;
 mod options;
@@ -50,6 +51,9 @@ pub enum Command {
     /// Make, list or suspend users
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Show or change the keys that secrets in the database are encrypted with
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Print the OpenAPI document
     Openapi,
     /// Check, show or begin a configuration
@@ -85,6 +89,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Migrate(args)) => migrate::run(&args, &options),
         Some(Command::Token(command)) => token::run(&command, &options),
         Some(Command::User(command)) => user::run(&command, &options),
+        Some(Command::Keys(command)) => keys::run(&command, &options),
         Some(Command::Openapi) => openapi::run(),
         Some(Command::Config(command)) => config::run(command, &options),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args, &options),

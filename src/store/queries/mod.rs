@@ -11,6 +11,8 @@ pub mod commit;
 pub mod create;
 pub mod leases;
 pub mod messages;
+pub mod models;
 pub mod open_calls;
 pub mod replicas;
+pub mod sealed;
 pub mod stream;
