@@ -10,10 +10,26 @@ use std::{
     },
     time::Duration,
 };
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type},
+    },
+};
 
 /// A moment in UTC with microsecond precision, as both databases store it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
+
+/// On the wire: RFC 3339 (api.md §1.4).
+impl PartialSchema for Timestamp {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(format)).into()
+    }
+}
+impl ToSchema for Timestamp {}
 
 impl Timestamp {
     /// From microseconds since 1970-01-01T00:00:00Z.

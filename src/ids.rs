@@ -5,6 +5,13 @@
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type},
+    },
+};
 use uuid::Uuid;
 
 /// Mints a time-ordered (version 7) UUID.
@@ -25,6 +32,14 @@ macro_rules! uuid_id {
             #[must_use]
             pub fn fresh() -> Self { Self(fresh_uuid()) }
         }
+        /// On the wire: a hyphenated UUID.
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let format = SchemaFormat::Custom("uuid".into());
+                ObjectBuilder::new().schema_type(Type::String).format(Some(format)).into()
+            }
+        }
+        impl ToSchema for $name {}
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { self.0.fmt(f) }
         }
@@ -68,6 +83,15 @@ macro_rules! int_id {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub i64);
+
+        /// On the wire: a whole number.
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let format = SchemaFormat::KnownFormat(KnownFormat::Int64);
+                ObjectBuilder::new().schema_type(Type::Integer).format(Some(format)).into()
+            }
+        }
+        impl ToSchema for $name {}
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { self.0.fmt(f) }

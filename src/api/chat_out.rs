@@ -3,13 +3,16 @@
 use crate::{
     chat::{json::Json, state::Status},
     clock::Timestamp,
-    ids::{ChatId, ModelConfigId, OrganizationId, UserId},
+    ids::{ChatId, McpServerId, ModelConfigId, OrganizationId, UserId},
     store::records::{ChatRecord, ListedChat, UserRecord},
+    turn::retry::ChatError,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A chat.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Chat)]
 pub struct ChatOut<'a> {
     id: ChatId,
     organization_id: OrganizationId,
@@ -29,7 +32,9 @@ pub struct ChatOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     plan_mode: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ChatError<'static>>)]
     last_error: Option<&'a Json>,
+    #[schema(required = true)]
     last_turn_summary: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     diff_status: Option<DiffStatus>,
@@ -38,16 +43,19 @@ pub struct ChatOut<'a> {
     archived: bool,
     shared: bool,
     pin_order: i64,
+    #[schema(value_type = Vec<McpServerId>)]
     mcp_server_ids: &'a Json,
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     labels: &'a Json,
     has_unread: bool,
     client_type: &'a str,
+    #[schema(no_recursion, value_type = Vec<ChatOut<'static>>)]
     children: Vec<Self>,
 }
 
 /// The changes a chat has made to code (api.md §3.3); all zero until something collects them.
-#[derive(Debug, Clone, Serialize)]
-struct DiffStatus {
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct DiffStatus {
     chat_id: ChatId,
     pull_request_title: &'static str,
     pull_request_draft: bool,

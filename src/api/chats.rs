@@ -5,6 +5,7 @@ use super::{
     auth::Caller,
     body,
     chat_out::ChatOut,
+    doc::{Doc, Param, ParamKind},
     labels,
     problem::{Problem, Result},
     query::Query,
@@ -22,6 +23,22 @@ use std::sync::Arc;
 const DEFAULT_PAGE: i64 = 50;
 /// Largest page: what one answer may hold in memory. api.md sets no limit.
 const MAX_PAGE: i64 = 10_000;
+
+/// What the OpenAPI document says of it.
+pub const LIST: Doc = Doc::new("List the caller's chats")
+    .replies::<Vec<ChatOut<'static>>>()
+    .params(&[
+        Param::query(
+            "q",
+            ParamKind::Text,
+            "Search: `title:`, `archived:`, `has_unread:`, `status:` and others (api.md §2.4)",
+        ),
+        Param::query("label", ParamKind::Repeated, "`key:value`; all must match"),
+        Param::query("limit", ParamKind::Integer(0, MAX_PAGE), "Roots on a page; 0 means 50"),
+        Param::query("offset", ParamKind::Integer(0, i64::MAX), "Roots to skip"),
+        Param::query("after_id", ParamKind::Uuid, "The last root already seen"),
+    ])
+    .errors(&[400]);
 
 /// The caller's chats, each with its children.
 pub async fn list(request: HttpRequest, state: web::Data<ApiState>, caller: Caller) -> Result<HttpResponse> {
@@ -74,6 +91,9 @@ fn family<'a>(
         .filter(move |child| child.chat.root_chat_id == root)
         .map(|child| ChatOut::listed(child).of_owner(&caller.user))
 }
+
+/// What the OpenAPI document says of it.
+pub const GET: Doc = Doc::new("Get a chat").replies::<ChatOut<'static>>().errors(&[400, 404]);
 
 /// One chat with its children.
 pub async fn get(

@@ -3,9 +3,10 @@
 use super::problem::{Problem, Result};
 use crate::chat::message::Part;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 /// A part as a client sends it. Flat, as `type` selects what the other keys mean.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct InputPart {
     #[serde(rename = "type")]

@@ -6,6 +6,7 @@ use super::{
     chat_out::ChatOut,
     chats,
     commit::{self, Key, Render},
+    doc::{Doc, IDEMPOTENCY_KEY},
     problem::{Problem, Result},
     state::ApiState,
 };
@@ -29,6 +30,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 use std::sync::Arc;
 
+/// What the OpenAPI document says of it.
+pub const INTERRUPT: Doc = Doc::new("Stop the turn")
+    .replies::<ChatOut<'static>>()
+    .params(&[IDEMPOTENCY_KEY])
+    .errors(&[400, 404, 409]);
+
 /// Stops the turn.
 pub async fn interrupt(
     request: HttpRequest,
@@ -40,6 +47,12 @@ pub async fn interrupt(
     let key = Key::of(&request, &caller, b"")?;
     run(&state, &caller, chat, Command::Interrupt { reason: answers::INTERRUPTED.into() }, key).await
 }
+
+/// What the OpenAPI document says of it.
+pub const RECONCILE: Doc = Doc::new("Recover a chat from an inconsistent state")
+    .replies::<ChatOut<'static>>()
+    .params(&[IDEMPOTENCY_KEY])
+    .errors(&[400, 404, 409]);
 
 /// Leads out of an invalid state.
 pub async fn reconcile(
@@ -61,6 +74,12 @@ pub async fn reconcile(
     });
     run(&state, &caller, chat, Command::ReconcileInvalidState { error: Json::of(&error) }, key).await
 }
+
+/// What the OpenAPI document says of it.
+pub const COMPACT: Doc = Doc::new("Compact the history")
+    .replies::<ChatOut<'static>>()
+    .params(&[IDEMPOTENCY_KEY])
+    .errors(&[400, 403, 404, 409]);
 
 /// Asks for a compaction of the history.
 pub async fn compact(
@@ -114,6 +133,12 @@ async fn nothing_to_compact(state: &ApiState, chat: &ChatRecord, key: Option<Key
     }
     Err(Problem::conflict("There is nothing to compact."))
 }
+
+/// What the OpenAPI document says of it.
+pub const CLEAR: Doc = Doc::new("Hide the history from the model")
+    .replies::<ChatOut<'static>>()
+    .params(&[IDEMPOTENCY_KEY])
+    .errors(&[400, 403, 404, 409]);
 
 /// Hides the history so far from the model.
 pub async fn clear(

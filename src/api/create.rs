@@ -6,6 +6,7 @@ use super::{
     chat_out::ChatOut,
     commit::{self, Key, Render},
     content::{self, InputPart},
+    doc::{Doc, IDEMPOTENCY_KEY},
     labels,
     picks::Picks,
     problem::{Problem, Result},
@@ -26,13 +27,18 @@ use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
 };
+use utoipa::ToSchema;
 
 /// Most client-run tools of a chat (api.md §1.7).
 const MAX_DYNAMIC_TOOLS: usize = 250;
 
-#[derive(Debug, Deserialize)]
-struct CreateBody {
+/// A chat to create (api.md §2.3).
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = CreateChat)]
+pub struct CreateBody {
+    #[schema(required = true)]
     organization_id: Option<OrganizationId>,
+    #[schema(required = true)]
     content: Option<Vec<InputPart>>,
     system_prompt: Option<String>,
     workspace_id: Option<WorkspaceId>,
@@ -45,8 +51,9 @@ struct CreateBody {
     client_type: Option<String>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
-struct DynamicTool {
+/// A tool that the API client runs; `input_schema` goes to the model as it is.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct DynamicTool {
     #[serde(default)]
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,6 +61,13 @@ struct DynamicTool {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     input_schema: Option<Json>,
 }
+
+/// What the OpenAPI document says of it.
+pub const CREATE: Doc = Doc::new("Create a chat and start its first turn")
+    .takes::<CreateBody>()
+    .replies::<ChatOut<'static>>()
+    .params(&[IDEMPOTENCY_KEY])
+    .errors(&[400, 403, 409, 413]);
 
 /// Creates a chat and starts its first turn.
 pub async fn create(

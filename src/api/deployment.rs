@@ -1,8 +1,17 @@
 //! What clients ask about the deployment itself (api.md §2.17).
 
-use super::{auth::Caller, body, problem::Result, state::ApiState};
+use super::{
+    auth::Caller,
+    body,
+    doc::{Doc, Reply},
+    problem::Result,
+    state::ApiState,
+};
 use actix_web::{HttpResponse, web};
 use serde_json::json;
+
+/// What the OpenAPI document says of it.
+pub const BUILD_INFO: Doc = Doc::new("Version and address").answers(Reply::Object).open();
 
 /// Version and address. Needs no session: clients ask before they sign in.
 pub async fn build_info(state: web::Data<ApiState>) -> HttpResponse {
@@ -20,6 +29,9 @@ pub async fn build_info(state: web::Data<ApiState>) -> HttpResponse {
     }))
 }
 
+/// What the OpenAPI document says of it.
+pub const ENTITLEMENTS: Doc = Doc::new("Licensed features").answers(Reply::Object);
+
 /// There is nothing to license: no feature is limited, none is withheld.
 pub async fn entitlements(state: web::Data<ApiState>, _: Caller) -> Result<HttpResponse> {
     Ok(body::ok(&json!({
@@ -32,6 +44,9 @@ pub async fn entitlements(state: web::Data<ApiState>, _: Caller) -> Result<HttpR
         "refreshed_at": state.clock.now(),
     })))
 }
+
+/// What the OpenAPI document says of it.
+pub const EXPERIMENTS: Doc = Doc::new("Enabled experiments").replies::<Vec<String>>();
 
 /// The flag under which early clients look for chats (api.md §1.1), which are always there.
 pub async fn experiments(_: Caller) -> Result<HttpResponse> {

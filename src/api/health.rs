@@ -1,17 +1,25 @@
 //! For load balancers, containers and Prometheus. None of them signs in.
 
 use super::{
-    body, openapi,
+    body,
+    doc::{Doc, Message, Reply},
+    openapi,
     problem::{Problem, Result},
     state::ApiState,
 };
 use actix_web::{HttpResponse, http::header, web};
 use serde_json::json;
 
+/// What the OpenAPI document says of it.
+pub const ALIVE: Doc = Doc::new("The process answers").replies::<Message>().open();
+
 /// The process answers.
 pub async fn alive() -> HttpResponse {
     body::ok(&json!({ "message": "alive" }))
 }
+
+/// What the OpenAPI document says of it.
+pub const READY: Doc = Doc::new("The server can take requests").replies::<Message>().open();
 
 /// The database answers and this replica is not about to stop. Migrations are done before it
 /// listens.
@@ -23,6 +31,10 @@ pub async fn ready(state: web::Data<ApiState>) -> Result<HttpResponse> {
     Ok(body::ok(&json!({ "message": "ready" })))
 }
 
+/// What the OpenAPI document says of it.
+pub const METRICS: Doc =
+    Doc::new("Figures for Prometheus").answers(Reply::Media(&["text/plain"])).errors(&[404]).open();
+
 /// Figures in Prometheus' text format.
 pub async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse> {
     let handle = state.metrics.as_ref().ok_or_else(Problem::unknown_route)?;
@@ -31,6 +43,9 @@ pub async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse> {
         .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
         .body(handle.render()))
 }
+
+/// What the OpenAPI document says of it.
+pub const OPENAPI: Doc = Doc::new("This document").answers(Reply::Object).open();
 
 /// The description of this API.
 pub async fn openapi() -> HttpResponse {

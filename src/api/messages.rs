@@ -6,6 +6,7 @@ use super::{
     body,
     commit::{self, Key},
     content::{self, InputPart},
+    doc::{Doc, IDEMPOTENCY_KEY, Param, ParamKind},
     picks::Picks,
     problem::{Problem, Result},
     query::Query,
@@ -26,18 +27,35 @@ use crate::{
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Messages of a page whose size was not asked for (api.md §1.6).
 const DEFAULT_PAGE: i64 = 50;
 /// Largest page (api.md §1.6).
 const MAX_PAGE: i64 = 200;
 
-#[derive(Serialize)]
-struct Page {
+/// A page of messages.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MessagePage)]
+pub struct Page {
     messages: Vec<MessageOut>,
     queued_messages: Vec<QueuedOut>,
     has_more: bool,
 }
+
+/// What the OpenAPI document says of it.
+pub const PAGE: Doc = Doc::new("Page through messages")
+    .replies::<Page>()
+    .params(&[
+        Param::query("before_id", ParamKind::Integer(1, i64::MAX), "Messages with smaller ids only"),
+        Param::query(
+            "after_id",
+            ParamKind::Integer(0, i64::MAX),
+            "Messages with greater ids only; oldest first when alone",
+        ),
+        Param::query("limit", ParamKind::Integer(1, MAX_PAGE), "Messages on a page; 50 if absent"),
+    ])
+    .errors(&[400, 404]);
 
 /// A page of messages; the first one with the queue.
 pub async fn page(
@@ -70,8 +88,11 @@ pub async fn page(
     }))
 }
 
-#[derive(Debug, Deserialize)]
-struct SendBody {
+/// A message to send.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = SendMessage)]
+pub struct SendBody {
+    #[schema(required = true)]
     content: Option<Vec<InputPart>>,
     model_config_id: Option<ModelConfigId>,
     reasoning_effort: Option<String>,
@@ -80,16 +101,25 @@ struct SendBody {
     busy_behavior: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Sent {
+/// What became of a sent message: in history at once, or queued.
+#[derive(Serialize, ToSchema)]
+pub struct Sent {
     queued: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<MessageOut>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queued_message: Option<QueuedOut>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     messages: Vec<MessageOut>,
 }
+
+/// What the OpenAPI document says of it.
+pub const SEND: Doc = Doc::new("Send a message")
+    .takes::<SendBody>()
+    .replies::<Sent>()
+    .params(&[IDEMPOTENCY_KEY])
+    .errors(&[400, 403, 404, 409, 413]);
 
 /// Sends a message.
 pub async fn send(
@@ -150,20 +180,31 @@ fn visible(done: &Committed) -> Vec<MessageOut> {
     rows.map(MessageOut::from).collect()
 }
 
-#[derive(Debug, Deserialize)]
-struct EditBody {
+/// What replaces a message.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = EditMessage)]
+pub struct EditBody {
+    #[schema(required = true)]
     content: Option<Vec<InputPart>>,
     model_config_id: Option<ModelConfigId>,
     reasoning_effort: Option<String>,
     mcp_server_ids: Option<Vec<McpServerId>>,
 }
 
-#[derive(Serialize)]
-struct Edited {
+/// The replacement, and every row that came with it.
+#[derive(Serialize, ToSchema)]
+pub struct Edited {
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<MessageOut>,
     messages: Vec<MessageOut>,
 }
+
+/// What the OpenAPI document says of it.
+pub const EDIT: Doc = Doc::new("Replace a message and everything after it")
+    .takes::<EditBody>()
+    .replies::<Edited>()
+    .params(&[IDEMPOTENCY_KEY])
+    .errors(&[400, 403, 404, 409, 413]);
 
 /// Replaces a user message and everything after it.
 pub async fn edit(

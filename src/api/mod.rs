@@ -14,6 +14,7 @@ pub mod content;
 pub mod control;
 pub mod create;
 pub mod deployment;
+pub mod doc;
 mod frame_limit;
 pub mod health;
 pub mod labels;

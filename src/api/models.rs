@@ -4,6 +4,7 @@
 use super::{
     auth::Caller,
     body,
+    doc::Doc,
     problem::{Problem, Result},
     query::uuid,
     state::ApiState,
@@ -17,14 +18,18 @@ use crate::{
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
-struct Offer<'a> {
+/// What the caller could use now.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OfferedModels)]
+pub struct Offer<'a> {
     providers: Vec<OfferedProvider<'a>>,
 }
 
-#[derive(Serialize)]
-struct OfferedProvider<'a> {
+/// A provider type with its models.
+#[derive(Serialize, ToSchema)]
+pub struct OfferedProvider<'a> {
     provider: &'static str,
     available: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,13 +37,17 @@ struct OfferedProvider<'a> {
     models: Vec<OfferedModel<'a>>,
 }
 
-#[derive(Serialize)]
-struct OfferedModel<'a> {
+/// A model that can be picked.
+#[derive(Serialize, ToSchema)]
+pub struct OfferedModel<'a> {
     id: String,
     provider: &'static str,
     model: &'a str,
     display_name: &'a str,
 }
+
+/// What the OpenAPI document says of it.
+pub const OFFER: Doc = Doc::new("What the caller could use now").replies::<Offer<'static>>();
 
 /// What the caller could use now.
 pub async fn offer(state: web::Data<ApiState>, _: Caller) -> Result<HttpResponse> {
@@ -82,8 +91,10 @@ fn offered(catalog: &Catalog) -> Offer<'_> {
     Offer { providers }
 }
 
-#[derive(Serialize)]
-struct ModelOut<'a> {
+/// A model configuration (api.md §2.11).
+#[derive(Serialize, ToSchema)]
+#[schema(as = ModelConfig)]
+pub struct ModelOut<'a> {
     id: ModelConfigId,
     provider: &'static str,
     ai_provider_id: ProviderId,
@@ -97,6 +108,9 @@ struct ModelOut<'a> {
     created_at: Timestamp,
     updated_at: Timestamp,
 }
+
+/// What the OpenAPI document says of it.
+pub const CONFIGS: Doc = Doc::new("Model configurations").replies::<Vec<ModelOut<'static>>>();
 
 /// The declared models: all for administrators, those that are offered for everybody else.
 pub async fn configs(state: web::Data<ApiState>, caller: Caller) -> Result<HttpResponse> {
@@ -165,10 +179,17 @@ fn declared() -> Problem {
         .detail("Change [[models]] there and restart.")
 }
 
+/// What the OpenAPI document says of it.
+pub const CREATE: Doc = Doc::new("Refused: models are declared in the configuration file");
+
 /// Refuses to create.
 pub async fn create(_: Caller) -> Result<HttpResponse> {
     Err(declared())
 }
+
+/// What the OpenAPI document says of it.
+pub const CHANGE: Doc =
+    Doc::new("Refused: models are declared in the configuration file").errors(&[400, 404]);
 
 /// Refuses to change or delete, or says that there is no such model.
 pub async fn change(

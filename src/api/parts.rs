@@ -3,6 +3,7 @@
 use super::{
     access::{self, Right},
     auth::Caller,
+    doc::Doc,
     problem::{Problem, Result},
     sockets::{self, Next, Source, stopping},
     state::ApiState,
@@ -14,7 +15,7 @@ use crate::{
     },
     ids::ChatId,
     metrics,
-    stream::{episode::EpisodeKey, relay::part_frame},
+    stream::{episode::EpisodeKey, relay::part_frame, schema::StreamEvent},
 };
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, http::header, rt, web};
 use bytestring::ByteString;
@@ -47,6 +48,10 @@ impl FromRequest for Reader {
         Box::pin(async move { Ok(Self(Some(caller.await?))) })
     }
 }
+
+/// What the OpenAPI document says of it.
+pub const PARTS: Doc =
+    Doc::new("Relay the parts of an attempt (WebSocket)").frames::<Vec<StreamEvent>>().errors(&[400, 404]);
 
 /// Relays parts of a chat.
 pub async fn parts(

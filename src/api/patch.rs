@@ -3,7 +3,9 @@
 use super::{
     access::{self, Right},
     auth::Caller,
-    body, labels, picks,
+    body,
+    doc::Doc,
+    labels, picks,
     problem::{Problem, Result},
     state::ApiState,
 };
@@ -15,12 +17,15 @@ use crate::{
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// Longest title in characters (api.md §1.7).
 const MAX_TITLE_CHARS: usize = 200;
 
-#[derive(Debug, Deserialize)]
-struct PatchBody {
+/// Changes to a chat; a missing key keeps.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = PatchChat)]
+pub struct PatchBody {
     title: Option<String>,
     archived: Option<bool>,
     workspace_id: Option<WorkspaceId>,
@@ -28,6 +33,10 @@ struct PatchBody {
     labels: Option<BTreeMap<String, String>>,
     plan_mode: Option<String>,
 }
+
+/// What the OpenAPI document says of it.
+pub const PATCH: Doc =
+    Doc::new("Rename, archive, pin, label a chat").takes::<PatchBody>().errors(&[400, 404, 409, 413]);
 
 /// Changes what is not execution state, and archives.
 pub async fn patch(

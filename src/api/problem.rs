@@ -14,6 +14,7 @@ use actix_web::{
 };
 use serde::Serialize;
 use std::fmt;
+use utoipa::ToSchema;
 
 /// Result of a handler.
 pub type Result<T, E = Problem> = std::result::Result<T, E>;
@@ -22,7 +23,7 @@ pub type Result<T, E = Problem> = std::result::Result<T, E>;
 const RETRY_AFTER_SECONDS: u16 = 1;
 
 /// The field of a request that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Validation {
     /// Its JSON name or query key.
     pub field: String,
@@ -42,12 +43,15 @@ pub struct Problem {
     cause: Option<String>,
 }
 
-#[derive(Serialize)]
-struct ProblemBody<'a> {
+/// Every error (api.md §1.3).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub struct ProblemBody<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
     #[serde(skip_serializing_if = "<[Validation]>::is_empty")]
+    #[schema(required = false)]
     validations: &'a [Validation],
 }
 

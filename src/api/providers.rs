@@ -4,6 +4,7 @@
 use super::{
     auth::Caller,
     body,
+    doc::Doc,
     problem::{Problem, Result},
     state::ApiState,
 };
@@ -17,10 +18,13 @@ use crate::{
 };
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-#[derive(Debug, PartialEq, Serialize)]
-struct ProviderOut<'a> {
+/// A provider (api.md §2.12). Its key is never shown.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Provider)]
+pub struct ProviderOut<'a> {
     id: ProviderId,
     provider: &'static str,
     display_name: &'a str,
@@ -34,6 +38,10 @@ struct ProviderOut<'a> {
     base_url: Option<&'a str>,
     source: &'static str,
 }
+
+/// What the OpenAPI document says of it.
+pub const LIST: Doc =
+    Doc::new("Declared and supported providers").replies::<Vec<ProviderOut<'static>>>().errors(&[404]);
 
 /// Every declared provider, and every type that is not declared.
 pub async fn list(state: web::Data<ApiState>, caller: Caller) -> Result<HttpResponse> {
@@ -87,10 +95,16 @@ fn refusal() -> Problem {
         .detail("Change [[providers]] there and restart.")
 }
 
+/// What the OpenAPI document says of it.
+pub const CREATE: Doc = Doc::new("Refused: providers are declared in the configuration file");
+
 /// Refuses to create.
 pub async fn create(_: Caller) -> Result<HttpResponse> {
     Err(refusal())
 }
+
+/// What the OpenAPI document says of it.
+pub const CHANGE: Doc = Doc::new("Refused: providers are declared in the configuration file").errors(&[404]);
 
 /// Refuses to change or delete, or says that there is no such provider.
 pub async fn change(

@@ -4,6 +4,7 @@ use super::{
     access::{self, Right},
     auth::Caller,
     commit::{self, Key},
+    doc::{Doc, IDEMPOTENCY_KEY, Message},
     messages::positive,
     problem::Result,
     state::ApiState,
@@ -14,6 +15,9 @@ use crate::{
     store::commit::Commit,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
+
+/// What the OpenAPI document says of it.
+pub const DELETE: Doc = Doc::new("Take a message out of the queue").errors(&[400, 404, 409]);
 
 /// Takes a message out of the queue.
 pub async fn delete(
@@ -27,6 +31,12 @@ pub async fn delete(
     let commit = Commit::new(chat, Command::DeleteQueuedMessage(id), state.clock.now());
     commit::run(&state, commit, None, |_| (204, commit::nothing())).await
 }
+
+/// What the OpenAPI document says of it.
+pub const PROMOTE: Doc = Doc::new("Make a queued message the next one")
+    .replies::<Message>()
+    .params(&[IDEMPOTENCY_KEY])
+    .errors(&[400, 403, 404, 409]);
 
 /// Makes a queued message the next one.
 pub async fn promote(

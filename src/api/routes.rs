@@ -2,7 +2,9 @@
 //! differ.
 
 use super::{
-    chats, control, create, deployment, health, messages, models, parts, patch,
+    chats, control, create, deployment,
+    doc::Doc,
+    health, messages, models, parts, patch,
     problem::{Problem, Result},
     providers, queue, stream, tool_results, users, watch,
 };
@@ -16,7 +18,7 @@ use actix_web::{
 pub const CHAT_PREFIXES: [&str; 2] = ["/api/experimental/chats", "/api/v2/chats"];
 
 /// A line of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Route {
     /// Method.
     pub method: &'static str,
@@ -24,8 +26,8 @@ pub struct Route {
     pub path: &'static str,
     /// Status of a success.
     pub success: u16,
-    /// One line about it.
-    pub summary: &'static str,
+    /// What the OpenAPI document says of it.
+    pub doc: Doc,
 }
 
 /// Takes routes on.
@@ -46,10 +48,10 @@ impl Mount for &mut ServiceConfig {
 }
 
 macro_rules! table {
-    ($($(#[$doc:meta])* $name:ident $mount:ident { $($method:ident $path:literal $success:literal $handler:path, $summary:literal;)* })*) => { $(
+    ($($(#[$doc:meta])* $name:ident $mount:ident { $($method:ident $path:literal $success:literal $handler:path, $said:path;)* })*) => { $(
         $(#[$doc])*
         pub const $name: &[Route] = &[
-            $(Route { method: stringify!($method), path: $path, success: $success, summary: $summary }),*
+            $(Route { method: stringify!($method), path: $path, success: $success, doc: $said }),*
         ];
         fn $mount<M: Mount>(target: M) -> M {
             target $(.mount($path, web::method(Method::$method).to($handler)))*
@@ -60,51 +62,51 @@ macro_rules! table {
 table! {
     /// Below both chat prefixes, before the reserved segments: the first match counts.
     FIXED fixed_routes {
-        POST   ""                                  201 create::create,      "Create a chat and start its first turn";
-        GET    ""                                  200 chats::list,         "List the caller's chats";
-        GET    "/watch"                            101 watch::watch,        "Follow the caller's chats (WebSocket)";
+        POST   ""                                  201 create::create, create::CREATE;
+        GET    ""                                  200 chats::list, chats::LIST;
+        GET    "/watch"                            101 watch::watch, watch::WATCH;
     }
     /// Below both chat prefixes, after the reserved segments.
     CHATS chats_routes {
-        GET    "/{chat}"                           200 chats::get,          "Get a chat";
-        PATCH  "/{chat}"                           204 patch::patch,        "Rename, archive, pin, label a chat";
-        GET    "/{chat}/messages"                  200 messages::page,      "Page through messages";
-        POST   "/{chat}/messages"                  200 messages::send,      "Send a message";
-        PATCH  "/{chat}/messages/{message}"        200 messages::edit,      "Replace a message and everything after it";
-        DELETE "/{chat}/queue/{queued}"            204 queue::delete,       "Take a message out of the queue";
-        POST   "/{chat}/queue/{queued}/promote"    202 queue::promote,      "Make a queued message the next one";
-        POST   "/{chat}/interrupt"                 200 control::interrupt,  "Stop the turn";
-        POST   "/{chat}/reconcile-invalid"         200 control::reconcile,  "Recover a chat from an inconsistent state";
-        POST   "/{chat}/tool-results"              204 tool_results::submit, "Answer pending client-side tool calls";
-        POST   "/{chat}/compact"                   200 control::compact,    "Compact the history";
-        POST   "/{chat}/clear"                     200 control::clear,      "Hide the history from the model";
-        GET    "/{chat}/stream"                    101 stream::stream,      "Stream a chat (WebSocket)";
-        GET    "/{chat}/stream/parts"              101 parts::parts,        "Relay the parts of an attempt (WebSocket)";
+        GET    "/{chat}"                           200 chats::get, chats::GET;
+        PATCH  "/{chat}"                           204 patch::patch, patch::PATCH;
+        GET    "/{chat}/messages"                  200 messages::page, messages::PAGE;
+        POST   "/{chat}/messages"                  200 messages::send, messages::SEND;
+        PATCH  "/{chat}/messages/{message}"        200 messages::edit, messages::EDIT;
+        DELETE "/{chat}/queue/{queued}"            204 queue::delete, queue::DELETE;
+        POST   "/{chat}/queue/{queued}/promote"    202 queue::promote, queue::PROMOTE;
+        POST   "/{chat}/interrupt"                 200 control::interrupt, control::INTERRUPT;
+        POST   "/{chat}/reconcile-invalid"         200 control::reconcile, control::RECONCILE;
+        POST   "/{chat}/tool-results"              204 tool_results::submit, tool_results::SUBMIT;
+        POST   "/{chat}/compact"                   200 control::compact, control::COMPACT;
+        POST   "/{chat}/clear"                     200 control::clear, control::CLEAR;
+        GET    "/{chat}/stream"                    101 stream::stream, stream::STREAM;
+        GET    "/{chat}/stream/parts"              101 parts::parts, parts::PARTS;
     }
     /// Below the first chat prefix only.
     EXPERIMENTAL experimental_routes {
-        GET    "/models"                           200 models::offer,       "What the caller could use now";
-        GET    "/model-configs"                    200 models::configs,     "Declared models";
-        POST   "/model-configs"                    201 models::create,      "Refused: models are declared in the configuration file";
-        PATCH  "/model-configs/{model}"            200 models::change,      "Refused: models are declared in the configuration file";
-        DELETE "/model-configs/{model}"            204 models::change,      "Refused: models are declared in the configuration file";
-        GET    "/providers"                        200 providers::list,     "Declared and supported providers";
-        POST   "/providers"                        201 providers::create,   "Refused: providers are declared in the configuration file";
-        PATCH  "/providers/{provider}"             200 providers::change,   "Refused: providers are declared in the configuration file";
-        DELETE "/providers/{provider}"             204 providers::change,   "Refused: providers are declared in the configuration file";
+        GET    "/models"                           200 models::offer, models::OFFER;
+        GET    "/model-configs"                    200 models::configs, models::CONFIGS;
+        POST   "/model-configs"                    201 models::create, models::CREATE;
+        PATCH  "/model-configs/{model}"            200 models::change, models::CHANGE;
+        DELETE "/model-configs/{model}"            204 models::change, models::CHANGE;
+        GET    "/providers"                        200 providers::list, providers::LIST;
+        POST   "/providers"                        201 providers::create, providers::CREATE;
+        PATCH  "/providers/{provider}"             200 providers::change, providers::CHANGE;
+        DELETE "/providers/{provider}"             204 providers::change, providers::CHANGE;
     }
     /// At their own paths.
     PLATFORM platform_routes {
-        GET "/api/v2/users/{user}"                 200 users::get,          "Get a user; `me` is the caller";
-        GET "/api/v2/users/{user}/organizations"   200 users::organizations_of, "Organizations of a user";
-        GET "/api/v2/organizations"                200 users::organizations, "Organizations of the caller";
-        GET "/api/v2/buildinfo"                    200 deployment::build_info, "Version and address";
-        GET "/api/v2/entitlements"                 200 deployment::entitlements, "Licensed features";
-        GET "/api/v2/experiments"                  200 deployment::experiments, "Enabled experiments";
-        GET "/healthz"                             200 health::alive,       "The process answers";
-        GET "/readyz"                              200 health::ready,       "The server can take requests";
-        GET "/metrics"                             200 health::metrics,     "Figures for Prometheus";
-        GET "/openapi.json"                        200 health::openapi,     "This document";
+        GET "/api/v2/users/{user}"                 200 users::get, users::GET;
+        GET "/api/v2/users/{user}/organizations"   200 users::organizations_of, users::ORGANIZATIONS_OF;
+        GET "/api/v2/organizations"                200 users::organizations, users::ORGANIZATIONS;
+        GET "/api/v2/buildinfo"                    200 deployment::build_info, deployment::BUILD_INFO;
+        GET "/api/v2/entitlements"                 200 deployment::entitlements, deployment::ENTITLEMENTS;
+        GET "/api/v2/experiments"                  200 deployment::experiments, deployment::EXPERIMENTS;
+        GET "/healthz"                             200 health::alive, health::ALIVE;
+        GET "/readyz"                              200 health::ready, health::READY;
+        GET "/metrics"                             200 health::metrics, health::METRICS;
+        GET "/openapi.json"                        200 health::openapi, health::OPENAPI;
     }
 }
 

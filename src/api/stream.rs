@@ -3,6 +3,7 @@
 use super::{
     access::{self, Right},
     auth::Caller,
+    doc::{Doc, Param, ParamKind},
     problem::Result,
     query::Query,
     sockets::{self, Next, Source},
@@ -11,6 +12,7 @@ use super::{
 use crate::{
     actors::subscription::{CloseReason, Outgoing, Subscription},
     ids::ChatId,
+    stream::schema::StreamEvent,
 };
 use actix_web::{HttpRequest, HttpResponse, rt, web};
 
@@ -23,6 +25,16 @@ impl Source for Subscription {
         }
     }
 }
+
+/// What the OpenAPI document says of it.
+pub const STREAM: Doc = Doc::new("Stream a chat (WebSocket)")
+    .frames::<Vec<StreamEvent>>()
+    .params(&[Param::query(
+        "after_id",
+        ParamKind::Integer(0, i64::MAX),
+        "The first synchronisation leaves out messages up to this id",
+    )])
+    .errors(&[400, 404]);
 
 /// Streams a chat.
 pub async fn stream(

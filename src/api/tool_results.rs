@@ -5,6 +5,7 @@ use super::{
     auth::Caller,
     body,
     commit::{self, Key},
+    doc::{Doc, IDEMPOTENCY_KEY},
     problem::{Problem, Result},
     state::ApiState,
 };
@@ -17,14 +18,20 @@ use crate::{
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
 
-#[derive(Debug, Deserialize)]
-struct ResultsBody {
+/// The results of all pending calls.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = SubmitToolResults)]
+pub struct ResultsBody {
+    #[schema(required = true)]
     results: Option<Vec<ResultIn>>,
 }
 
-#[derive(Debug, Deserialize)]
-struct ResultIn {
+/// The result of one call.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = SubmittedToolResult)]
+pub struct ResultIn {
     #[serde(default)]
     tool_call_id: String,
     #[serde(default, deserialize_with = "present")]
@@ -37,6 +44,12 @@ struct ResultIn {
 fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Json>, D::Error> {
     Json::deserialize(d).map(Some)
 }
+
+/// What the OpenAPI document says of it.
+pub const SUBMIT: Doc = Doc::new("Answer pending client-side tool calls")
+    .takes::<ResultsBody>()
+    .params(&[IDEMPOTENCY_KEY])
+    .errors(&[400, 403, 404, 409, 413]);
 
 /// Takes the client's results for all pending calls.
 pub async fn submit(

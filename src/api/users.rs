@@ -3,6 +3,7 @@
 use super::{
     auth::Caller,
     body,
+    doc::Doc,
     problem::{Problem, Result},
     query::uuid,
     state::ApiState,
@@ -15,9 +16,12 @@ use crate::{
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
-struct UserOut<'a> {
+/// A user (api.md §2.17).
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
+pub struct UserOut<'a> {
     id: UserId,
     username: &'a str,
     name: &'a str,
@@ -32,14 +36,18 @@ struct UserOut<'a> {
     roles: Vec<Role>,
 }
 
-#[derive(Serialize)]
-struct Role {
+/// A role of a user.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UserRole)]
+pub struct Role {
     name: &'static str,
     display_name: &'static str,
 }
 
-#[derive(Serialize)]
-struct OrganizationOut<'a> {
+/// An organization.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Organization)]
+pub struct OrganizationOut<'a> {
     id: OrganizationId,
     name: &'a str,
     display_name: &'a str,
@@ -83,6 +91,9 @@ async fn user(state: &ApiState, caller: &Caller, text: &str) -> Result<Arc<UserR
     found.map(Arc::new).map_err(hidden)
 }
 
+/// What the OpenAPI document says of it.
+pub const GET: Doc = Doc::new("Get a user; `me` is the caller").replies::<UserOut<'static>>().errors(&[404]);
+
 /// One user.
 pub async fn get(
     state: web::Data<ApiState>,
@@ -108,6 +119,10 @@ pub async fn get(
     }))
 }
 
+/// What the OpenAPI document says of it.
+pub const ORGANIZATIONS_OF: Doc =
+    Doc::new("Organizations of a user").replies::<Vec<OrganizationOut<'static>>>().errors(&[404]);
+
 /// The organizations of a user.
 pub async fn organizations_of(
     state: web::Data<ApiState>,
@@ -117,6 +132,10 @@ pub async fn organizations_of(
     let user = user(&state, &caller, &path).await?;
     organizations_out(&state, user.id).await
 }
+
+/// What the OpenAPI document says of it.
+pub const ORGANIZATIONS: Doc =
+    Doc::new("Organizations of the caller").replies::<Vec<OrganizationOut<'static>>>();
 
 /// The organizations of the caller.
 pub async fn organizations(state: web::Data<ApiState>, caller: Caller) -> Result<HttpResponse> {

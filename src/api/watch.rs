@@ -3,6 +3,7 @@
 use super::{
     auth::Caller,
     chat_out::ChatOut,
+    doc::Doc,
     notices::Sidebar,
     problem::Result,
     sockets::{self, Next, Source},
@@ -21,10 +22,12 @@ use bytestring::ByteString;
 use serde::Serialize;
 use std::sync::Arc;
 use tokio::sync::broadcast;
+use utoipa::ToSchema;
 
 /// An event of the sidebar (api.md §3.11).
-#[derive(Serialize)]
-struct WatchOut<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = WatchEvent)]
+pub struct WatchOut<'a> {
     kind: WatchKind,
     chat: ChatOut<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,6 +41,10 @@ struct Events {
     state: web::Data<ApiState>,
     owner: Arc<UserRecord>,
 }
+
+/// What the OpenAPI document says of it.
+pub const WATCH: Doc =
+    Doc::new("Follow the caller's chats (WebSocket)").frames::<WatchOut<'static>>().errors(&[400]);
 
 /// Follows the caller's chats.
 pub async fn watch(

@@ -78,7 +78,7 @@ pub struct ChatNotice {
 }
 
 /// Kinds of sidebar events (api.md §4.8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WatchKind {
     /// A chat was created or unarchived.

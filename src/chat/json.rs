@@ -3,10 +3,25 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::{fmt, sync::Arc};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{ObjectBuilder, Schema, SchemaType},
+    },
+};
 
 /// Valid JSON text, shared and immutable. Cloning copies a pointer.
 #[derive(Clone)]
 pub struct Json(Arc<RawValue>);
+
+/// Any JSON value.
+impl PartialSchema for Json {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(SchemaType::AnyValue).into()
+    }
+}
+impl ToSchema for Json {}
 
 impl Json {
     /// Checks that `text` is one JSON value and keeps it as it is.

@@ -6,9 +6,10 @@ use crate::{
     ids::{AgentId, FileId, McpServerId, ModelConfigId, UserId},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Who speaks in a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Instructions stored when the chat was created.
@@ -35,7 +36,7 @@ pub enum Visibility {
 
 /// One part of a message, in the form in which it is stored and sent to clients. The streaming
 /// forms (`args_delta`, `result_delta`, `result_reset`) occur in live parts only, never in a row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "kebab-case", try_from = "FlatPart")]
 pub enum Part {
     /// Plain text; as a live part a piece to append.
@@ -116,7 +117,7 @@ pub enum Part {
 }
 
 /// A tool call. Stored form has `args`, never `args_delta`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct ToolCallPart {
     /// Provider-chosen opaque id.
     pub tool_call_id: String,
@@ -143,7 +144,7 @@ pub struct ToolCallPart {
 }
 
 /// A tool result. Stored form has `result`, never `result_delta`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct ToolResultPart {
     /// The call it answers.
     pub tool_call_id: String,

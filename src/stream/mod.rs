@@ -12,6 +12,7 @@ pub mod frame;
 pub mod hub;
 pub mod kept;
 pub mod relay;
+pub mod schema;
 pub mod subscriber;
 pub mod wire;
 

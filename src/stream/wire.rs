@@ -14,9 +14,11 @@ use crate::{
 };
 use bytestring::ByteString;
 use serde::{Serialize, Serializer, ser::SerializeMap};
+use utoipa::ToSchema;
 
 /// A message (api.md §3.4).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Message)]
 pub struct MessageOut {
     /// Id.
     pub id: MessageId,
@@ -34,6 +36,7 @@ pub struct MessageOut {
     pub role: Role,
     /// The parts as stored; left out when there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Part>>)]
     pub content: Option<Json>,
     /// Token counts; assistant messages only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,22 +44,30 @@ pub struct MessageOut {
 }
 
 /// Token counts of an assistant message (api.md §3.5): zero means unset and is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Usage)]
 #[allow(missing_docs, reason = "see chat::message::Usage and StepFigures")]
 pub struct UsageOut {
     #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
     pub input_tokens: i64,
     #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
     pub output_tokens: i64,
     #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
     pub total_tokens: i64,
     #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
     pub reasoning_tokens: i64,
     #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
     pub cache_creation_tokens: i64,
     #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
     pub cache_read_tokens: i64,
     #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
     pub context_limit: i64,
 }
 
@@ -111,7 +122,8 @@ impl From<&MessageRow> for MessageOut {
 }
 
 /// A queued message (api.md §3.9).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = QueuedMessage)]
 pub struct QueuedOut {
     /// Id, in the id space of the queue.
     pub id: QueuedId,
@@ -121,6 +133,7 @@ pub struct QueuedOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_config_id: Option<ModelConfigId>,
     /// The parts as stored.
+    #[schema(value_type = Vec<Part>)]
     pub content: Json,
     /// When it was accepted.
     pub created_at: Timestamp,
@@ -139,7 +152,8 @@ impl From<&QueuedRow> for QueuedOut {
 }
 
 /// A client-side call that waits for its result (api.md §3.11).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PendingToolCall)]
 pub struct PendingCallOut {
     /// Id of the call.
     pub tool_call_id: String,

@@ -7,6 +7,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// How often and how soon a history is tried again. The attempts are counted in the chat's row, so
 /// another worker goes on counting where this one stopped.
@@ -42,13 +43,15 @@ pub enum Verdict {
 }
 
 /// api.md §3.11.
-#[derive(Serialize)]
-struct RetryState<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Retry)]
+pub struct RetryState<'a> {
     attempt: i64,
     delay_ms: u64,
     error: &'a str,
     kind: FailureKind,
     #[serde(skip_serializing_if = "str::is_empty")]
+    #[schema(required = false)]
     provider: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     status_code: Option<u16>,
@@ -56,13 +59,15 @@ struct RetryState<'a> {
 }
 
 /// api.md §3.10.
-#[derive(Serialize)]
-struct ChatError<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatError)]
+pub struct ChatError<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
     kind: FailureKind,
     #[serde(skip_serializing_if = "str::is_empty")]
+    #[schema(required = false)]
     provider: &'a str,
     retryable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
