@@ -25,7 +25,7 @@ use crate::{
     clock::{Clock, Timestamp},
     config::{Config, DatabaseUrl, auth::AuthMode},
     ids::WorkerId,
-    llm::catalog::Catalog,
+    llm::catalog::LiveCatalog,
     metrics,
     store::{self, Store},
     stream::StreamLimits,
@@ -189,6 +189,7 @@ struct Daemon {
     arbiters: Vec<Arbiter>,
     grace: Duration,
     recorder: PrometheusHandle,
+    catalog: Arc<LiveCatalog>,
     _opened: open::Opened,
     _models: Vec<crate::llm::scripted::ScriptedServer>,
 }
@@ -215,9 +216,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         .map_err(|e| StartError::Database(e.to_string()))?;
     let replicas = join_replicas(&config, &store, worker, address, now).await?;
     let replica_secret = replicas.as_ref().map(|r| r.secret.clone());
-    let catalog =
-        Catalog::new(&config.providers, &config.models, config.chat.compaction_threshold_percent, now);
-    let models = models::build(&config, &catalog).await?;
+    let models = models::build(&config, &store, now).await?;
     let (drain, draining) = watch::channel(false);
     let shared = Arc::new(Shared {
         store: store.clone(),
@@ -234,7 +233,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let state = ApiState {
         store: store.clone(),
         clock,
-        catalog: Arc::new(catalog),
+        catalog: models.catalog.clone(),
         settings: Arc::new(ApiSettings {
             open_to_all: config.auth.mode == AuthMode::None,
             public_url: config.server.public_url(address),
@@ -264,6 +263,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         arbiters,
         grace: config.server.shutdown_grace,
         recorder,
+        catalog: models.catalog,
         _opened: opened,
         _models: models.scripted,
     };
@@ -322,6 +322,7 @@ impl Daemon {
             .settings
             .worker_enabled
             .then(|| Acquisition::new(self.shared.clone(), self.chats.clone()).start());
+        let catalog = actix::spawn(self.catalog.clone().follow());
         let router = actix::spawn(router::run(hints, self.chats.clone(), acquisition));
         let beats = Arbiter::new();
         let (shared, chats) = (self.shared.clone(), self.chats.clone());
@@ -349,6 +350,7 @@ impl Daemon {
         }
         handle.stop(true).await;
         router.abort();
+        catalog.abort();
         gauges.abort();
         beats.stop();
         for arbiter in &self.arbiters {

@@ -147,7 +147,7 @@ pub async fn send(
     let message = message(&caller, body.content, &picks)?;
     let command = Command::SendMessage { message, busy, max_queue: state.settings.max_queue };
     let mut commit = Commit::new(chat, command, state.clock.now());
-    commit.meta = picks.checked(&state)?;
+    commit.meta = picks.checked(&state, caller.user.id)?;
     commit::run(&state, commit, key, |done| (200, Json::of(&sent(done)))).await
 }
 
@@ -228,7 +228,7 @@ pub async fn edit(
     };
     let replacement = message(&caller, body.content, &picks)?;
     let mut commit = Commit::new(chat, Command::EditMessage { target, replacement }, state.clock.now());
-    commit.meta = picks.checked(&state)?;
+    commit.meta = picks.checked(&state, caller.user.id)?;
     commit::run(&state, commit, key, |done| {
         let edited = Edited { message: last_user_row(done).map(MessageOut::from), messages: visible(done) };
         (200, Json::of(&edited))

@@ -5,6 +5,7 @@
 //! that [`stream`], [`parts`] and [`watch`] share.
 
 pub mod access;
+pub mod ai_providers;
 pub mod auth;
 pub mod body;
 pub mod chat_out;
@@ -27,6 +28,7 @@ pub mod parts;
 pub mod patch;
 pub mod picks;
 pub mod problem;
+mod provider_input;
 pub mod providers;
 pub mod query;
 pub mod queue;
@@ -38,6 +40,7 @@ pub mod state;
 pub mod stream;
 pub mod token;
 pub mod tool_results;
+pub mod user_keys;
 pub mod users;
 pub mod watch;
 

@@ -2,11 +2,11 @@
 //! differ.
 
 use super::{
-    chats, control, create, deployment,
+    ai_providers, chats, control, create, deployment,
     doc::Doc,
     health, messages, models, parts, patch,
     problem::{Problem, Result},
-    providers, queue, stream, tool_results, users, watch,
+    providers, queue, stream, tool_results, user_keys, users, watch,
 };
 use actix_web::{
     HttpRequest, HttpResponse, Route as ActixRoute, Scope,
@@ -89,16 +89,27 @@ table! {
         GET    "/model-configs"                    200 models::configs, models::CONFIGS;
         POST   "/model-configs"                    201 models::create, models::CREATE;
         PATCH  "/model-configs/{model}"            200 models::change, models::CHANGE;
-        DELETE "/model-configs/{model}"            204 models::change, models::CHANGE;
+        DELETE "/model-configs/{model}"            204 models::delete, models::DELETE;
         GET    "/providers"                        200 providers::list, providers::LIST;
         POST   "/providers"                        201 providers::create, providers::CREATE;
         PATCH  "/providers/{provider}"             200 providers::change, providers::CHANGE;
-        DELETE "/providers/{provider}"             204 providers::change, providers::CHANGE;
+        DELETE "/providers/{provider}"             204 providers::delete, providers::DELETE;
+        GET    "/user-provider-configs"            200 user_keys::legacy_list, user_keys::LEGACY_LIST;
+        PUT    "/user-provider-configs/{provider}" 200 user_keys::legacy_put, user_keys::LEGACY_PUT;
+        DELETE "/user-provider-configs/{provider}" 204 user_keys::legacy_delete, user_keys::LEGACY_DELETE;
     }
     /// At their own paths.
     PLATFORM platform_routes {
         GET "/api/v2/users/{user}"                 200 users::get, users::GET;
         GET "/api/v2/users/{user}/organizations"   200 users::organizations_of, users::ORGANIZATIONS_OF;
+        GET    "/api/v2/users/{user}/ai-provider-keys"            200 user_keys::list, user_keys::LIST;
+        PUT    "/api/v2/users/{user}/ai-provider-keys/{provider}" 200 user_keys::put, user_keys::PUT;
+        DELETE "/api/v2/users/{user}/ai-provider-keys/{provider}" 204 user_keys::delete, user_keys::DELETE;
+        GET    "/api/v2/ai/providers"              200 ai_providers::list, ai_providers::LIST;
+        POST   "/api/v2/ai/providers"              201 ai_providers::create, ai_providers::CREATE;
+        GET    "/api/v2/ai/providers/{provider}"   200 ai_providers::get, ai_providers::GET;
+        PATCH  "/api/v2/ai/providers/{provider}"   200 ai_providers::change, ai_providers::CHANGE;
+        DELETE "/api/v2/ai/providers/{provider}"   204 ai_providers::delete, ai_providers::DELETE;
         GET "/api/v2/organizations"                200 users::organizations, users::ORGANIZATIONS;
         GET "/api/v2/buildinfo"                    200 deployment::build_info, deployment::BUILD_INFO;
         GET "/api/v2/entitlements"                 200 deployment::entitlements, deployment::ENTITLEMENTS;

@@ -2,7 +2,7 @@
 
 use super::{auth::TokenCache, notices::Notices};
 use crate::{
-    actors::replicas::ReplicaSecret, clock::Clock, ids::McpServerId, llm::catalog::Catalog, store::Store,
+    actors::replicas::ReplicaSecret, clock::Clock, ids::McpServerId, llm::catalog::LiveCatalog, store::Store,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{fmt, sync::Arc, time::Duration};
@@ -58,7 +58,7 @@ pub struct ApiState {
     /// The time.
     pub clock: Clock,
     /// Models and providers.
-    pub catalog: Arc<Catalog>,
+    pub catalog: Arc<LiveCatalog>,
     /// Behaviour.
     pub settings: Arc<ApiSettings>,
     /// Where readers of chats are taken on.

@@ -10,6 +10,7 @@ mod cli;
 mod cli_db;
 mod hostile;
 mod interrupts;
+mod models;
 mod ownership;
 mod providers;
 mod queue;

@@ -10,10 +10,16 @@ use crate::{
         state::State,
     },
     clock::{Clock, Timestamp},
-    config::{models::Model, providers::Provider, providers::ProviderKind},
+    config::{Secret, models::Model, providers::Provider, providers::ProviderKind},
     ids::{ChatId, UserId},
-    llm::catalog::Catalog,
-    store::{Store, commit::Commit, records::UserRecord, tests::support::Db},
+    llm::catalog::{LiveCatalog, Outside},
+    store::{
+        Store,
+        commit::Commit,
+        records::UserRecord,
+        sealing::{self, Keyring},
+        tests::support::Db,
+    },
     stream::episode::EpisodeKey,
 };
 use actix_web::{App, body::to_bytes, http::Method, middleware::from_fn, test, web};
@@ -107,7 +113,9 @@ pub async fn postgres_world() -> World {
 }
 
 async fn world_on(db: Db, settings: ApiSettings) -> World {
-    let store = db.store.clone();
+    let keys = Secret::new(sealing::fresh_text().as_str());
+    let store = db.store.clone().with_keys(Keyring::variable("KEYS", &keys).unwrap());
+    store.ready_keys().await.unwrap();
     let provider = Provider { name: "s".into(), kind: ProviderKind::Scripted, ..Provider::default() };
     let model = |name: &str, enabled| Model {
         name: name.into(),
@@ -116,7 +124,13 @@ async fn world_on(db: Db, settings: ApiSettings) -> World {
         enabled,
         ..Model::default()
     };
-    let catalog = Catalog::new(&[provider], &[model("one", true), model("off", false)], 70, NOW);
+    let outside = Outside {
+        scripted: [("s".to_owned(), "http://127.0.0.1:1".to_owned())].into(),
+        allow_user_api_keys: true,
+        ..Outside::default()
+    };
+    let models = [model("one", true), model("off", false)];
+    let catalog = LiveCatalog::open(&store, &[provider], &models, 70, outside, NOW).await.unwrap();
     let (admin_id, admin) = account(&store, "admin", true).await;
     let (owner_id, owner) = account(&store, "owner", false).await;
     let (_, stranger) = account(&store, "stranger", false).await;

@@ -226,6 +226,11 @@ impl DaemonProcess {
         self.child.is_some()
     }
 
+    /// Merges TOML into the configuration with which it is started again.
+    pub fn reconfigure(&mut self, toml: &str) {
+        merge(&mut self.config, toml.parse().unwrap_or_else(|e| panic!("{e}: {toml}")));
+    }
+
     /// Starts it again on the same data and the same address.
     pub async fn restart(&mut self) {
         assert!(self.child.is_none(), "the daemon still runs");

@@ -1,0 +1,104 @@
+//! Encryption keys: made at the first start, rotated beside a daemon, and asked for by replicas.
+
+use super::{chat_with, model, provider, somebody};
+use crate::support::{Engine, both, fake_model::says, outside::chatd, run};
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt as _;
+
+both! {
+    async fn keys_are_rotated_beside_a_running_daemon(h: Harness) {
+        let mut daemon = h.daemon().await;
+        let (admin, ann) = (daemon.api(), somebody(&daemon, "ann").await);
+        let file = if h.engine == Engine::Sqlite { daemon.data_dir().join("keys") } else { h.folder().join("keys") };
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let p = provider(&h, &admin, "mine", &["sk-central-0123456789"]).await;
+        let m = model(&admin, &p, "m-one").await;
+        ann.put("/api/v2/users/me/ai-provider-keys/mine", json!({ "api_key": "sk-ann-0123456789" })).await.json(200);
+        let before = std::fs::read_to_string(&file).unwrap();
+        let list = async |daemon: &crate::support::daemon::DaemonProcess| -> Value {
+            let ran = daemon.command(&["keys", "list", "--json"]).await;
+            assert_eq!(ran.status, 0, "{}", ran.err);
+            serde_json::from_str(&ran.out).unwrap()
+        };
+        let old = list(&daemon).await;
+        assert_eq!((old.as_array().unwrap().len(), &old[0]["seals"], &old[0]["secrets"]), (1, &json!(true), &json!(2)));
+        let rotated = daemon.command(&["keys", "rotate"]).await;
+        assert_eq!(rotated.status, 0, "{}", rotated.err);
+        assert!(rotated.err.contains("encrypted 2 secrets anew"), "{}", rotated.err);
+        let new = list(&daemon).await;
+        assert_eq!((new.as_array().unwrap().len(), &new[0]["secrets"]), (1, &json!(2)));
+        assert_eq!(new[0]["id"], json!(rotated.out.trim()));
+        assert_ne!(new[0]["id"], old[0]["id"]);
+        let after = std::fs::read_to_string(&file).unwrap();
+        let secret = before.lines().last().unwrap();
+        assert!(!after.contains(secret), "the old key is out of the file");
+        assert!(!rotated.err.contains(secret) && !rotated.out.contains(secret));
+        // The daemon that ran meanwhile can use what is there, and store more.
+        h.model.push([says("One."), says("Two."), says("Three.")]);
+        h.model.expect_key(Some("sk-ann-0123456789"));
+        let chat = chat_with(&ann, &m, "Q1").await;
+        let mut stream = ann.stream(&chat, None).await;
+        stream.answered(1).await;
+        ann.put("/api/v2/users/me/ai-provider-keys/mine", json!({ "api_key": "sk-ann-9876543210" })).await.json(200);
+        h.model.expect_key(Some("sk-ann-9876543210"));
+        ann.send(&chat, "Q2").await;
+        stream.answered(2).await;
+        drop(stream);
+        let table = daemon.command(&["keys", "list"]).await;
+        assert!(table.out.contains("in use") && !table.out.contains("MISSING"), "{}", table.out);
+        daemon.kill_9().await;
+        daemon.restart().await;
+        ann.send(&chat, "Q3").await;
+        ann.stream(&chat, None).await.answered(3).await;
+    }
+
+    async fn a_daemon_without_its_keys_does_not_start(h: Harness) {
+        let mut daemon = h.daemon().await;
+        daemon.stop().await;
+        let file = if h.engine == Engine::Sqlite { daemon.data_dir().join("keys") } else { h.folder().join("keys") };
+        let kept = h.folder().join("kept");
+        std::fs::rename(&file, &kept).unwrap();
+        let ran = daemon.command(&["serve"]).await;
+        assert_eq!(ran.status, 78, "{}", ran.err);
+        assert!(ran.err.contains("keys") && ran.err.contains("encryption_key_file"), "{}", ran.err);
+        assert!(!file.exists(), "no new key in place of the lost one");
+        std::fs::rename(&kept, &file).unwrap();
+        daemon.restart().await;
+    }
+}
+
+#[test]
+fn a_replica_with_other_keys_does_not_start() {
+    run(Engine::Postgres, "replica_with_other_keys", |h| async move {
+        let _first = h.daemon().await;
+        let config = format!(
+            "data_dir = \"b\"\n[server]\nlisten = \"127.0.0.1:0\"\n[database]\nurl = \"{}\"\n",
+            h.database_url
+        );
+        std::fs::write(h.folder().join("b.toml"), config).unwrap();
+        let file = h.folder().join("b.toml").display().to_string();
+        let ran = chatd(h.folder(), &["serve", "--config", &file]).await;
+        assert_eq!(ran.status, 78, "{}", ran.err);
+        assert!(ran.err.contains("encryption keys of this replica"), "{}", ran.err);
+        // Keys from a variable, which is found in .env too: another one is refused, two are tried in turn.
+        let generated = chatd(h.folder(), &["keys", "generate"]).await;
+        assert_eq!((generated.status, generated.out.lines().count()), (0, 1), "{}", generated.err);
+        let config = std::fs::read_to_string(h.folder().join("b.toml")).unwrap()
+            + "[secrets]\nencryption_key_env = \"KEYS\"\n";
+        std::fs::write(h.folder().join("b.toml"), config).unwrap();
+        let unset = chatd(h.folder(), &["config", "check", "--config", &file]).await;
+        assert_eq!(unset.status, 78, "{}", unset.err);
+        std::fs::write(h.folder().join(".env"), format!("KEYS={}\n", generated.out.trim())).unwrap();
+        assert_eq!(chatd(h.folder(), &["serve", "--config", &file]).await.status, 78);
+        let right = std::fs::read_to_string(h.folder().join("keys")).unwrap();
+        let right = right.lines().last().unwrap();
+        std::fs::write(h.folder().join(".env"), format!("KEYS=\"{right} {}\"\n", generated.out.trim()))
+            .unwrap();
+        let rotated = chatd(h.folder(), &["keys", "rotate", "--config", &file]).await;
+        assert_eq!(rotated.status, 0, "{}", rotated.err);
+        assert!(rotated.err.contains("take it out of KEYS"), "{}", rotated.err);
+        let again = chatd(h.folder(), &["keys", "rotate", "--config", &file]).await;
+        assert_eq!(again.status, 78, "{}", again.err);
+        assert!(again.err.contains("chatd keys generate"), "{}", again.err);
+    });
+}
