@@ -5,7 +5,7 @@ use super::{
     body,
     doc::Doc,
     problem::{Problem, Result},
-    provider_input::{admin_only, base_url, declared, fresh, key, kind, text, write_error},
+    provider_input::{admin_only, base_url, declared, fresh, key, kind, text, unrepeated, write_error},
     providers::remove,
     query::uuid,
     state::ApiState,
@@ -128,6 +128,7 @@ pub struct CreateBody {
     icon: Option<String>,
     enabled: Option<bool>,
     base_url: Option<String>,
+    #[serde(default, deserialize_with = "unrepeated")]
     api_keys: Option<Vec<String>>,
     #[schema(value_type = Option<Object>)]
     settings: Option<Value>,
@@ -143,6 +144,7 @@ pub struct UpdateBody {
     enabled: Option<bool>,
     base_url: Option<String>,
     /// The full wanted list; missing keeps all.
+    #[serde(default, deserialize_with = "unrepeated")]
     api_keys: Option<Vec<WantedBody>>,
     #[schema(value_type = Option<Object>)]
     settings: Option<Value>,

@@ -15,6 +15,7 @@ use crate::{
 };
 use actix_web::http::StatusCode;
 use reqwest::Url;
+use serde::de::{self, Deserialize as _, DeserializeOwned, Deserializer};
 use std::sync::Arc;
 
 /// Longest key of a provider in bytes (api.md §1.7).
@@ -74,6 +75,12 @@ pub fn key(field: &str, value: &Secret) -> Result<NewKey> {
 fn masked(key: &str) -> String {
     let tail = if key.len() >= SHOWN_FROM { &key[key.len() - SHOWN..] } else { "" };
     format!("****{tail}")
+}
+
+/// `deserialize_with` of what holds secrets: an error does not repeat what was found.
+pub fn unrepeated<'de, D: Deserializer<'de>, T: DeserializeOwned>(d: D) -> Result<T, D::Error> {
+    let value = serde_json::Value::deserialize(d)?;
+    serde_json::from_value(value).map_err(|_| de::Error::custom("has the wrong type"))
 }
 
 /// A type of provider that can be stored and called.

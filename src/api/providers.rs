@@ -5,7 +5,7 @@ use super::{
     body,
     doc::Doc,
     problem::{Problem, Result},
-    provider_input::{admin_only, base_url, declared, fresh, key, kind, text, write_error},
+    provider_input::{admin_only, base_url, declared, fresh, key, kind, text, unrepeated, write_error},
     query::uuid,
     state::ApiState,
 };
@@ -60,7 +60,7 @@ pub async fn list(state: web::Data<ApiState>, caller: Caller) -> Result<HttpResp
 
 fn all(catalog: &Catalog) -> Vec<ProviderOut<'_>> {
     let mut all: Vec<_> = catalog.providers().iter().map(|p| out(p)).collect();
-    for kind in PROVIDERS.iter().filter(|p| p.format.is_some()) {
+    for kind in PROVIDERS.iter().filter(|p| p.format.is_some() && p.name != "scripted") {
         if !all.iter().any(|p| p.provider == kind.name) {
             all.push(ProviderOut {
                 id: ProviderId(Uuid::nil()),
@@ -110,7 +110,7 @@ pub struct ProviderBody {
     provider: Option<String>,
     display_name: Option<String>,
     /// At most 10,240 bytes. Empty removes the key.
-    #[schema(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "unrepeated")]
     api_key: Option<String>,
     base_url: Option<String>,
     enabled: Option<bool>,

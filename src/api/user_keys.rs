@@ -7,7 +7,7 @@ use super::{
     body,
     doc::Doc,
     problem::{Problem, Result},
-    provider_input::{fresh, key, precondition, write_error},
+    provider_input::{fresh, key, precondition, unrepeated, write_error},
     providers,
     state::ApiState,
     users,
@@ -26,7 +26,7 @@ use utoipa::ToSchema;
 #[schema(as = UserApiKeyRequest)]
 pub struct KeyBody {
     /// At most 10,240 bytes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unrepeated")]
     api_key: String,
 }
 

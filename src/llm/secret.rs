@@ -1,6 +1,7 @@
 //! Text that must not reach logs, errors or clients.
 
 use std::fmt;
+use zeroize::Zeroize as _;
 
 /// A credential. `Debug` and `Display` print a placeholder; only [`Secret::expose`] gives the text.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -29,6 +30,13 @@ impl Secret {
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
         if self.0.len() < 8 { text.to_owned() } else { text.replace(&self.0, "[REDACTED]") }
+    }
+}
+
+/// Memory that held a secret is wiped.
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

@@ -8,7 +8,6 @@ mod engine;
 pub mod error;
 pub mod migrate;
 mod model_rows;
-mod model_writes;
 pub mod postgres;
 pub mod records;
 mod rotation;

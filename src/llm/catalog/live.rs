@@ -9,7 +9,10 @@ use crate::{
     store::{self, Store},
 };
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::Mutex;
@@ -23,8 +26,11 @@ pub struct LiveCatalog {
     store: Store,
     outside: Outside,
     current: RwLock<Arc<Catalog>>,
-    /// One read at a time: a later one always stores what is newer.
-    reading: Mutex<()>,
+    /// How many reads were asked for.
+    asked: AtomicU64,
+    /// One read at a time, so that a later one always stores what is newer. Holds how many of those
+    /// asked for are answered.
+    answered: Mutex<u64>,
 }
 
 impl std::fmt::Debug for LiveCatalog {
@@ -55,8 +61,13 @@ impl LiveCatalog {
             .map(|(m, at)| super::model_record(m, compaction_threshold, at))
             .collect();
         store.sync_declared(declared, models, now).await?;
-        let live =
-            Self { store: store.clone(), outside, current: RwLock::default(), reading: Mutex::default() };
+        let live = Self {
+            store: store.clone(),
+            outside,
+            current: RwLock::default(),
+            asked: AtomicU64::default(),
+            answered: Mutex::default(),
+        };
         live.refresh().await?;
         Ok(live)
     }
@@ -67,15 +78,22 @@ impl LiveCatalog {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the database again.
+    /// Reads the database again. Those who ask while one reads are answered together by the next read.
     ///
     /// # Errors
     /// When it cannot be read; the old snapshot stays.
     pub async fn refresh(&self) -> store::Result<()> {
-        let _reading = self.reading.lock().await;
+        let ticket = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut answered = self.answered.lock().await;
+        if *answered >= ticket {
+            return Ok(());
+        }
+        // Everybody who has asked by now is answered by what is read from here on.
+        let upto = self.asked.load(Ordering::SeqCst);
         let tables = self.store.model_tables().await?;
         let catalog = Arc::new(Catalog::build(tables, &self.outside, self.store.keys()));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+        *answered = upto;
         Ok(())
     }
 

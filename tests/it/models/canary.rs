@@ -114,6 +114,8 @@ both! {
             ("/chats/providers", json!({ "provider": "google", "api_key": REFUSED })),
             ("/api/v2/ai/providers", json!({ "type": "google", "name": "g", "base_url": "", "api_keys": [REFUSED] })),
             ("/api/v2/ai/providers", json!({ "type": REFUSED, "name": "g", "base_url": "", "api_keys": [{ "x": REFUSED }] })),
+            ("/api/v2/ai/providers", json!({ "type": "google", "name": "g", "base_url": "", "api_keys": REFUSED })),
+            ("/chats/providers", json!({ "provider": "google", "api_key": [REFUSED] })),
         ] {
             let refused = admin.post(path, body).await;
             assert_eq!(refused.status, 400);

@@ -1,15 +1,37 @@
-//! Writes of providers, keys and models: done, then told to every replica.
+//! Operations on providers, keys and models: done, then told to every replica.
 
-use super::{
-    Result, Store,
-    records::models::{ModelRecord, NewKey, ProviderRecord, Removal, WantedKey},
-};
+use super::*;
 use crate::{
-    bus::{ConfigPart, Notice},
-    clock::Timestamp,
+    bus::ConfigPart,
     config::Secret,
-    ids::{ModelConfigId, ProviderId, UserId},
+    ids::{ModelConfigId, ProviderId},
+    store::records::models::{ModelRecord, ModelTables, NewKey, ProviderRecord, Removal, WantedKey},
 };
+
+operations! {
+    /// Everything that a catalogue of models is made of.
+    snapshot pub model_tables = models::tables() -> ModelTables;
+    /// Makes a provider; announced below.
+    write create_provider_rows = models::create_provider(keys: Keyring, provider: ProviderRecord, new_keys: Vec<NewKey>, one_of_kind: bool) -> ();
+    /// Changes a provider; announced below.
+    write change_provider_rows = models::change_provider(keys: Keyring, provider: ProviderRecord, seen: Timestamp, wanted: Option<Vec<WantedKey>>) -> ();
+    /// Deletes a provider; announced below.
+    write delete_provider_rows = models::delete_provider(id: ProviderId, now: Timestamp) -> Removal;
+    /// Stores a user's key; announced below.
+    write put_user_key_row = models::put_user_key(keys: Keyring, user: UserId, provider: ProviderId, secret: Secret, now: Timestamp) -> ();
+    /// Removes a user's key; announced below.
+    write delete_user_key_row = models::delete_user_key(user: UserId, provider: ProviderId) -> bool;
+    /// Makes a model; announced below.
+    write create_model_row = models::create_model(model: ModelRecord) -> ();
+    /// Changes a model; announced below.
+    write change_model_row = models::change_model(model: ModelRecord, seen: Timestamp) -> ();
+    /// Moves the default; announced below.
+    write set_default_model_row = models::set_default_model(id: ModelConfigId) -> ();
+    /// Deletes a model; announced below.
+    write delete_model_row = models::delete_model(id: ModelConfigId, now: Timestamp) -> ();
+    /// Brings declared records in step; announced below.
+    write sync_declared_rows = models::sync_declared(providers: Vec<ProviderRecord>, declared: Vec<ModelRecord>, now: Timestamp) -> bool;
+}
 
 impl Store {
     fn models_changed(&self) {
@@ -19,7 +41,7 @@ impl Store {
     /// Makes a provider with its keys. `one_of_kind` refuses a second one of its type.
     ///
     /// # Errors
-    /// [`super::Error::Duplicate`] for a name (or type) that is taken.
+    /// [`Error::Duplicate`] for a name (or type) that is taken.
     pub async fn create_provider(
         &self,
         provider: ProviderRecord,
@@ -35,7 +57,7 @@ impl Store {
     /// its keys; `None` keeps them.
     ///
     /// # Errors
-    /// [`super::Error::Stale`] when it was changed meanwhile, [`super::Error::Duplicate`] for a name that
+    /// [`Error::Stale`] when it was changed meanwhile, [`Error::Duplicate`] for a name that
     /// is taken.
     pub async fn change_provider(
         &self,
@@ -51,7 +73,7 @@ impl Store {
     /// Deletes a provider and every key for it, unless a model refers to it.
     ///
     /// # Errors
-    /// [`super::Error::NotFound`].
+    /// [`Error::NotFound`].
     pub async fn delete_provider(&self, id: ProviderId, now: Timestamp) -> Result<Removal> {
         let done = self.delete_provider_rows(id, now).await?;
         self.models_changed();
@@ -61,7 +83,7 @@ impl Store {
     /// Stores a user's key for a provider, in place of an earlier one.
     ///
     /// # Errors
-    /// [`super::Error::NotFound`] without such a provider.
+    /// [`Error::NotFound`] without such a provider.
     pub async fn put_user_key(
         &self,
         user: UserId,
@@ -87,7 +109,7 @@ impl Store {
     /// Makes a model.
     ///
     /// # Errors
-    /// [`super::Error::Duplicate`] for a second one of the same model of the same provider.
+    /// [`Error::Duplicate`] for a second one of the same model of the same provider.
     pub async fn create_model(&self, model: ModelRecord) -> Result<()> {
         self.create_model_row(model).await?;
         self.models_changed();
@@ -117,7 +139,7 @@ impl Store {
     /// Deletes a model. Chats keep its id.
     ///
     /// # Errors
-    /// [`super::Error::NotFound`].
+    /// [`Error::NotFound`].
     pub async fn delete_model(&self, id: ModelConfigId, now: Timestamp) -> Result<()> {
         self.delete_model_row(id, now).await?;
         self.models_changed();
