@@ -102,7 +102,7 @@ pub async fn list(state: web::Data<ApiState>, caller: Caller) -> Result<HttpResp
 
 /// What the OpenAPI document says of it.
 pub const GET: Doc =
-    Doc::new("An AI provider, by id or name").replies::<AiProviderOut<'static>>().errors(&[404]);
+    Doc::new("An AI provider, by id or name").replies::<AiProviderOut<'static>>().errors(&[400, 404]);
 
 /// One provider.
 pub async fn get(

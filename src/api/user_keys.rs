@@ -174,7 +174,7 @@ fn entry(provider: &ProviderEntry, user: UserId) -> EntryOut<'_> {
 /// What the OpenAPI document says of it.
 pub const LIST: Doc = Doc::new("Providers, and which keys there are for a user")
     .replies::<Vec<EntryOut<'static>>>()
-    .errors(&[404]);
+    .errors(&[400, 404]);
 
 /// Every provider, as a user has it.
 pub async fn list(
@@ -223,7 +223,7 @@ pub async fn put(
 }
 
 /// What the OpenAPI document says of it.
-pub const DELETE: Doc = Doc::new("Remove a user's own key for a provider, by id or name").errors(&[404]);
+pub const DELETE: Doc = Doc::new("Remove a user's own key for a provider, by id or name").errors(&[400, 404]);
 
 /// Removes a user's key, if there is one.
 pub async fn delete(

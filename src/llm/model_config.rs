@@ -101,7 +101,7 @@ pub fn normalise(given: &Map<String, Value>) -> Result<Map<String, Value>, Wrong
         let found =
             found.or_else(|| Some((format!("{at}.{key}"), given.get(*key).filter(|v| !v.is_null())?)));
         if let Some((path, value)) = found {
-            cost.insert((*key).to_owned(), price(path, value)?);
+            cost.insert((*key).to_owned(), price(&path, value)?);
         }
     }
     if let Some(value) = given.get("cost")
@@ -209,11 +209,11 @@ fn check(value: &Value, kind: &Kind, at: &str) -> Result<Value, Wrong> {
 }
 
 /// A decimal as a string; its range is judged by who computes with it.
-fn price(path: String, value: &Value) -> Result<Value, Wrong> {
+fn price(path: &str, value: &Value) -> Result<Value, Wrong> {
     match value {
         Value::String(text) => Ok(Value::String(text.trim().to_owned())),
         Value::Number(number) => Ok(Value::String(number.to_string())),
-        _ => Err(wrong(&path, "expected a decimal number")),
+        _ => Err(wrong(path, "expected a decimal number")),
     }
 }
 

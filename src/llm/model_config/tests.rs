@@ -1,3 +1,5 @@
+#![allow(clippy::needless_pass_by_value, reason = "a helper that takes `json!({ … })` reads better by value")]
+
 use super::*;
 use serde_json::json;
 

@@ -8,6 +8,7 @@ mod fixture;
 mod leases;
 mod lists;
 mod migrations;
+mod models;
 mod races;
 mod replicas;
 mod sealing;

@@ -52,6 +52,44 @@ both! {
         ann.stream(&chat, None).await.answered(3).await;
     }
 
+    async fn a_rotation_that_is_killed_goes_on(h: Harness) {
+        let daemon = h.daemon().await;
+        let admin = daemon.api();
+        let keys: Vec<String> = (0..50).map(|n| format!("sk-number-0123456789-{n}")).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        for n in 0..20 {
+            provider(&h, &admin, &format!("p{n}"), &keys).await;
+        }
+        let file = if h.engine == Engine::Sqlite { daemon.data_dir().join("keys") } else { h.folder().join("keys") };
+        let written = || std::fs::read_to_string(&file).unwrap().lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(written(), 1);
+        let mut rotation = tokio::process::Command::new(env!("CARGO_BIN_EXE_chatd"))
+            .args(["keys", "rotate", "--config"])
+            .arg(daemon.config_file())
+            .env_clear()
+            .env("HOME", h.folder())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("start chatd");
+        // Once the new key is written down, wherever it is then.
+        while written() == 1 && rotation.try_wait().expect("ask for the state of a child").is_none() {
+            tokio::task::yield_now().await;
+        }
+        rotation.kill().await.expect("kill a child");
+        let again = daemon.command(&["keys", "rotate"]).await;
+        assert_eq!(again.status, 0, "{}", again.err);
+        let ran = daemon.command(&["keys", "list", "--json"]).await;
+        let left: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(left, json!([{ "id": again.out.trim(), "seals": true, "present": true, "secrets": 1000 }]));
+        assert_eq!(written(), 1);
+        let p = admin.get("/api/v2/ai/providers/p7").await.json(200);
+        let m = model(&admin, &p, "m-one").await;
+        h.model.push([says("Fine.")]);
+        h.model.expect_key(Some("sk-number-0123456789-0"));
+        let chat = chat_with(&admin, &m, "Q1").await;
+        admin.stream(&chat, None).await.answered(1).await;
+    }
+
     async fn a_daemon_without_its_keys_does_not_start(h: Harness) {
         let mut daemon = h.daemon().await;
         daemon.stop().await;
