@@ -47,7 +47,7 @@ if [ -n "$pg_bin" ]; then
   # and the server listens on nothing else, so that trust is only in whom may enter it.
   as_server "$pg_bin/pg_ctl" -D "$pg_dir/data" -w -l "$pg_dir/log" -o "-c listen_addresses= \
     -c unix_socket_directories=$pg_dir -c max_connections=100 -c shared_buffers=128MB" start >/dev/null
-  for database in chatd floor; do
+  for database in chatd takeover floor; do
     as_server "$pg_bin/createdb" -h "$pg_dir" -U chatd "$database"
   done
   arguments+=(--postgres "$pg_dir")

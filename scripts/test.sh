@@ -53,6 +53,9 @@ set -x
 cargo fmt --check
 cargo clippy --locked --all-targets -- -D warnings
 cargo test --locked "$@"
+if command -v curl >/dev/null && command -v jq >/dev/null; then
+  ./scripts/quickstart.sh
+fi
 if command -v cargo-deny >/dev/null; then
   cargo deny check licenses
 fi

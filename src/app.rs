@@ -10,7 +10,8 @@ pub mod open;
 use crate::{
     actors::{
         Owned, Settings, Shared,
-        acquisition::Acquisition,
+        acquisition::{Acquisition, Quiet},
+        chat::jobs::{self, title::Underway},
         heartbeat::Heartbeat,
         janitor::Janitor,
         poller::Poller,
@@ -20,17 +21,17 @@ use crate::{
     },
     api::{
         self,
-        state::{ApiSettings, ApiState},
+        state::{ApiSettings, ApiState, Scrape},
     },
     clock::{Clock, Timestamp},
     config::{Config, DatabaseUrl, auth::AuthMode},
     ids::WorkerId,
     llm::catalog::LiveCatalog,
     metrics,
-    store::{self, Store},
+    store::{self, Claimer, Store},
     stream::StreamLimits,
 };
-use actix::{Actor, Arbiter};
+use actix::{Actor, Addr, Arbiter};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     net::{SocketAddr, TcpListener},
@@ -53,6 +54,12 @@ pub enum StartError {
     /// The database is not to be had.
     #[error("{0}")]
     Database(String),
+    /// The file of the embedded database, or its folder, cannot be used.
+    #[error("{0}")]
+    File(String),
+    /// Another daemon serves this database.
+    #[error("{0}")]
+    Taken(String),
     /// The port is not to be had.
     #[error("{0}")]
     Port(String),
@@ -184,8 +191,12 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 struct Daemon {
     shared: Arc<Shared>,
     chats: Chats,
+    /// Held for the store, which does not keep the actors alive.
+    claimer: Arc<dyn Claimer>,
     drain: watch::Sender<bool>,
     server: actix_web::dev::Server,
+    /// The listener of `/metrics`, if it has one of its own.
+    metrics_server: Option<actix_web::dev::Server>,
     arbiters: Vec<Arbiter>,
     grace: Duration,
     recorder: PrometheusHandle,
@@ -198,12 +209,11 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let recorder = metrics::install().map_err(|e| StartError::Failed(format!("metrics: {e}")))?;
     open::private_folder(&config.data_dir)?;
     // The port first: a second daemon on it must not touch the database.
-    let listener = TcpListener::bind(config.server.listen).map_err(|e| {
-        StartError::Port(format!(
-            "cannot listen on {}: {e}; choose another server.listen",
-            config.server.listen
-        ))
-    })?;
+    let listener = listen(config.server.listen, "server.listen")?;
+    let own_metrics = match config.metrics.listen {
+        Some(address) if config.metrics.enabled => Some(listen(address, "metrics.listen")?),
+        _ => None,
+    };
     let address = listener.local_addr().map_err(|e| StartError::Port(e.to_string()))?;
     let worker = WorkerId::fresh();
     let opened = open::open(&config, worker, true).await?;
@@ -226,10 +236,13 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         turn: Arc::new(models.engine),
         replicas,
         owned: Owned::default(),
+        drive: jobs::drive(),
+        titles: Underway::default(),
         draining: draining.clone(),
     });
     let arbiters: Vec<Arbiter> = (0..config.server.worker_threads()).map(|_| Arbiter::new()).collect();
     let chats = Chats::new(shared.clone(), &arbiters);
+    let figures = config.metrics.enabled.then(|| scrape(shared.clone(), chats.clone(), recorder.clone()));
     let state = ApiState {
         store: store.clone(),
         clock,
@@ -244,22 +257,31 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             ..ApiSettings::default()
         }),
         streams: Arc::new(chats.clone()),
-        metrics: config.metrics.enabled.then(|| recorder.clone()),
+        metrics: figures.clone().filter(|_| own_metrics.is_none()),
         draining,
         replica_secret,
         tokens: Arc::default(),
+        owners: Arc::default(),
         notices: Arc::default(),
     };
     let public_url = state.settings.public_url.clone();
     let (server, _) = api::serve(state, listener, config.server.worker_threads(), STOP_GRACE)
         .map_err(|e| StartError::Port(e.to_string()))?;
+    let metrics_server = match own_metrics.zip(figures) {
+        Some((listener, figures)) => {
+            Some(api::serve_metrics(figures, listener).map_err(|e| StartError::Port(e.to_string()))?)
+        }
+        None => None,
+    };
     tracing::info!(%worker, engine = store.engine_name(), address = %address, "chatd starts");
     let facts = Ready { address, public_url, first_token, store, chats: chats.clone() };
     let daemon = Daemon {
         shared,
+        claimer: Arc::new(chats.clone()),
         chats,
         drain,
         server,
+        metrics_server,
         arbiters,
         grace: config.server.shutdown_grace,
         recorder,
@@ -268,6 +290,11 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         _models: models.scripted,
     };
     Ok((daemon, facts))
+}
+
+fn listen(address: SocketAddr, key: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .map_err(|e| StartError::Port(format!("cannot listen on {address}: {e}; choose another {key}")))
 }
 
 /// Makes this process known to the other replicas, before it takes any chat. `None` on SQLite.
@@ -315,6 +342,10 @@ impl Daemon {
     async fn run(self, mut phase: watch::Receiver<Phase>) {
         let handle = self.server.handle();
         let mut server = actix::spawn(self.server);
+        let metrics_handle = self.metrics_server.as_ref().map(actix_web::dev::Server::handle);
+        if let Some(server) = self.metrics_server {
+            actix::spawn(server);
+        }
         // Subscribed before the first look at the database: nothing falls between.
         let hints = self.shared.store.bus().subscribe();
         let acquisition = self
@@ -322,8 +353,9 @@ impl Daemon {
             .settings
             .worker_enabled
             .then(|| Acquisition::new(self.shared.clone(), self.chats.clone()).start());
+        self.shared.store.claim_for(Arc::downgrade(&self.claimer));
         let catalog = actix::spawn(self.catalog.clone().follow());
-        let router = actix::spawn(router::run(hints, self.chats.clone(), acquisition));
+        let router = actix::spawn(router::run(hints, self.chats.clone(), acquisition.clone()));
         let beats = Arbiter::new();
         let (shared, chats) = (self.shared.clone(), self.chats.clone());
         beats.spawn_fn(move || {
@@ -331,7 +363,7 @@ impl Daemon {
         });
         Poller::new(self.shared.clone(), chats.clone()).start();
         Janitor::new(self.shared.clone(), chats.clone()).start();
-        let gauges = actix::spawn(publish_gauges(self.shared.clone(), chats.clone(), self.recorder.clone()));
+        let upkeep = actix::spawn(upkeep(self.recorder.clone()));
 
         tokio::select! {
             _ = phase.wait_for(|p| *p == Phase::Drain) => {}
@@ -339,6 +371,9 @@ impl Daemon {
         }
         tracing::info!("stopping: no new work is taken");
         self.drain.send_replace(true);
+        if let Some(acquisition) = acquisition {
+            no_more_claims(&acquisition).await;
+        }
         chats.drain(self.grace).await;
         if let Err(e) = self.shared.store.drop_beats(self.shared.worker).await {
             tracing::warn!(error = %e, "the leases could not be given back; they will end by themselves");
@@ -349,9 +384,12 @@ impl Daemon {
             tracing::warn!(error = %e, "the replica could not be signed off; others will forget it");
         }
         handle.stop(true).await;
+        if let Some(handle) = metrics_handle {
+            handle.stop(true).await;
+        }
         router.abort();
         catalog.abort();
-        gauges.abort();
+        upkeep.abort();
         beats.stop();
         for arbiter in &self.arbiters {
             arbiter.stop();
@@ -365,13 +403,30 @@ impl Daemon {
     }
 }
 
-/// Gauges of live state, brought up to date once a second and so at most that old at a scrape. Also
-/// folds recorded samples into their buckets: without it they would pile up while nobody scrapes.
-async fn publish_gauges(shared: Arc<Shared>, chats: Chats, recorder: PrometheusHandle) {
+/// Waits until what was claimed last has been handed to its actor, so that it is let go with the others.
+async fn no_more_claims(acquisition: &Addr<Acquisition>) {
+    /// A claim is one transaction. One that takes longer finds no database; its lease will end.
+    const CLAIM_TIME: Duration = Duration::from_secs(5);
+    let (sender, quiet) = oneshot::channel();
+    acquisition.do_send(Quiet(sender));
+    if tokio::time::timeout(CLAIM_TIME, quiet).await.is_err() {
+        tracing::warn!("a claim did not end in time; what it took is free when its lease ends");
+    }
+}
+
+/// Folds recorded samples into their buckets: without it they would pile up while nobody scrapes.
+async fn upkeep(recorder: PrometheusHandle) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tick.tick().await;
         recorder.run_upkeep();
+    }
+}
+
+/// Figures with the gauges of live state as they are at this moment (agent-loop.md §25).
+fn scrape(shared: Arc<Shared>, chats: Chats, recorder: PrometheusHandle) -> Scrape {
+    Arc::new(move || {
+        ::metrics::counter!(metrics::STORE_STATEMENTS_TOTAL).absolute(shared.store.statements());
         let t = chats.totals();
         let set = |name: &'static str, n: usize| {
             ::metrics::gauge!(name).set(f64::from(u32::try_from(n).unwrap_or(u32::MAX)));
@@ -381,8 +436,10 @@ async fn publish_gauges(shared: Arc<Shared>, chats: Chats, recorder: PrometheusH
         set(metrics::STREAM_BUFFER_EVENTS, t.buffer_events);
         set(metrics::STREAM_BUFFER_SIZE_MAX, t.buffer_events_max);
         set(metrics::STREAM_BUFFER_BYTES, t.buffer_bytes);
-        set(metrics::OWNED_CHATS, shared.owned.len());
+        let owned = shared.owned.len();
+        set(metrics::OWNED_CHATS, owned);
         ::metrics::gauge!(metrics::CHATS, "state" => "streaming")
-            .set(f64::from(u32::try_from(shared.owned.len()).unwrap_or(u32::MAX)));
-    }
+            .set(f64::from(u32::try_from(owned).unwrap_or(u32::MAX)));
+        recorder.render()
+    })
 }

@@ -20,7 +20,8 @@ pub fn init(log: &Log) -> Result<(), BadFilter> {
     if !log.filter.contains("actix_http") {
         filter = filter.add_directive("actix_http::h1::dispatcher=off".parse()?);
     }
-    let builder = fmt().with_env_filter(filter).with_writer(io::stderr);
+    // Where stderr is gone or full nobody can be told: telling it on stderr would panic in whatever logs.
+    let builder = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     let started = match log.format {
         LogFormat::Pretty => builder.with_ansi(io::stderr().is_terminal()).finish().try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).finish().try_init(),

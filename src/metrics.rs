@@ -74,6 +74,8 @@ names! {
     histogram COMMIT_GROUP_SIZE = "chatd_commit_group_size";
     /// Time from handing a write to the store to its durable answer.
     histogram COMMIT_SECONDS = "chatd_commit_seconds";
+    /// Statements sent to the database, transaction control not counted.
+    counter STORE_STATEMENTS_TOTAL = "chatd_store_statements_total";
     /// Time of a state transition by command and outcome.
     histogram TRANSITION_DURATION_SECONDS = "chatd_transition_duration_seconds";
     /// Hints to other replicas that were dropped because the channel was full.

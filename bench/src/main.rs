@@ -8,8 +8,10 @@ mod mock_model;
 mod process;
 mod proxy;
 mod report;
+mod scale;
 mod session;
 mod suite;
+mod takeover;
 mod transitions;
 
 use clap::{Parser, Subcommand};

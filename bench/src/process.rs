@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// How often a starting process is looked at: it has no event to wait for.
-const POLL: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(2);
 const SAYS: &str = "listening on http://";
 
 /// A server that listens.
@@ -39,6 +39,9 @@ pub struct Daemon<'a> {
     pub model: SocketAddr,
     /// `stream.coalesce`; `None` leaves the default.
     pub coalesce: Option<&'a str>,
+    /// Further lines of `[server]` and of `[worker]`.
+    pub server: &'a str,
+    pub worker: &'a str,
 }
 
 impl Server {
@@ -69,9 +72,17 @@ impl Server {
         }
     }
 
+    /// Sends a signal and does not wait.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.pid)?), signal)?)
+    }
+
     /// SIGTERM, and SIGKILL for who does not care.
     pub async fn stop(mut self) -> Result<()> {
-        kill(Pid::from_raw(i32::try_from(self.pid)?), Signal::SIGTERM)?;
+        if self.child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        self.signal(Signal::SIGTERM)?;
         match timeout(PATIENCE, self.child.wait()).await {
             Ok(ended) => drop(ended?),
             Err(_) => self.child.kill().await?,
@@ -89,15 +100,15 @@ fn address(line: &str) -> Option<SocketAddr> {
 
 impl Daemon<'_> {
     fn configure(&self) -> Result<PathBuf> {
-        let Self { home, model, .. } = self;
+        let Self { home, model, server, worker, .. } = self;
         std::fs::create_dir_all(home)?;
         let data = home.join("data");
         let database = self.postgres.unwrap_or("sqlite:chatd.db");
         let coalesce = self.coalesce.map(|time| format!("coalesce = {time:?}\n")).unwrap_or_default();
         // Prepared conversations are not read until their turn comes, so they answer no pings.
         let text = format!(
-            "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\n[database]\nurl = {database:?}\n\
-             [stream]\nping_interval = \"5m\"\n{coalesce}\
+            "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\n{server}\n\
+             [database]\nurl = {database:?}\n[worker]\n{worker}\n[stream]\nping_interval = \"5m\"\n{coalesce}\
              [[providers]]\nname = \"mock\"\ntype = \"openai-compatible\"\n\
              base_url = \"http://{model}/v1\"\napi_key = \"x\"\n\
              [[models]]\nname = \"mock\"\nprovider = \"mock\"\nmodel = \"mock\"\ndefault = true\n"
@@ -124,6 +135,13 @@ impl Daemon<'_> {
 
     /// Starts it; returns it with its first user's token.
     pub async fn start(&self) -> Result<(Server, String)> {
+        let server = self.launch().await?;
+        let token = std::fs::read_to_string(self.home.join("data/token"))?;
+        Ok((server, token.trim().to_owned()))
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn launch(&self) -> Result<Server> {
         let config = self.configure()?;
         let server = Server::start(self.command(&["serve"], &config), &self.home.join("log")).await?;
         let mut http = Client::connect(server.address, "").await?;
@@ -134,8 +152,7 @@ impl Daemon<'_> {
             }
             sleep(POLL).await;
         }
-        let token = std::fs::read_to_string(self.home.join("data/token"))?;
-        Ok((server, token.trim().to_owned()))
+        Ok(server)
     }
 }
 

@@ -22,6 +22,8 @@ pub enum Goal {
     Share(f64),
     /// At most this, in the unit of the row.
     Most(f64),
+    /// At most this many times another row of the same column, which is its floor.
+    Beside(&'static str, f64),
 }
 
 /// A line of the table.
@@ -60,10 +62,21 @@ pub const TRANSITIONS_POSTGRES: &str = "transitions/s on PostgreSQL, 64 clients"
 pub const ALIVE_CPU: &str = "CPU of GET /healthz, us";
 pub const USER_CPU: &str = "CPU of GET /api/v2/users/me, us";
 pub const TRANSITION_CPU: &str = "CPU of a transition, us";
+/// Index 0: the small case, which is the floor of the other.
+pub const STATEMENTS: [&str; 2] =
+    ["database statements of a turn, 1 subscriber", "database statements of a turn, 1000 subscribers"];
+pub const LONG_SEND: [&str; 2] =
+    ["send to accepted p50, history of 10, ms", "send to accepted p50, history of 10,000, ms"];
+pub const LONG_REACH: [&str; 2] =
+    ["send to model request p50, history of 10, ms", "send to model request p50, history of 10,000, ms"];
+pub const LONG_CPU: [&str; 2] = ["CPU of a turn, history of 10, ms", "CPU of a turn, history of 10,000, ms"];
+pub const KILLED: &str = "takeover after kill -9, beyond the lease, s";
+pub const STOPPED: &str = "takeover after SIGTERM, beyond the grace, s";
+pub const START: &str = "start to ready, warm database of 10,000 chats, ms";
 
 /// The table; goals from DESIGN.md §6 and the first-delta goal of the issue. One open chat is an
 /// idle actor (4 KiB) and an open subscriber (20 KiB).
-pub const ROWS: [Row; 27] = [
+pub const ROWS: [Row; 38] = [
     row(TURNS[0], 0, Goal::None),
     row(TURNS[1], 0, Goal::None),
     row(TURNS[2], 0, Goal::None),
@@ -91,6 +104,17 @@ pub const ROWS: [Row; 27] = [
     row(TRANSITION_CPU, 1, Goal::None),
     row(ALIVE_CPU, 1, Goal::None),
     row(USER_CPU, 1, Goal::None),
+    row(STATEMENTS[0], 1, Goal::None),
+    row(STATEMENTS[1], 1, Goal::Beside(STATEMENTS[0], 1.1)),
+    row(LONG_SEND[0], 2, Goal::None),
+    row(LONG_SEND[1], 2, Goal::Beside(LONG_SEND[0], 1.2)),
+    row(LONG_REACH[0], 2, Goal::None),
+    row(LONG_REACH[1], 2, Goal::Beside(LONG_REACH[0], 1.2)),
+    row(LONG_CPU[0], 2, Goal::None),
+    row(LONG_CPU[1], 2, Goal::Beside(LONG_CPU[0], 1.2)),
+    row(KILLED, 2, Goal::Most(2.0)),
+    row(STOPPED, 2, Goal::Most(2.0)),
+    row(START, 0, Goal::Most(300.0)),
 ];
 
 /// What was measured, round by round.
@@ -124,9 +148,8 @@ impl Ledger {
              |---|---:|---:|---:|---:|---:|---|\n",
         );
         for row in &ROWS {
-            if self.median(row.name, Column::Floor).is_none()
-                && self.median(row.name, Column::Sqlite).is_none()
-            {
+            let columns = [Column::Floor, Column::Sqlite, Column::Postgres];
+            if columns.into_iter().all(|column| self.median(row.name, column).is_none()) {
                 continue;
             }
             write!(out, "| {} | {} ", row.name, self.value(row, Column::Floor)).expect("a String takes all");
@@ -152,12 +175,15 @@ impl Ledger {
 
     fn ratio(&self, row: &Row, column: Column) -> String {
         let Some(value) = self.median(row.name, column) else { return String::new() };
-        let ratio =
-            self.median(row.name, Column::Floor).filter(|floor| *floor > 0.0).map(|floor| value / floor);
+        let floor = match row.goal {
+            Goal::Beside(other, _) => self.median(other, column),
+            _ => self.median(row.name, Column::Floor),
+        };
+        let ratio = floor.filter(|floor| *floor > 0.0).map(|floor| value / floor);
         let met = match row.goal {
             Goal::None => None,
             Goal::Most(most) => Some(value <= most),
-            Goal::Times(times) => ratio.map(|ratio| ratio <= times),
+            Goal::Times(times) | Goal::Beside(_, times) => ratio.map(|ratio| ratio <= times),
             Goal::Share(share) => ratio.map(|ratio| ratio >= share),
         };
         let mark = met.map_or("", |met| if met { " ✓" } else { " ✗" });
@@ -173,6 +199,7 @@ fn goal(goal: Goal) -> String {
     match goal {
         Goal::None => String::new(),
         Goal::Times(times) => format!("≤ {times} ×"),
+        Goal::Beside(_, times) => format!("≤ {times} × the row above"),
         Goal::Share(share) => format!("≥ {:.0} %", share * 100.0),
         Goal::Most(most) => format!("≤ {most}"),
     }
@@ -192,12 +219,15 @@ mod tests {
             ledger.add(TRANSITIONS, Column::Sqlite, value * 0.6);
         }
         ledger.add(EACH, Column::Sqlite, 30.0);
+        ledger.add(STATEMENTS[0], Column::Postgres, 10.0);
+        ledger.add(STATEMENTS[1], Column::Postgres, 20.0);
         let table = ledger.table();
         assert!(table.contains(
             "| delta p50, coalescing off, ms | 2.000 (1.000–3.000) | 4.000 (2.000–6.000) | 2.00 × ✗ |  |  | ≤ 1.5 × |"
         ));
         assert!(table.contains("60 % ✓ |  |  | ≥ 50 % |"));
         assert!(table.contains("|  | 30.0 | ✗ |  |  | ≤ 24 |"));
+        assert!(table.contains("1000 subscribers |  |  |  | 20.0 | 2.00 × ✗ | ≤ 1.1 × the row above |"));
         assert!(!table.contains("turns/s"));
     }
 

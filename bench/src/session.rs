@@ -30,6 +30,8 @@ pub enum Target {
 pub struct Turn {
     /// Before the message was written.
     pub sent: u64,
+    /// When the answer to the request had been read.
+    pub accepted: u64,
     /// When the model had read its request.
     pub arrived: u64,
     /// When the first delta had been received.
@@ -183,6 +185,7 @@ impl Session {
     /// Says something and waits for the end of the turn.
     pub async fn turn(&mut self, http: Option<&mut Client>) -> Result<Turn> {
         let sent = mono();
+        let mut accepted = sent;
         let turn = async {
             match (&mut self.chat, http) {
                 (None, _) => {
@@ -193,8 +196,12 @@ impl Session {
                     let path = format!("/api/experimental/chats/{}/messages", chat.id);
                     let body = format!(r#"{{"content":[{{"type":"text","text":"{TEXT}"}}]}}"#);
                     // Together: a delta must not wait in the socket for the answer to the request.
-                    let post = http.expect(200, "POST", &path, &body);
-                    let (_, marks) = tokio::try_join!(post, read_turn(&mut self.socket, chat))?;
+                    let post = async {
+                        http.expect(200, "POST", &path, &body).await?;
+                        accepted = mono();
+                        Ok(())
+                    };
+                    let ((), marks) = tokio::try_join!(post, read_turn(&mut self.socket, chat))?;
                     Ok(marks)
                 }
                 (Some(_), None) => Err("chatd needs a connection for requests".into()),
@@ -204,7 +211,15 @@ impl Session {
         if marks.words != DELTAS {
             return Err(format!("{} deltas arrived instead of {DELTAS}", marks.words).into());
         }
-        Ok(Turn { sent, arrived: marks.arrived, first: marks.first, delays: marks.delays })
+        Ok(Turn { sent, accepted, arrived: marks.arrived, first: marks.first, delays: marks.delays })
+    }
+
+    /// Reads whatever comes and looks at none of it, until the server ends the stream.
+    pub async fn listen(mut self) -> Result<()> {
+        while let Some(frame) = self.socket.next().await {
+            frame?;
+        }
+        Ok(())
     }
 
     /// Says goodbye.

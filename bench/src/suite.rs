@@ -1,5 +1,7 @@
 //! The whole benchmark: all servers up, rounds in turns, one table.
 
+mod limits;
+
 use crate::{
     PATIENCE, Result, clock,
     http::Client,
@@ -44,7 +46,8 @@ pub struct Options {
     /// The program to measure; without it only the floors are.
     #[arg(long)]
     chatd: Option<PathBuf>,
-    /// Folder of a PostgreSQL server's socket, with databases `chatd` and `floor` of user `chatd`.
+    /// Folder of a PostgreSQL server's socket, with databases `chatd`, `takeover` and `floor` of user
+    /// `chatd`.
     #[arg(long)]
     postgres: Option<PathBuf>,
     /// Rounds, of which medians are taken.
@@ -96,6 +99,9 @@ pub async fn run(options: &Options) -> Result<()> {
         suite.paced().await?;
         suite.transitions().await?;
     }
+    suite.scale(options).await?;
+    suite.takeover(options).await?;
+    suite.warm_start(options).await?;
     let table = suite.ledger.table();
     let mut text = heading(options).await;
     write!(text, "\n{table}\n")?;
@@ -111,6 +117,14 @@ pub async fn run(options: &Options) -> Result<()> {
         subject.server.stop().await?;
     }
     suite.model.stop().await
+}
+
+impl Options {
+    /// A database of the PostgreSQL server, if there is one.
+    fn database(&self, name: &str) -> Option<String> {
+        let folder = self.postgres.as_ref()?.display();
+        Some(format!("postgres:///{name}?host={folder}&port=5432&user=chatd"))
+    }
 }
 
 /// Machine, time and commit.
@@ -148,10 +162,7 @@ impl Suite {
         let proxy = Server::own(home, &["proxy", "--model", &url]).await?;
         let target = Target::proxy(proxy.address);
         let subjects = vec![Subject { server: proxy, target, column: Column::Floor, bare: false }];
-        let database = |name: &str| {
-            let folder = options.postgres.as_ref()?.display();
-            Some(format!("postgres:///{name}?host={folder}&port=5432&user=chatd"))
-        };
+        let database = |name: &str| options.database(name);
         let mut suite = Self {
             control,
             subjects,
@@ -170,6 +181,8 @@ impl Suite {
             postgres,
             model,
             coalesce,
+            server: "",
+            worker: "",
         };
         suite.add(&daemon("sqlite", None, None), Column::Sqlite).await?;
         let bare = daemon("bare", None, Some("0s"));
@@ -267,7 +280,7 @@ impl Suite {
             }
             self.ledger.add(report::IDLE, column, clock::resident_kib(pid)? / 1024.0);
             let (before, open) = if let Target::Chatd { address, token, .. } = &target {
-                let chats = create(&target, *address, token).await?;
+                let chats = create(&target, *address, token, OPEN).await?;
                 self.quiet().await?;
                 let before = clock::resident_kib(pid)?;
                 let mut open = Vec::with_capacity(OPEN);
@@ -428,22 +441,22 @@ async fn bare_database(place: &str, clients: usize) -> Result<f64> {
     })
 }
 
-/// Makes [`OPEN`] chats that nobody watches.
-async fn create(target: &Target, address: SocketAddr, token: &str) -> Result<Vec<String>> {
+/// Makes chats that nobody watches.
+async fn create(target: &Target, address: SocketAddr, token: &str, count: usize) -> Result<Vec<String>> {
     const MAKERS: usize = 8;
     let mut makers = JoinSet::new();
     for _ in 0..MAKERS {
         let (target, token) = (target.clone(), token.to_owned());
         makers.spawn(async move {
             let mut http = Client::connect(address, &token).await?;
-            let mut made = Vec::with_capacity(OPEN / MAKERS);
-            for _ in 0..OPEN / MAKERS {
+            let mut made = Vec::with_capacity(count / MAKERS);
+            for _ in 0..count / MAKERS {
                 made.push(target.create(&mut http).await?);
             }
             Result::Ok(made)
         });
     }
-    let mut all = Vec::with_capacity(OPEN);
+    let mut all = Vec::with_capacity(count);
     while let Some(made) = makers.join_next().await {
         all.append(&mut made??);
     }

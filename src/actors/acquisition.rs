@@ -1,15 +1,22 @@
 //! The claim loop. Wakes on a timer and on hints, takes no input, and looks at the whole truth each
 //! time: what is ours to take is a query.
 
-use super::{Shared, registry::Chats};
+use super::{Shared, registry::Chats, supervise};
 use crate::store::ClaimSpec;
 use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// Look for chats to take. Carries nothing on purpose.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Wake;
+
+/// Tell me when no claim is under way any more: the process stops, and what was claimed last has been
+/// handed to its actor then.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Quiet(pub oneshot::Sender<()>);
 
 /// Claims runnable chats and hands them to their actors.
 pub struct Acquisition {
@@ -19,13 +26,15 @@ pub struct Acquisition {
     busy: bool,
     /// Somebody asked again meanwhile.
     again: bool,
+    /// Those who wait for the end of the claim that is under way.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Acquisition {
     /// A loop that has not started yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>, chats: Chats) -> Self {
-        Self { shared, chats, busy: false, again: false }
+        Self { shared, chats, busy: false, again: false, waiting: Vec::new() }
     }
 
     fn claim(&mut self, ctx: &mut Context<Self>) {
@@ -47,20 +56,18 @@ impl Acquisition {
             now: self.shared.clock.now(),
         };
         let store = self.shared.store.clone();
-        let work = async move { store.claim(spec).await }.into_actor(self).map(move |result, act, ctx| {
+        let work = async move { store.claim(spec).await };
+        let work = supervise::round("claiming chats", work).into_actor(self).map(move |claimed, act, ctx| {
             act.busy = false;
-            match result {
-                Ok(claimed) => {
-                    let full = i64::try_from(claimed.len()).is_ok_and(|n| n == spec.limit);
-                    for c in claimed {
-                        tracing::debug!(chat = %c.head.id, takeover = c.takeover, "claimed");
-                        act.chats.own(c.head);
-                    }
-                    act.again |= full;
-                }
-                // The timer tries again.
-                Err(e) => tracing::warn!(error = %e, "could not claim chats"),
+            let claimed = claimed.unwrap_or_default();
+            let full = i64::try_from(claimed.len()).is_ok_and(|n| n == spec.limit);
+            for c in claimed {
+                tracing::debug!(chat = %c.head.id, takeover = c.takeover, "claimed");
+                act.chats.own(c.head, None);
             }
+            act.again |= full;
+            // Dropping a sender tells its receiver as well.
+            act.waiting.clear();
             if std::mem::take(&mut act.again) {
                 act.claim(ctx);
             }
@@ -82,5 +89,14 @@ impl Handler<Wake> for Acquisition {
     type Result = ();
     fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
         self.claim(ctx);
+    }
+}
+
+impl Handler<Quiet> for Acquisition {
+    type Result = ();
+    fn handle(&mut self, Quiet(waiting): Quiet, _: &mut Self::Context) {
+        if self.busy {
+            self.waiting.push(waiting);
+        }
     }
 }

@@ -50,7 +50,12 @@ const LAG_TICK: Duration = Duration::from_millis(200);
 /// A claimed chat: drive it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Own(pub Head);
+pub struct Own {
+    /// The chat, claimed.
+    pub head: Head,
+    /// The transition it was claimed with; `None`: the claim was a transition of its own.
+    pub with: Option<Box<Committed>>,
+}
 
 /// The chat was seen in this state. A hint.
 #[derive(Message)]
@@ -160,6 +165,8 @@ pub struct ChatActor {
     reads_paused: bool,
     idle_since: Instant,
     draining: bool,
+    /// The process stops, and tasks have no more time.
+    grace_over: bool,
     retired: bool,
     seen_stats: crate::stream::hub::HubStats,
     seen_dropped: u64,
@@ -194,6 +201,7 @@ impl ChatActor {
             reads_paused: false,
             idle_since: Instant::now(),
             draining: false,
+            grace_over: false,
             retired: false,
             seen_stats: crate::stream::hub::HubStats::default(),
             seen_dropped: 0,
@@ -274,7 +282,7 @@ impl ChatActor {
     fn publish_figures(&mut self) {
         let episodes = self.hub.episodes();
         self.figures.subscribers.store(self.hub.subscribers(), Ordering::Relaxed);
-        self.figures.buffer_events.store(episodes.len(), Ordering::Relaxed);
+        self.figures.buffer_events.store(episodes.parts(), Ordering::Relaxed);
         self.figures.buffer_bytes.store(episodes.bytes(), Ordering::Relaxed);
         let dropped = episodes.dropped();
         let stats = self.hub.stats();
@@ -343,7 +351,7 @@ impl Handler<Subscribe> for ChatActor {
     fn handle(&mut self, s: Subscribe, ctx: &mut Self::Context) {
         if self.retired {
             // It found us just before we left: its place is with the successor.
-            self.registry.get_or_start(self.id).do_send(s);
+            self.registry.admit(self.id, s);
             return;
         }
         let id = self.hub.subscribe(s.sink, s.after_id);

@@ -1,7 +1,7 @@
 //! Renews the leases of every owned chat and this replica's own entry, on an arbiter of its own; the
 //! leases, on PostgreSQL, over a connection of their own, so that no work can starve them.
 
-use super::Shared;
+use super::{Shared, supervise};
 use actix::{Actor, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
 use std::sync::Arc;
 
@@ -35,13 +35,8 @@ impl Heartbeat {
                 None => Ok(()),
             }
         };
-        let work = work.into_actor(self).map(|result, act, _| {
-            act.busy = false;
-            if let Err(e) = result {
-                tracing::warn!(error = %e, "could not renew the leases; the next beat tries again");
-            }
-        });
-        ctx.spawn(work);
+        let work = supervise::round("renewing the leases", work).into_actor(self);
+        ctx.spawn(work.map(|_, act, _| act.busy = false));
     }
 }
 

@@ -1,18 +1,32 @@
-//! Housekeeping: idle chat actors, heartbeats of the dead, old idempotency keys.
+//! Housekeeping: idle chat actors, heartbeats of the dead, old idempotency keys, forgotten uploads.
 
-use super::{Shared, registry::Chats};
+use super::{Shared, registry::Chats, supervise};
+use crate::{clock::Timestamp, store};
 use actix::{Actor, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
-use std::{sync::Arc, time::Duration};
+use futures_util::future::LocalBoxFuture;
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 /// Heartbeat rows older than so many leases are of nobody.
 const DEAD_LEASES: u32 = 10;
 /// How long an `Idempotency-Key` answers with the stored result: a day outlives any client's retries.
 const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often keys are forgotten: each time looks at all of them.
+const FORGET: Duration = Duration::from_secs(60 * 60);
+
+/// One sweep through the database.
+pub(super) type Sweep = Box<dyn Fn() -> LocalBoxFuture<'static, store::Result<()>>>;
+
+/// How long an upload waits for a message that names it: as long as archived chats are kept
+/// (api.md §2.13, `retention-days`).
+const UPLOADS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Uploads removed in one transaction: at most 10 MiB each, so that no other write waits long.
+const UPLOADS_AT_ONCE: i64 = 20;
 
 /// The loop.
 pub struct Janitor {
-    shared: Arc<Shared>,
+    interval: Duration,
     chats: Chats,
+    sweep: Sweep,
     busy: bool,
 }
 
@@ -20,7 +34,16 @@ impl Janitor {
     /// A loop that has not started yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>, chats: Chats) -> Self {
-        Self { shared, chats, busy: false }
+        let interval = shared.settings.janitor_interval;
+        let forget_at = Rc::new(Cell::new(shared.clock.now()));
+        let round =
+            move || -> LocalBoxFuture<'static, _> { Box::pin(sweep(shared.clone(), forget_at.clone())) };
+        Self::with(interval, chats, Box::new(round))
+    }
+
+    /// The same with another sweep.
+    pub(super) const fn with(interval: Duration, chats: Chats, sweep: Sweep) -> Self {
+        Self { interval, chats, sweep, busy: false }
     }
 
     fn sweep(&mut self, ctx: &mut Context<Self>) {
@@ -29,32 +52,31 @@ impl Janitor {
             return;
         }
         self.busy = true;
-        let store = self.shared.store.clone();
-        let now = self.shared.clock.now();
-        let silence = self.shared.settings.lease * DEAD_LEASES;
-        let many = self.shared.replicas.is_some();
-        let work = async move {
-            store.sweep_beats(now - silence).await?;
-            if many {
-                store.sweep_replicas(silence, now).await?;
-            }
-            store.sweep_idempotency(now - REMEMBER).await
-        }
-        .into_actor(self)
-        .map(|result, act, _| {
-            act.busy = false;
-            if let Err(e) = result {
-                tracing::warn!(error = %e, "housekeeping failed; the next sweep tries again");
-            }
-        });
-        ctx.spawn(work);
+        let work = supervise::round("housekeeping", (self.sweep)()).into_actor(self);
+        ctx.spawn(work.map(|_, act, _| act.busy = false));
     }
+}
+
+/// `forget_at`: when idempotency keys are forgotten next.
+async fn sweep(shared: Arc<Shared>, forget_at: Rc<Cell<Timestamp>>) -> store::Result<()> {
+    let (store, now) = (&shared.store, shared.clock.now());
+    let silence = shared.settings.lease * DEAD_LEASES;
+    store.sweep_beats(now - silence).await?;
+    if shared.replicas.is_some() {
+        store.sweep_replicas(silence, now).await?;
+    }
+    store.sweep_files(now - UPLOADS, UPLOADS_AT_ONCE).await?;
+    if now >= forget_at.get() {
+        store.sweep_idempotency(now - REMEMBER).await?;
+        forget_at.set(now + FORGET);
+    }
+    Ok(())
 }
 
 impl Actor for Janitor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(self.shared.settings.janitor_interval, Self::sweep);
+        ctx.run_interval(self.interval, Self::sweep);
     }
 }

@@ -12,6 +12,10 @@ pub mod replicas;
 pub mod router;
 pub mod sink;
 pub mod subscription;
+pub mod supervise;
+
+#[cfg(test)]
+mod tests;
 
 use crate::{
     clock::Clock,
@@ -74,6 +78,10 @@ pub struct Shared {
     pub replicas: Option<replicas::Replicas>,
     /// Chats this replica owns.
     pub owned: Owned,
+    /// What a runner starts for a job: [`chat::jobs::run`], except where a test has it fail.
+    pub drive: chat::jobs::Drive,
+    /// Chats whose title is being made here.
+    pub titles: chat::jobs::title::Underway,
     /// True once the process shuts down.
     pub draining: watch::Receiver<bool>,
 }

@@ -1,6 +1,6 @@
 //! The safety net under lost hints: one query for the versions of every chat that lives here.
 
-use super::{Shared, registry::Chats};
+use super::{Shared, registry::Chats, supervise};
 use actix::{Actor, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
 use std::sync::Arc;
 
@@ -25,15 +25,11 @@ impl Poller {
         }
         self.busy = true;
         let store = self.shared.store.clone();
-        let work = async move { store.snapshots(ids).await }.into_actor(self).map(|result, act, _| {
+        let work = async move { store.snapshots(ids).await };
+        let work = supervise::round("polling the chats", work).into_actor(self).map(|found, act, _| {
             act.busy = false;
-            match result {
-                Ok(found) => {
-                    for (chat, snapshot) in found {
-                        act.chats.polled(chat, snapshot);
-                    }
-                }
-                Err(e) => tracing::warn!(error = %e, "could not poll the chats; the next poll tries again"),
+            for (chat, snapshot) in found.unwrap_or_default() {
+                act.chats.polled(chat, snapshot);
             }
         });
         ctx.spawn(work);

@@ -9,12 +9,17 @@ use super::{
     },
     sink::{ChannelSink, PartsSink},
     subscription::{PartsSubscription, Streams, Subscription},
+    supervise,
 };
 use crate::{
     chat::duty::Snapshot,
-    ids::ChatId,
-    store::records::Head,
-    stream::{episode::EpisodeKey, relay::READER_QUEUE},
+    ids::{ChatId, WorkerId},
+    store::{Claimer, Taken, commit::Committed, records::Head},
+    stream::{
+        episode::EpisodeKey,
+        relay::READER_QUEUE,
+        subscriber::{CloseReason, Sink as _},
+    },
 };
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use std::{
@@ -100,7 +105,21 @@ impl Chats {
     /// The actor of a chat, started if it does not live.
     #[must_use]
     pub fn get_or_start(&self, chat: ChatId) -> Addr<ChatActor> {
+        self.start_in(&mut self.entries(), chat)
+    }
+
+    /// The actor for a reader. While the process stops none is started for one any more: nobody would
+    /// end it, and the stop would wait for it.
+    fn for_reader(&self, chat: ChatId) -> Option<Addr<ChatActor>> {
+        // Looked at under the lock: whoever stops the actors sets the flag and then takes the list.
         let mut entries = self.entries();
+        if *self.0.shared.draining.borrow() {
+            return entries.get(&chat).map(|e| e.addr.clone());
+        }
+        Some(self.start_in(&mut entries, chat))
+    }
+
+    fn start_in(&self, entries: &mut HashMap<ChatId, Entry>, chat: ChatId) -> Addr<ChatActor> {
         if let Some(e) = entries.get(&chat)
             && e.addr.connected()
         {
@@ -124,17 +143,22 @@ impl Chats {
     }
 
     /// Hands a claimed chat to its actor.
-    pub fn own(&self, head: Head) {
-        self.get_or_start(head.id).do_send(Own(head));
+    pub fn own(&self, head: Head, with: Option<Box<Committed>>) {
+        self.get_or_start(head.id).do_send(Own { head, with });
     }
 
-    /// Hands a reader of parts to the chat's actor. While the process stops no actor is started for
-    /// one any more: its queue ends at once.
+    /// Hands a reader of parts to the chat's actor. When there is none its queue ends at once.
     pub(super) fn select(&self, chat: ChatId, select: Select) {
-        let draining = *self.0.shared.draining.borrow();
-        let addr = if draining { self.get(chat) } else { Some(self.get_or_start(chat)) };
-        if let Some(addr) = addr {
+        if let Some(addr) = self.for_reader(chat) {
             addr.do_send(select);
+        }
+    }
+
+    /// Hands a subscriber to the chat's actor. When there is none it is told that the process stops.
+    pub(super) fn admit(&self, chat: ChatId, subscribe: Subscribe) {
+        match self.for_reader(chat) {
+            Some(addr) => addr.do_send(subscribe),
+            None => subscribe.sink.close(CloseReason::Shutdown),
         }
     }
 
@@ -217,12 +241,30 @@ impl Chats {
     }
 }
 
+impl Claimer for Chats {
+    fn worker(&self) -> Option<WorkerId> {
+        let shared = &self.0.shared;
+        let s = &shared.settings;
+        // Chats in all of the deployment are counted under a lock, which an accepted message must
+        // not wait for.
+        let limited = s.max_running_chats > 0 || s.max_running_subagents > 0;
+        (s.worker_enabled && !limited && !*shared.draining.borrow()).then_some(shared.worker)
+    }
+
+    fn take(&self, claimed: Taken) {
+        match claimed {
+            // Nobody can have read a chat that has just been made.
+            Taken::Created(head) => self.own(head, None),
+            Taken::Moved(done) => self.own(done.head.clone(), Some(done)),
+        }
+    }
+}
+
 impl Streams for Chats {
     fn subscribe(&self, chat: ChatId, after_id: Option<i64>) -> Subscription {
         let ticket = self.0.ticket.fetch_add(1, Ordering::Relaxed);
-        let (sender, outgoing) = mpsc::channel(self.0.shared.settings.subscriber_queue);
-        let addr = self.get_or_start(chat);
-        addr.do_send(Subscribe { ticket, after_id, sink: ChannelSink(sender) });
+        let (sink, outgoing) = ChannelSink::queue(self.0.shared.settings.subscriber_queue);
+        self.admit(chat, Subscribe { ticket, after_id, sink });
         Subscription { outgoing, guard: Box::new(Leave { registry: self.clone(), chat, ticket }) }
     }
 
@@ -256,6 +298,9 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            supervise::actor_panicked(self.chat);
+        }
         if let Some(inner) = self.registry.upgrade() {
             self.remove(&inner);
         }

@@ -10,6 +10,10 @@ use crate::{
     ids::{ChatId, UserId},
     store::records::ChatRecord,
 };
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock},
+};
 
 /// What the caller wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,9 +52,38 @@ pub async fn chat(state: &ApiState, caller: &Caller, id: &str, right: Right) -> 
 /// 400, 403 or 404.
 pub async fn only_id(state: &ApiState, caller: &Caller, id: &str, right: Right) -> Result<ChatId> {
     let id = chat_id(id)?;
-    let (owner, _) = state.store.chat_owner(id).await.map_err(Problem::of_chat)?;
+    let owner = match state.owners.get(id) {
+        Some(owner) => owner,
+        None => {
+            let (owner, _) = state.store.chat_owner(id).await.map_err(Problem::of_chat)?;
+            state.owners.put(id, owner);
+            owner
+        }
+    };
     allow(caller, owner, right)?;
     Ok(id)
+}
+
+/// Chats whose owner is kept: 2 MiB.
+const OWNERS_CAPACITY: usize = 1 << 16;
+
+/// Owners of chats seen before. A chat keeps its owner and is never removed, so what is known stays
+/// true.
+#[derive(Debug, Default)]
+pub struct OwnerCache(RwLock<HashMap<ChatId, UserId>>);
+
+impl OwnerCache {
+    fn get(&self, chat: ChatId) -> Option<UserId> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&chat).copied()
+    }
+
+    fn put(&self, chat: ChatId, owner: UserId) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= OWNERS_CAPACITY {
+            known.clear();
+        }
+        known.insert(chat, owner);
+    }
 }
 
 fn allow(caller: &Caller, owner: UserId, right: Right) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The chat as clients get it (api.md §3.2), with the presence rules of §1.5.
 
+use super::files::FileOut;
 use crate::{
     chat::{json::Json, state::Status},
     clock::Timestamp,
@@ -49,6 +50,12 @@ pub struct ChatOut<'a> {
     labels: &'a Json,
     has_unread: bool,
     client_type: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    files: Vec<FileOut>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<String>,
     #[schema(no_recursion, value_type = Vec<ChatOut<'static>>)]
     children: Vec<Self>,
 }
@@ -94,6 +101,8 @@ impl<'a> ChatOut<'a> {
             labels: &chat.labels,
             has_unread: false,
             client_type: &chat.client_type,
+            files: Vec::new(),
+            warnings: Vec::new(),
             children: Vec::new(),
         }
     }
@@ -126,6 +135,20 @@ impl<'a> ChatOut<'a> {
             self.owner_username = Some(&owner.username);
             self.owner_name = Some(owner.name.as_str()).filter(|name| !name.is_empty());
         }
+        self
+    }
+
+    /// Adds the files it names.
+    #[must_use]
+    pub fn with_files(mut self, files: impl IntoIterator<Item = FileOut>) -> Self {
+        self.files = files.into_iter().collect();
+        self
+    }
+
+    /// Adds what the caller should know about a write.
+    #[must_use]
+    pub fn with_warnings(mut self, warnings: Vec<String>) -> Self {
+        self.warnings = warnings;
         self
     }
 

@@ -6,6 +6,7 @@ use super::{
     body,
     chat_out::ChatOut,
     doc::{Doc, Param, ParamKind},
+    files::FileOut,
     labels,
     problem::{Problem, Result},
     query::Query,
@@ -108,7 +109,9 @@ pub async fn get(
         None => state.store.children(vec![chat.head.id], chat.head.archived).await?,
     };
     let children = children.iter().map(|child| ChatOut::listed(child).of_owner(&owner));
-    Ok(body::ok(&ChatOut::new(&chat).with_diff().of_owner(&owner).with_children(children)))
+    let files = state.store.files_of_chat(chat.head.id).await?.into_iter().map(FileOut::from);
+    let out = ChatOut::new(&chat).with_diff().of_owner(&owner).with_files(files).with_children(children);
+    Ok(body::ok(&out))
 }
 
 /// The owner of a chat, who is usually the caller.

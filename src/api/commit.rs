@@ -64,8 +64,21 @@ pub fn answer<T>(accepted: Accepted<T>, render: &Render<T>) -> Result<HttpRespon
         Accepted::Fresh(done) => render(&done),
         Accepted::Replayed { status, answer } => (status, answer),
     };
+    stored(status, &text)
+}
+
+fn stored(status: u16, text: &Json) -> Result<HttpResponse> {
     let status = StatusCode::from_u16(status).map_err(Problem::internal)?;
-    Ok(if status == StatusCode::NO_CONTENT { body::no_content() } else { body::raw(status, &text) })
+    Ok(if status == StatusCode::NO_CONTENT { body::no_content() } else { body::raw(status, text) })
+}
+
+/// The stored answer of a key, if it was used for this request before.
+///
+/// # Errors
+/// 409 when it was used for another one.
+pub async fn replayed(state: &ApiState, key: Key) -> Result<Option<HttpResponse>> {
+    let found = state.store.replayed(key.user, key.key, key.hash).await?;
+    found.map(|(status, text)| stored(status, &text)).transpose()
 }
 
 /// Commits and answers.

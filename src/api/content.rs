@@ -1,9 +1,15 @@
 //! What people may say: the input parts of api.md §3.8.
 
-use super::problem::{Problem, Result};
-use crate::chat::message::Part;
+use super::{
+    problem::{Problem, Result},
+    query::uuid,
+};
+use crate::{chat::message::Part, ids::FileId};
 use serde::Deserialize;
 use utoipa::ToSchema;
+
+/// Where a message's content is in every body.
+pub const FILE_FIELD: &str = "content";
 
 /// A part as a client sends it. Flat, as `type` selects what the other keys mean.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -50,11 +56,14 @@ fn stored(part: InputPart) -> Result<Part, (&'static str, String)> {
             Ok(Part::Text { text })
         }
         "file" => {
-            if part.file_id.is_none_or(|id| id.trim().is_empty()) {
-                return Err(("file_id", "is required.".into()));
-            }
-            // This server has no file store yet, so no id can name a file.
-            Err(("file_id", "does not name a file that exists.".into()))
+            let text = part.file_id.unwrap_or_default();
+            let id = uuid::<FileId>(text.trim()).filter(|id| !id.0.is_nil());
+            let Some(id) = id else {
+                let what = if text.trim().is_empty() { "is required." } else { "must be a UUID." };
+                return Err(("file_id", what.into()));
+            };
+            // What it is, and whether it may be used here, is filled in by `files::resolve`.
+            Ok(Part::File { media_type: String::new(), name: None, data: None, file_id: Some(id) })
         }
         "file-reference" => {
             let file_name = part.file_name.unwrap_or_default();
@@ -73,16 +82,6 @@ fn stored(part: InputPart) -> Result<Part, (&'static str, String)> {
             Err(("type", format!("{shown:?} is not one of text, file, file-reference.")))
         }
     }
-}
-
-/// The text of the parts, for the title.
-#[must_use]
-pub fn text(parts: &[Part]) -> String {
-    let texts = parts.iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        _ => None,
-    });
-    texts.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -104,7 +103,7 @@ mod tests {
         .unwrap();
         assert_eq!(all[0], Part::Text { text: " a ".into() });
         assert!(matches!(&all[1], Part::FileReference { start_line: 3, end_line: 4, .. }));
-        assert_eq!(text(&all), " a  b");
+        assert_eq!(crate::turn::title::text(&all), " a  b");
     }
 
     #[test]
@@ -116,7 +115,7 @@ mod tests {
             (r#"[{}]"#, "content[0].type"),
             (r#"[{"type":"tool-call"}]"#, "content[0].type"),
             (r#"[{"type":"file"}]"#, "content[0].file_id"),
-            (r#"[{"type":"file","file_id":"11111111-1111-4111-8111-111111111111"}]"#, "content[0].file_id"),
+            (r#"[{"type":"file","file_id":"x"}]"#, "content[0].file_id must be"),
             (r#"[{"type":"file-reference","file_name":" "}]"#, "content[0].file_name"),
         ];
         for (json, expected) in cases {

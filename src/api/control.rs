@@ -5,30 +5,19 @@ use super::{
     auth::Caller,
     chat_out::ChatOut,
     chats,
-    commit::{self, Key, Render},
+    commit::{self, Key},
     doc::{Doc, IDEMPOTENCY_KEY},
     problem::{Problem, Result},
     state::ApiState,
 };
 use crate::{
-    chat::{
-        answers,
-        command::Command,
-        json::Json,
-        message::Role,
-        state::{State, Status},
-    },
-    ids::{RunnerId, fresh_uuid},
-    store::{
-        self,
-        commit::{Commit, Committed, Fence},
-        records::ChatRecord,
-    },
-    turn::{compact, history::History},
+    chat::{answers, command::Command, json::Json, state::State},
+    ids::fresh_uuid,
+    store::{commit::Commit, records::ChatRecord},
+    turn::compact,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
-use std::sync::Arc;
 
 /// What the OpenAPI document says of it.
 pub const INTERRUPT: Doc = Doc::new("Stop the turn")
@@ -90,43 +79,19 @@ pub async fn compact(
 ) -> Result<HttpResponse> {
     let chat = access::chat(&state, &caller, &path, Right::Own).await?;
     let key = Key::of(&request, &caller, b"")?;
-    if !has_material(&state, &chat).await? {
+    if !state.store.compactable(chat.head.id).await.map_err(Problem::of_chat)? {
         return nothing_to_compact(&state, &chat, key).await;
     }
     run(&state, &caller, chat, Command::RequestCompaction, key).await
 }
 
-/// Whether a compaction has something to do: a model step that no summary covers, or in a chat that
-/// failed anything at all, since there it is the way to go on (the turn is simply taken up again
-/// when it has no step yet).
-async fn has_material(state: &ApiState, chat: &ChatRecord) -> Result<bool> {
-    let rows = state.store.history(chat.head.id).await.map_err(Problem::of_chat)?;
-    let history = History::new(&rows);
-    let from = history.boundary().map_or(0, |boundary| boundary.index);
-    let something =
-        || history.entries().iter().skip(from).any(|e| !e.row.compressed && e.row.role != Role::System);
-    Ok(compact::has_material(&history) || (chat.head.status == Status::Error && something()))
-}
-
 /// 409, unless this is the repetition of a request that was accepted: its success is why there is
 /// nothing left to compact.
 async fn nothing_to_compact(state: &ApiState, chat: &ChatRecord, key: Option<Key>) -> Result<HttpResponse> {
-    if let Some(key) = key {
-        // Nobody holds this fence, so that only the stored answer of the key can come out of it.
-        let nobody = Fence {
-            runner: RunnerId::fresh(),
-            status: chat.head.status,
-            history_version: chat.head.versions.history,
-            attempt: None,
-        };
-        let render: Render<Committed> = Arc::new(|_| (200, commit::nothing()));
-        let mut lookup =
-            Commit::new(chat.head.id, Command::RequestCompaction, state.clock.now()).fenced(nobody);
-        lookup.idempotency = Some(key.with(&render));
-        match state.store.commit(lookup).await {
-            Err(store::Error::Stale) => {}
-            other => return commit::answer(other.map_err(Problem::of_chat)?, &render),
-        }
+    if let Some(key) = key
+        && let Some(answer) = commit::replayed(state, key).await?
+    {
+        return Ok(answer);
     }
     if chat.head.archived && !chat.head.status.is_runnable() {
         return Err(Problem::bad_request("The chat is archived."));

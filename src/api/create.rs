@@ -7,6 +7,7 @@ use super::{
     commit::{self, Key, Render},
     content::{self, InputPart},
     doc::{Doc, IDEMPOTENCY_KEY},
+    files::{self, FileOut},
     labels,
     picks::Picks,
     problem::{Problem, Result},
@@ -18,8 +19,8 @@ use crate::{
         message::{NewMessage, Part, Role, Visibility},
     },
     ids::{ChatId, McpServerId, ModelConfigId, OrganizationId, UserId, WorkspaceId},
-    store::{commit::Created, records::NewChat},
-    turn::title,
+    store::{commit::Created, files::FileRecord, records::NewChat},
+    turn::{prompt::sanitize::sanitize, title},
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -78,21 +79,28 @@ pub async fn create(
 ) -> Result<HttpResponse> {
     let body = body::read(&request, payload, body::SMALL_LIMIT).await?;
     let key = Key::of(&request, &caller, &body)?;
-    let new = new_chat(&state, &caller, body::parse(&body)?).await?;
+    let (new, files) = new_chat(&state, &caller, body::parse(&body)?).await?;
     let owner = Arc::clone(&caller.user);
-    let render: Render<Created> =
-        Arc::new(move |done| (201, Json::of(&ChatOut::new(&done.chat).of_owner(&owner))));
+    let render: Render<Created> = Arc::new(move |done| {
+        let linked = files.iter().filter(|file| !done.unlinked.contains(&file.id));
+        let chat = ChatOut::new(&done.chat)
+            .of_owner(&owner)
+            .with_files(linked.cloned().map(FileOut::from))
+            .with_warnings(files::warnings(&done.unlinked));
+        (201, Json::of(&chat))
+    });
     let key = key.map(|key| key.with(&render));
     let done = state.store.create_chat(new, state.clock.now(), key).await.map_err(Problem::of_chat)?;
     commit::answer(done, &render)
 }
 
-async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result<NewChat> {
+/// The chat to be created, and the files it names.
+async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result<(NewChat, Vec<FileRecord>)> {
     let organization_id = body
         .organization_id
         .filter(|id| !id.0.is_nil())
         .ok_or_else(|| Problem::field("organization_id", "organization_id is required."))?;
-    let parts = content::parts(body.content.unwrap_or_default())?;
+    let mut parts = content::parts(body.content.unwrap_or_default())?;
     if body.workspace_id.is_some() {
         let why = "Workspaces are not available on this server yet.";
         return Err(Problem::field("workspace_id", why));
@@ -115,25 +123,26 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
     if !member.iter().any(|o| o.id == organization_id) {
         return Err(Problem::forbidden("You are not a member of this organization."));
     }
+    let files = files::resolve(state, caller, organization_id, &mut parts).await?;
     let model_config_id = match picks.model_config_id {
         Some(id) => id,
         None => default_model(state, caller.user.id)?,
     };
-    let title = title::fallback(&content::text(&parts)).replace(char::is_control, "");
+    let title = title::first(&title::text(&parts));
     let system = [state.settings.system_prompt.as_deref(), body.system_prompt.as_deref()];
     let mut initial: Vec<NewMessage> = system
         .into_iter()
         .flatten()
-        .map(str::trim)
+        .map(sanitize)
         .filter(|text| !text.is_empty())
-        .map(|text| NewMessage::new(Role::System, Visibility::Model, &[Part::Text { text: text.to_owned() }]))
+        .map(|text| NewMessage::new(Role::System, Visibility::Model, &[Part::Text { text }]))
         .collect();
     initial.push(NewMessage {
         created_by: Some(caller.user.id),
         model_config_id: Some(model_config_id),
         ..NewMessage::new(Role::User, Visibility::Both, &parts)
     });
-    Ok(NewChat {
+    let new = NewChat {
         id: ChatId::fresh(),
         organization_id,
         owner_id: caller.user.id,
@@ -145,8 +154,10 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
         labels,
         mcp_server_ids: picks.mcp_server_ids.unwrap_or_else(|| Json::of::<[u8]>(&[])),
         dynamic_tools,
+        files: files.iter().map(|file| file.id).collect(),
         initial,
-    })
+    };
+    Ok((new, files))
 }
 
 fn default_model(state: &ApiState, user: UserId) -> Result<ModelConfigId> {

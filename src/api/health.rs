@@ -5,7 +5,7 @@ use super::{
     doc::{Doc, Message, Reply},
     openapi,
     problem::{Problem, Result},
-    state::ApiState,
+    state::{ApiState, Scrape},
 };
 use actix_web::{HttpResponse, http::header, web};
 use serde_json::json;
@@ -37,11 +37,19 @@ pub const METRICS: Doc =
 
 /// Figures in Prometheus' text format.
 pub async fn metrics(state: web::Data<ApiState>) -> Result<HttpResponse> {
-    let handle = state.metrics.as_ref().ok_or_else(Problem::unknown_route)?;
+    Ok(figures(state.metrics.as_ref().ok_or_else(Problem::unknown_route)?))
+}
+
+/// The same on the listener of `metrics.listen`.
+pub async fn own_metrics(scrape: web::Data<Scrape>) -> HttpResponse {
+    figures(&scrape)
+}
+
+fn figures(scrape: &Scrape) -> HttpResponse {
     // 0.0.4 is the version of the text format (prometheus.io/docs/instrumenting/exposition_formats).
-    Ok(HttpResponse::Ok()
+    HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
-        .body(handle.render()))
+        .body(scrape())
 }
 
 /// What the OpenAPI document says of it.

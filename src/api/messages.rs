@@ -7,6 +7,7 @@ use super::{
     commit::{self, Key},
     content::{self, InputPart},
     doc::{Doc, IDEMPOTENCY_KEY, Param, ParamKind},
+    files,
     picks::Picks,
     problem::{Problem, Result},
     query::Query,
@@ -16,9 +17,9 @@ use crate::{
     chat::{
         command::{Busy, Command},
         json::Json,
-        message::{NewMessage, Role, Visibility},
+        message::{NewMessage, Part, Role, Visibility},
     },
-    ids::{McpServerId, MessageId, ModelConfigId},
+    ids::{ChatId, FileId, McpServerId, MessageId, ModelConfigId},
     store::{
         commit::{Commit, Committed},
         records::{MessageRow, PageSpec},
@@ -112,6 +113,9 @@ pub struct Sent {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     messages: Vec<MessageOut>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<String>,
 }
 
 /// What the OpenAPI document says of it.
@@ -144,20 +148,35 @@ pub async fn send(
         mcp_server_ids: body.mcp_server_ids,
         plan_mode: body.plan_mode,
     };
-    let message = message(&caller, body.content, &picks)?;
+    let (message, files) = message(&state, &caller, chat, body.content, &picks).await?;
     let command = Command::SendMessage { message, busy, max_queue: state.settings.max_queue };
     let mut commit = Commit::new(chat, command, state.clock.now());
     commit.meta = picks.checked(&state, caller.user.id)?;
+    commit.files = files;
     commit::run(&state, commit, key, |done| (200, Json::of(&sent(done)))).await
 }
 
-fn message(caller: &Caller, content: Option<Vec<InputPart>>, picks: &Picks) -> Result<NewMessage> {
-    let parts = content::parts(content.unwrap_or_default())?;
-    Ok(NewMessage {
+/// The message, and the files it names.
+async fn message(
+    state: &ApiState,
+    caller: &Caller,
+    chat: ChatId,
+    content: Option<Vec<InputPart>>,
+    picks: &Picks,
+) -> Result<(NewMessage, Vec<FileId>)> {
+    let mut parts = content::parts(content.unwrap_or_default())?;
+    let mut named = Vec::new();
+    if parts.iter().any(|part| matches!(part, Part::File { .. })) {
+        let chat = state.store.chat(chat).await.map_err(Problem::of_chat)?;
+        let files = files::resolve(state, caller, chat.organization_id, &mut parts).await?;
+        named.extend(files.into_iter().map(|file| file.id));
+    }
+    let message = NewMessage {
         created_by: Some(caller.user.id),
         model_config_id: picks.model_config_id,
         ..NewMessage::new(Role::User, Visibility::Both, &parts)
-    })
+    };
+    Ok((message, named))
 }
 
 fn sent(done: &Committed) -> Sent {
@@ -168,6 +187,7 @@ fn sent(done: &Committed) -> Sent {
         message: if queued { None } else { last_user_row(done).map(MessageOut::from) },
         queued_message,
         messages: visible(done),
+        warnings: files::warnings(&done.unlinked),
     }
 }
 
@@ -197,6 +217,9 @@ pub struct Edited {
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<MessageOut>,
     messages: Vec<MessageOut>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<String>,
 }
 
 /// What the OpenAPI document says of it.
@@ -226,11 +249,16 @@ pub async fn edit(
         mcp_server_ids: body.mcp_server_ids,
         plan_mode: None,
     };
-    let replacement = message(&caller, body.content, &picks)?;
+    let (replacement, files) = message(&state, &caller, chat, body.content, &picks).await?;
     let mut commit = Commit::new(chat, Command::EditMessage { target, replacement }, state.clock.now());
     commit.meta = picks.checked(&state, caller.user.id)?;
+    commit.files = files;
     commit::run(&state, commit, key, |done| {
-        let edited = Edited { message: last_user_row(done).map(MessageOut::from), messages: visible(done) };
+        let edited = Edited {
+            message: last_user_row(done).map(MessageOut::from),
+            messages: visible(done),
+            warnings: files::warnings(&done.unlinked),
+        };
         (200, Json::of(&edited))
     })
     .await

@@ -16,6 +16,7 @@ pub mod control;
 pub mod create;
 pub mod deployment;
 pub mod doc;
+pub mod files;
 mod frame_limit;
 pub mod health;
 pub mod labels;
@@ -45,7 +46,7 @@ pub mod users;
 pub mod watch;
 
 pub use routes::configure;
-pub use serve::serve;
+pub use serve::{serve, serve_metrics};
 pub use state::{ApiSettings, ApiState, Streams};
 
 #[cfg(test)]

@@ -4,12 +4,12 @@
 use super::{
     ai_providers, chats, control, create, deployment,
     doc::Doc,
-    health, messages, models, parts, patch,
+    files, health, messages, models, parts, patch,
     problem::{Problem, Result},
     providers, queue, stream, tool_results, user_keys, users, watch,
 };
 use actix_web::{
-    HttpRequest, HttpResponse, Route as ActixRoute, Scope,
+    HttpRequest, HttpResponse, Route as ActixRoute, Scope, guard,
     http::Method,
     web::{self, ServiceConfig},
 };
@@ -47,6 +47,15 @@ impl Mount for &mut ServiceConfig {
     }
 }
 
+/// Whoever answers GET answers HEAD, with the same headers and no body (RFC 9110 §9.3.2): probes send it.
+fn on(method: Method, success: u16) -> ActixRoute {
+    if method == Method::GET && success != 101 {
+        web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+    } else {
+        web::method(method)
+    }
+}
+
 macro_rules! table {
     ($($(#[$doc:meta])* $name:ident $mount:ident { $($method:ident $path:literal $success:literal $handler:path, $said:path;)* })*) => { $(
         $(#[$doc])*
@@ -54,7 +63,7 @@ macro_rules! table {
             $(Route { method: stringify!($method), path: $path, success: $success, doc: $said }),*
         ];
         fn $mount<M: Mount>(target: M) -> M {
-            target $(.mount($path, web::method(Method::$method).to($handler)))*
+            target $(.mount($path, on(Method::$method, $success).to($handler)))*
         }
     )* };
 }
@@ -64,6 +73,8 @@ table! {
     FIXED fixed_routes {
         POST   ""                                  201 create::create, create::CREATE;
         GET    ""                                  200 chats::list, chats::LIST;
+        POST   "/files"                            201 files::upload, files::UPLOAD;
+        GET    "/files/{file}"                     200 files::get, files::GET;
         GET    "/watch"                            101 watch::watch, watch::WATCH;
     }
     /// Below both chat prefixes, after the reserved segments.
@@ -146,7 +157,8 @@ pub fn configure(cfg: &mut ServiceConfig) {
     cfg.default_service(web::route().to(unknown));
 }
 
-async fn unknown(_: HttpRequest) -> Result<HttpResponse> {
+/// 404 for a URL nobody serves.
+pub(super) async fn unknown(_: HttpRequest) -> Result<HttpResponse> {
     Err(Problem::unknown_route())
 }
 

@@ -1,6 +1,12 @@
 //! The HTTP server.
 
-use super::{notices, observe::observe, routes, sockets::stopping, state::ApiState};
+use super::{
+    health, notices,
+    observe::observe,
+    routes,
+    sockets::stopping,
+    state::{ApiState, Scrape},
+};
 use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
@@ -71,4 +77,24 @@ pub fn serve(
     .run();
     let handle = server.handle();
     Ok((server, handle))
+}
+
+/// Serves `GET /metrics`, and nothing else, on a listener of its own.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn serve_metrics(figures: Scrape, listener: TcpListener) -> io::Result<Server> {
+    let figures = web::Data::new(figures);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(figures.clone())
+            .service(
+                web::resource("/metrics")
+                    .route(web::get().to(health::own_metrics))
+                    .route(web::head().to(health::own_metrics)),
+            )
+            .default_service(web::route().to(routes::unknown))
+    });
+    let server = server.workers(1).client_request_timeout(REQUEST_TIMEOUT).disable_signals();
+    Ok(server.listen(listener)?.run())
 }

@@ -1,10 +1,9 @@
 //! What every handler is given.
 
-use super::{auth::TokenCache, notices::Notices};
+use super::{access::OwnerCache, auth::TokenCache, notices::Notices};
 use crate::{
     actors::replicas::ReplicaSecret, clock::Clock, ids::McpServerId, llm::catalog::LiveCatalog, store::Store,
 };
-use metrics_exporter_prometheus::PrometheusHandle;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -50,6 +49,9 @@ impl Default for ApiSettings {
     }
 }
 
+/// The figures as they are now, in Prometheus' text format.
+pub type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// What every handler is given. Cloning shares it.
 #[derive(Clone)]
 pub struct ApiState {
@@ -63,14 +65,16 @@ pub struct ApiState {
     pub settings: Arc<ApiSettings>,
     /// Where readers of chats are taken on.
     pub streams: Arc<dyn Streams>,
-    /// Figures, if they are shown.
-    pub metrics: Option<PrometheusHandle>,
+    /// Makes the text of `GET /metrics`, if figures are shown.
+    pub metrics: Option<Scrape>,
     /// True once this replica stops.
     pub draining: watch::Receiver<bool>,
     /// How other replicas prove themselves; `None` where there can be none.
     pub replica_secret: Option<ReplicaSecret>,
     /// Tokens seen a moment ago; start with the default.
     pub tokens: Arc<TokenCache>,
+    /// Owners of chats; start with the default.
+    pub owners: Arc<OwnerCache>,
     /// Hints sorted by user; start with the default.
     pub notices: Arc<Notices>,
 }

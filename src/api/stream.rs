@@ -12,16 +12,29 @@ use super::{
 use crate::{
     actors::subscription::{CloseReason, Outgoing, Subscription},
     ids::ChatId,
-    stream::schema::StreamEvent,
+    stream::{frame, schema::StreamEvent},
 };
 use actix_web::{HttpRequest, HttpResponse, rt, web};
 
-impl Source for Subscription {
+struct Reader {
+    chat: ChatId,
+    subscription: Subscription,
+    /// The session failed and the client was told so.
+    failed: bool,
+}
+
+impl Source for Reader {
     async fn next(&mut self) -> Next {
-        match self.outgoing.recv().await {
+        if self.failed {
+            return CloseReason::Unavailable.into();
+        }
+        match self.subscription.outgoing.recv().await {
             Some(Outgoing::Frame(text)) => Next::Frame(text),
+            Some(Outgoing::Close(CloseReason::Unavailable)) | None => {
+                self.failed = true;
+                Next::Frame(frame::failure(self.chat))
+            }
             Some(Outgoing::Close(reason)) => reason.into(),
-            None => CloseReason::Unavailable.into(),
         }
     }
 }
@@ -52,10 +65,11 @@ pub async fn stream(
     let subscription = state.streams.subscribe(id, after_id);
     // A socket lives on the worker that answered its handshake.
     rt::spawn(async move {
+        let reader = Reader { chat: id, subscription, failed: false };
         if is_owner {
             mark_read(&state, id).await;
         }
-        socket.run(subscription).await;
+        socket.run(reader).await;
         if is_owner {
             mark_read(&state, id).await;
         }

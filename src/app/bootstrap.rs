@@ -48,7 +48,10 @@ pub async fn first_user(
     store.create_token(minted.record).await.map_err(failed)?;
     let path = data_dir.join("token");
     write_private(&path, &minted.text).map_err(|e| {
-        StartError::Failed(format!("the token could not be written to {}: {e}", path.display()))
+        StartError::Failed(format!(
+            "the token could not be written to {}: {e}; make another with `chatd token create --user admin`",
+            path.display()
+        ))
     })?;
     Ok(Some(path))
 }

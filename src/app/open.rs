@@ -71,26 +71,25 @@ async fn open_database(
     keys: Keyring,
 ) -> Result<Opened, StartError> {
     let runtime = Arc::new(Runtime::start().map_err(|e| StartError::Database(e.to_string()))?);
-    apply(config, &runtime, true).await?;
     match &config.database.url {
         DatabaseUrl::Sqlite(_) => {
             let path = sqlite_path(config)?;
-            let lock = if daemon {
-                Some(InstanceLock::acquire(&path).map_err(|e| StartError::Database(e.to_string()))?)
-            } else {
-                None
-            };
+            make_private(&path)?;
+            // Before anything else: a second daemon must not migrate under the first one.
+            let lock = if daemon { Some(instance_lock(&path)?) } else { None };
+            apply(config, &runtime, true).await?;
             let full = config.database.synchronous == Synchronous::Full;
-            let engine = SqliteStore::open(&path, full).map_err(|e| StartError::Database(e.to_string()))?;
+            let engine = SqliteStore::open(&path, full).map_err(|e| StartError::File(e.to_string()))?;
             let store = Store::sqlite(engine, Bus::local()).with_keys(keys);
             if daemon {
                 // With the lock held nobody else can be alive: what a killed process left running is
                 // taken up at once.
-                store.forget_leases().await.map_err(|e| StartError::Database(e.to_string()))?;
+                store.forget_leases().await.map_err(|e| StartError::File(e.to_string()))?;
             }
             Ok(Opened { store, lock, runtime })
         }
         DatabaseUrl::Postgres(url) => {
+            apply(config, &runtime, true).await?;
             let url = url.expose();
             let bus = if daemon {
                 let (sender, receiver) = mpsc::channel(HINT_QUEUE);
@@ -121,26 +120,50 @@ async fn apply(config: &Config, runtime: &Arc<Runtime>, apply: bool) -> Result<S
     let status = match &config.database.url {
         DatabaseUrl::Sqlite(_) => {
             let path = sqlite_path(config)?;
+            if apply {
+                make_private(&path)?;
+            }
             migrate::sqlite(&path, apply)
         }
         DatabaseUrl::Postgres(url) => migrate::postgres(url.expose(), runtime, apply).await,
     };
+    let unavailable = match &config.database.url {
+        DatabaseUrl::Sqlite(_) => StartError::File,
+        DatabaseUrl::Postgres(_) => StartError::Database,
+    };
     status.map_err(|e| match e {
         MigrateError::Newer(_) => StartError::Newer(e.to_string()),
-        MigrateError::Store(e) => StartError::Database(e.to_string()),
-        MigrateError::Transaction(e) => StartError::Database(e.to_string()),
+        MigrateError::Store(e) => unavailable(e.to_string()),
+        MigrateError::Transaction(e) => unavailable(e.to_string()),
         MigrateError::Failed(e) => StartError::Failed(format!("the database could not be migrated: {e}")),
     })
 }
 
 fn sqlite_path(config: &Config) -> Result<std::path::PathBuf, StartError> {
-    let path = config
-        .sqlite_file()
-        .ok_or_else(|| StartError::Failed("the configuration names no SQLite file".into()))?;
-    if let Some(folder) = path.parent() {
+    config.sqlite_file().ok_or_else(|| StartError::Failed("the configuration names no SQLite file".into()))
+}
+
+/// Makes the file of the database, and its folder, for the eyes of their owner only. SQLite gives its
+/// companions the same rights. What is there already is left as it is.
+fn make_private(file: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    if let Some(folder) = file.parent() {
         private_folder(folder)?;
     }
-    Ok(path)
+    let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file);
+    made.map(drop)
+        .map_err(|e| StartError::File(format!("the database {} cannot be used: {e}", file.display())))
+}
+
+fn instance_lock(file: &Path) -> Result<InstanceLock, StartError> {
+    match InstanceLock::acquire(file) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(StartError::Taken(format!(
+            "another chatd serves {}; stop that one, or choose another data_dir",
+            file.display()
+        ))),
+        Err(e) => Err(StartError::File(e.to_string())),
+    }
 }
 
 /// Makes a folder that only its owner may enter, unless it is there already.
@@ -150,5 +173,5 @@ pub(super) fn private_folder(folder: &Path) -> Result<(), StartError> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|e| StartError::Database(format!("the folder {} cannot be used: {e}", folder.display())))
+        .map_err(|e| StartError::File(format!("the folder {} cannot be used: {e}", folder.display())))
 }

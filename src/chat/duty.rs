@@ -49,13 +49,15 @@ pub struct Duty {
     newest: i64,
     /// (status, history version) of the task that runs.
     current: Option<(Status, i64)>,
+    /// The newest snapshot counts once more.
+    again: bool,
 }
 
 impl Duty {
     /// The duty of a fresh runner, which has no task yet.
     #[must_use]
     pub const fn new(me: Owner) -> Self {
-        Self { me, newest: i64::MIN, current: None }
+        Self { me, newest: i64::MIN, current: None, again: false }
     }
 
     /// Who this runner is.
@@ -66,9 +68,11 @@ impl Duty {
 
     /// Takes a snapshot.
     pub fn observe(&mut self, seen: &Snapshot) -> Verdict {
-        if seen.versions.snapshot <= self.newest {
+        let snapshot = seen.versions.snapshot;
+        if snapshot < self.newest || (snapshot == self.newest && !self.again) {
             return Verdict::Stale;
         }
+        self.again = false;
         self.newest = seen.versions.snapshot;
         if seen.owner != Some(self.me) {
             return Verdict::NotOurs;
@@ -87,11 +91,12 @@ impl Duty {
         snapshot > self.newest
     }
 
-    /// The task ended without moving the chat (it panicked, or found itself stale): whatever comes
-    /// next is to be looked at afresh.
+    /// The task ended without moving the chat (it panicked, or found itself stale): the newest snapshot
+    /// is to be looked at afresh. Older ones stay what they are: a hint from before the claim that
+    /// comes late must not end the runner.
     pub const fn forget_task(&mut self) {
         self.current = None;
-        self.newest = i64::MIN;
+        self.again = true;
     }
 }
 
@@ -164,6 +169,10 @@ mod tests {
         let s = seen(me, 2, 1, Status::Running);
         assert_eq!(duty.observe(&s), Verdict::Owes(Job::Generate));
         duty.forget_task();
+        duty.forget_task();
+        let before_the_claim = Snapshot { owner: None, ..seen(me, 1, 1, Status::Running) };
+        assert_eq!(duty.observe(&before_the_claim), Verdict::Stale);
         assert_eq!(duty.observe(&s), Verdict::Owes(Job::Generate));
+        assert_eq!(duty.observe(&s), Verdict::Stale);
     }
 }

@@ -12,11 +12,14 @@ impl From<StartError> for Failure {
     fn from(e: StartError) -> Self {
         let exit = match e {
             StartError::Config(_) | StartError::Newer(_) => Exit::Config,
-            StartError::Database(_) | StartError::Port(_) => Exit::Unavailable,
+            StartError::Database(_) | StartError::File(_) | StartError::Taken(_) | StartError::Port(_) => {
+                Exit::Unavailable
+            }
             StartError::Failed(_) => Exit::Failed,
         };
         let advice = match e {
             StartError::Database(_) => "; check database.url and that the database is running",
+            StartError::File(_) => "; check data_dir and database.url",
             _ => "",
         };
         Self::new(exit, format!("{e}{advice}"))

@@ -5,6 +5,7 @@ use crate::{
     app,
     clock::Clock,
     config::{Config, log::Log},
+    ids::fresh_uuid,
     logging,
 };
 use clap::Args;
@@ -12,9 +13,11 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::{
     io::Write,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::Duration,
 };
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 /// Arguments of `chatd demo`.
@@ -40,7 +43,7 @@ pub fn run(args: &DemoArgs, options: &Options) -> Outcome {
         .map_err(|e| Failure::new(Exit::Config, e.to_string()))?;
     let folder = match &options.data_dir {
         Some(dir) => PathBuf::from(dir),
-        None => std::env::temp_dir().join(format!("chatd-demo-{}", std::process::id())),
+        None => temporary_folder()?,
     };
     let mut config = Config { data_dir: folder.clone(), ..Config::default() };
     config.server.listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
@@ -51,6 +54,9 @@ pub fn run(args: &DemoArgs, options: &Options) -> Outcome {
             .map_err(|_| Failure::new(Exit::Usage, format!("--listen {listen:?} is no address and port")))?;
     }
     daemon::runtime()?.block_on(async {
+        let unwatched = |e: std::io::Error| Failure::failed(format!("signals cannot be watched: {e}"));
+        let mut terminate = signal(SignalKind::terminate()).map_err(unwatched)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(unwatched)?;
         let running = app::start(config, Clock::system()).await?;
         let turn = async {
             let shown = show(&running.local_url(), &folder).await;
@@ -64,16 +70,32 @@ pub fn run(args: &DemoArgs, options: &Options) -> Outcome {
         };
         let outcome = tokio::select! {
             shown = turn => shown.map(|()| Exit::Done),
-            _ = tokio::signal::ctrl_c() => {
-                output::note(format_args!(
-                    "\nInterrupted. Nothing is lost; go on with: chatd serve --data-dir {}", folder.display()
-                ));
-                Ok(Exit::Interrupted)
-            }
+            _ = interrupt.recv() => Ok(ended(Exit::Interrupted, &folder)),
+            _ = terminate.recv() => Ok(ended(Exit::Terminated, &folder)),
         };
-        running.stop().await;
-        outcome
+        tokio::select! {
+            () = running.stop() => outcome,
+            _ = interrupt.recv() => std::process::exit(i32::from(Exit::Interrupted as u8)),
+            _ = terminate.recv() => std::process::exit(i32::from(Exit::Terminated as u8)),
+        }
     })
+}
+
+fn ended(exit: Exit, folder: &Path) -> Exit {
+    output::note(format_args!(
+        "\nInterrupted. Nothing is lost; go on with: chatd serve --data-dir {}",
+        folder.display()
+    ));
+    exit
+}
+
+/// A folder that nobody else can have made before: what runs in it has the rights of the user.
+fn temporary_folder() -> Result<PathBuf, Failure> {
+    let folder = std::env::temp_dir().join(format!("chatd-demo-{}", fresh_uuid().simple()));
+    std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|e| {
+        Failure::failed(format!("cannot make {}: {e}; name a folder with --data-dir", folder.display()))
+    })?;
+    Ok(folder)
 }
 
 fn say(text: &str) -> Result<(), Failure> {

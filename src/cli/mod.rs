@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. Each command is a function `run` that returns an
 //! [`Outcome`]; [`main`] turns it into a status and, on failure, one sentence on stderr.
 
+pub mod backup;
 pub mod completions;
 pub mod config;
 mod daemon;
@@ -10,6 +11,7 @@ pub mod demo;
 mod exit;
 pub mod healthcheck;
 pub mod keys;
+pub mod man;
 pub mod migrate;
 pub mod openapi;
 mod options;
@@ -54,6 +56,8 @@ pub enum Command {
     /// Show or change the keys that secrets in the database are encrypted with
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Copy the embedded database, while the daemon runs or not
+    Backup(backup::BackupArgs),
     /// Print the OpenAPI document
     Openapi,
     /// Check, show or begin a configuration
@@ -63,6 +67,8 @@ pub enum Command {
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Print completions for a shell
     Completions(completions::CompletionsArgs),
+    /// Print the manual page, for `man -l -`
+    Man,
 }
 
 /// Runs the program with these arguments, the program's name first.
@@ -90,10 +96,12 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Token(command)) => token::run(&command, &options),
         Some(Command::User(command)) => user::run(&command, &options),
         Some(Command::Keys(command)) => keys::run(&command, &options),
+        Some(Command::Backup(args)) => backup::run(&args, &options),
         Some(Command::Openapi) => openapi::run(),
         Some(Command::Config(command)) => config::run(command, &options),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args, &options),
         Some(Command::Completions(args)) => completions::run(&args),
+        Some(Command::Man) => man::run(),
     }
 }
 

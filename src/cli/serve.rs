@@ -21,7 +21,12 @@ pub fn run(_: &ServeArgs, options: &Options) -> Outcome {
     daemon::runtime()?.block_on(async {
         let mut terminate = on(SignalKind::terminate())?;
         let mut interrupt = on(SignalKind::interrupt())?;
-        let running = app::start(loaded.config, Clock::system()).await?;
+        // A database that does not answer may hold the start up for long.
+        let running = tokio::select! {
+            started = app::start(loaded.config, Clock::system()) => started?,
+            _ = terminate.recv() => leave(Exit::Terminated)?,
+            _ = interrupt.recv() => leave(Exit::Interrupted)?,
+        };
         announce(&running);
         let exit = tokio::select! {
             _ = terminate.recv() => Exit::Terminated,
@@ -42,7 +47,7 @@ fn on(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
 }
 
 /// Ends at once: threads that still work are cut off, which every commit survives.
-fn leave(exit: Exit) -> Outcome {
+fn leave<R>(exit: Exit) -> Result<R, Failure> {
     std::process::exit(i32::from(exit as u8))
 }
 

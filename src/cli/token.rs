@@ -27,7 +27,7 @@ pub struct TokenCreateArgs {
     #[arg(long)]
     pub admin: bool,
     /// How long it is valid, as in 30d; for ever when nothing is said
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = ttl)]
     pub ttl: Option<Duration>,
 }
 
@@ -44,6 +44,17 @@ pub struct TokenListArgs {
 pub struct TokenRevokeArgs {
     /// Id of the token, as `chatd token list` shows it
     pub id: String,
+}
+
+/// Longest life of a token that ends: 100 years. Beyond it dates stop making sense.
+const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    if ttl.is_zero() || ttl > MAX_TTL {
+        return Err("take more than 0s and at most 36500d, or leave it out for a token without end".into());
+    }
+    Ok(ttl)
 }
 
 /// Makes, lists or revokes tokens.

@@ -67,6 +67,17 @@ pub fn record(name: &str, email: Option<&str>, admin: bool, now: Timestamp) -> R
             ),
         ));
     }
+    // Paths take a name or an id: a name that reads as an id could stand for somebody else.
+    if uuid::Uuid::try_parse(name).is_ok() {
+        return Err(Failure::new(Exit::Usage, format!("{name:?} is no user name: it reads as an id")));
+    }
+    let plain = |c: char| !c.is_whitespace() && !c.is_control();
+    if let Some(email) = email
+        && !(email.split_once('@').is_some_and(|(local, host)| !local.is_empty() && !host.is_empty())
+            && email.chars().all(plain))
+    {
+        return Err(Failure::new(Exit::Usage, format!("{email:?} is no e-mail address")));
+    }
     Ok(UserRecord {
         id: UserId::fresh(),
         username: name.to_owned(),

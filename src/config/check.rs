@@ -3,6 +3,7 @@
 use super::{
     Config,
     auth::AuthMode,
+    chat::DebugRuns,
     mcp_servers::{McpAuth, McpServer},
     models::{Model, REASONING_EFFORTS},
     providers::{Provider, ProviderKind},
@@ -70,6 +71,28 @@ pub(super) fn check(config: &Config, broken: &[String], report: &mut Report) {
         for (i, server) in config.mcp_servers.iter().enumerate() {
             mcp_server(server, &format!("mcp_servers[{i}]"), report);
         }
+    }
+    without_effect(config, report);
+}
+
+/// Warns of keys that are known and that nothing reads so far: silence would look like consent.
+fn without_effect(config: &Config, report: &mut Report) {
+    let mut warn = |key: &str, set: bool, why: &str| {
+        if set {
+            report.warn(key, format!("has no effect in this version: {why}"));
+        }
+    };
+    warn("auth.oidc", config.auth.oidc.is_some(), "people sign in with tokens only");
+    warn("worker.max_running_subagents", config.worker.max_running_subagents != 0, "there are no subagents");
+    warn("chat.auto_archive_days", config.chat.auto_archive_days != 0, "nothing is archived by itself");
+    warn("chat.debug_runs", config.chat.debug_runs != DebugRuns::Off, "model calls are not recorded");
+    warn("telemetry.otlp_endpoint", config.telemetry.otlp_endpoint.is_some(), "no traces are sent");
+    for i in 0..config.mcp_servers.len() {
+        warn(&format!("mcp_servers[{i}]"), true, "no external tools are called");
+    }
+    for (i, template) in config.templates.iter().enumerate() {
+        let kind = template.kind != TemplateKind::Local;
+        warn(&format!("templates[{i}]"), kind, "only kind \"local\" is built");
     }
 }
 

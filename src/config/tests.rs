@@ -403,7 +403,10 @@ fn keys_are_found_where_they_are_said_to_be() {
     let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
-        ["chatd.toml:15: providers[3].api_key_env: the environment variable UNSET is not set"]
+        [
+            "chatd.toml:15: providers[3].api_key_env: the environment variable UNSET is not set",
+            "chatd.toml:16: mcp_servers[0]: has no effect in this version: no external tools are called"
+        ]
     );
 }
 

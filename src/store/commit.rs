@@ -12,7 +12,7 @@ use crate::{
         state::{Owner, State, Status},
     },
     clock::Timestamp,
-    ids::{ChatId, ModelConfigId, RunnerId, UserId},
+    ids::{ChatId, FileId, ModelConfigId, RunnerId, UserId},
 };
 use std::{fmt, sync::Arc};
 
@@ -93,6 +93,8 @@ pub struct Commit {
     pub commands: Vec<Command>,
     /// Metadata written along.
     pub meta: MetaChange,
+    /// Files that the message names; they are linked to the chat as far as there is room.
+    pub files: Vec<FileId>,
     /// The moment of the commit.
     pub now: Timestamp,
     /// Abandon the chat in the same transaction when it lands where nobody has to drive it: the
@@ -111,6 +113,7 @@ impl Commit {
             fence: None,
             commands: vec![command],
             meta: MetaChange::default(),
+            files: Vec::new(),
             now,
             release_when_idle: false,
             idempotency: None,
@@ -158,6 +161,8 @@ pub struct Committed {
     pub queued: Option<QueuedRow>,
     /// A suffix of history was soft-deleted.
     pub deleted: bool,
+    /// Files that were not linked, as the chat has as many as it may have.
+    pub unlinked: Vec<FileId>,
 }
 
 /// Outcome of an operation that may be a repetition.
@@ -181,6 +186,8 @@ pub struct Created {
     pub chat: ChatRecord,
     /// Its first messages.
     pub inserted: Vec<MessageRow>,
+    /// Files that were not linked, as the chat has as many as it may have.
+    pub unlinked: Vec<FileId>,
 }
 
 /// What happens to the chat's heartbeat row in a commit.

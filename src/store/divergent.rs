@@ -102,16 +102,14 @@ pub(super) mod pg {
     }
 
     pub async fn first_beat(conn: &mut Conn, chat: ChatId, owner: Owner, _now: Timestamp) -> Result<()> {
-        diesel::sql_query(
-            "INSERT INTO chat_heartbeats (chat_id, worker_id, runner_id, beat_at) \
-             VALUES ($1, $2, $3, clock_timestamp()) ON CONFLICT (chat_id) DO UPDATE \
-             SET worker_id = excluded.worker_id, runner_id = excluded.runner_id, beat_at = excluded.beat_at",
-        )
-        .bind::<sql::Uid, _>(Id(chat.0))
-        .bind::<sql::Uid, _>(Id(owner.worker.0))
-        .bind::<sql::Uid, _>(Id(owner.runner.0))
-        .execute(conn)
-        .await?;
+        let mut s = Statement::default();
+        s.sql("INSERT INTO chat_heartbeats (chat_id, worker_id, runner_id, beat_at) VALUES (");
+        s.bind::<sql::Uid, _>(Id(chat.0)).sql(", ").bind::<sql::Uid, _>(Id(owner.worker.0)).sql(", ");
+        s.bind::<sql::Uid, _>(Id(owner.runner.0)).sql(
+            ", clock_timestamp()) ON CONFLICT (chat_id) DO UPDATE SET worker_id = excluded.worker_id, \
+             runner_id = excluded.runner_id, beat_at = excluded.beat_at",
+        );
+        s.execute(conn).await?;
         Ok(())
     }
 

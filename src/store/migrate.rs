@@ -75,7 +75,8 @@ fn status_of<DB: diesel::backend::Backend, H: MigrationHarness<DB>>(
     Ok(Status { applied, pending, unknown })
 }
 
-/// Looks at, or applies, the migrations of a SQLite file. Blocks.
+/// Looks at, or applies, the migrations of a SQLite file. Blocks. Looking at a file that is not there
+/// does not make it.
 ///
 /// # Errors
 /// When the file cannot be used, is newer than the program, or a migration fails.
@@ -83,7 +84,8 @@ pub fn sqlite(path: &Path, apply: bool) -> Result<Status, MigrateError> {
     let text = path
         .to_str()
         .ok_or_else(|| Error::Unavailable("the path of the database is not valid UTF-8".into()))?;
-    let mut conn = SqliteConnection::establish(text)
+    let place = if apply || path.exists() { text } else { ":memory:" };
+    let mut conn = SqliteConnection::establish(place)
         .map_err(|e| Error::Unavailable(format!("{}: {e}", path.display())))?;
     conn.batch_execute("PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
         .map_err(|e| Error::Unavailable(format!("{}: {e}", path.display())))?;

@@ -1,11 +1,16 @@
 //! The durable truth. One query source, two engines.
 //!
-//! [`Store`] is the face: one operation a line in `engine.rs`. `queries/commit.rs` is the only writer of a chat's execution columns, its messages and its queue.
+//! [`Store`] is the face: one operation a line in `operations.rs`. `queries/commit.rs` is the only writer of a chat's execution columns, its messages and its queue.
 
+#[macro_use]
+mod operations;
+mod announce;
+mod claimer;
 pub mod commit;
 mod divergent;
 mod engine;
 pub mod error;
+pub mod files;
 pub mod migrate;
 mod model_rows;
 pub mod postgres;
@@ -20,6 +25,7 @@ mod statements;
 pub(crate) mod tests;
 mod types;
 
+pub use claimer::{Claimer, Taken};
 pub use engine::{ClaimSpec, Store};
 pub use error::{Error, Result};
 pub use rotation::{KeyState, RotateError, Rotated};

@@ -108,6 +108,18 @@ pub struct StreamRead {
     pub pending: Vec<PendingCall>,
 }
 
+/// What one pass of a turn starts from, made in one read transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnRead {
+    /// The chat.
+    pub chat: ChatRecord,
+    /// The rows of the active history that can matter, ascending id; with a summary in it, what is
+    /// older is left out but for the little that still counts.
+    pub rows: Vec<MessageRow>,
+    /// Model steps of the running turn that were left out.
+    pub earlier_steps: usize,
+}
+
 /// A chat with its metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatRecord {
@@ -176,6 +188,8 @@ pub struct NewChat {
     pub mcp_server_ids: Json,
     /// Client-run tools.
     pub dynamic_tools: Option<Json>,
+    /// Files that the first message names.
+    pub files: Vec<crate::ids::FileId>,
     /// First rows: system rows, then the user message.
     pub initial: Vec<crate::chat::message::NewMessage>,
 }

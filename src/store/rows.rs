@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     chat::{
+        json::Json,
         message::{NewMessage, Role, StepFigures, Usage, Visibility},
         plan::Columns,
         state::{Owner, Status, Versions},
@@ -58,8 +59,8 @@ fn visibility_of(text: &str) -> Result<Visibility, Error> {
         .ok_or_else(|| Error::Corrupt(format!("message visibility {text:?}")))
 }
 
-/// The execution columns of a chat.
-#[derive(Debug, Clone, Queryable, QueryableByName, Selectable)]
+/// The execution columns of a chat, and what a commit needs beside them.
+#[derive(Debug, Clone, Queryable, QueryableByName, Selectable, Insertable)]
 #[diesel(table_name = chats)]
 pub(super) struct HeadRow {
     pub id: Id,
@@ -82,6 +83,35 @@ pub(super) struct HeadRow {
 }
 
 impl HeadRow {
+    /// The columns of a chat that a plan creates.
+    pub fn new(
+        id: ChatId,
+        parent: Option<ChatId>,
+        owner: UserId,
+        c: Columns,
+        dynamic_tools: Option<Json>,
+    ) -> Self {
+        Self {
+            id: Id(id.0),
+            parent_chat_id: parent.map(|p| Id(p.0)),
+            owner_id: Id(owner.0),
+            status: c.status.as_str().to_owned(),
+            archived: c.archived,
+            worker_id: c.owner.map(|o| Id(o.worker.0)),
+            runner_id: c.owner.map(|o| Id(o.runner.0)),
+            last_error: c.last_error.map(Raw),
+            retry_state: c.retry_state.map(Raw),
+            requires_action_deadline_at: c.requires_action_deadline_at.map(Ts),
+            compaction_requested_at: c.compaction_requested_at.map(Ts),
+            snapshot_version: c.versions.snapshot,
+            history_version: c.versions.history,
+            queue_version: c.versions.queue,
+            retry_state_version: c.versions.retry_state,
+            generation_attempt: c.versions.attempt,
+            dynamic_tools: dynamic_tools.map(Raw),
+        }
+    }
+
     pub fn versions(&self) -> Versions {
         Versions {
             snapshot: self.snapshot_version,

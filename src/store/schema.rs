@@ -131,6 +131,27 @@ diesel::table! {
 diesel::table! {
     use diesel::sql_types::*;
     use crate::store::types::sql::*;
+    files (id) {
+        id -> Uid, owner_id -> Uid, organization_id -> Uid, name -> Text, mime_type -> Text, size_bytes -> BigInt,
+        sha256 -> Binary, complete -> Bool, linked -> Bool, created_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    file_chunks (file_id, seq) {
+        file_id -> Uid, seq -> BigInt, data -> Binary,
+    }
+}
+diesel::table! {
+    use crate::store::types::sql::*;
+    chat_files (chat_id, file_id) {
+        chat_id -> Uid, file_id -> Uid, created_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
     ai_providers (id) {
         id -> Uid,
         #[sql_name = "type"]
@@ -192,4 +213,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     organization_members,
     users,
     api_tokens,
+    files,
+    chat_files,
 );

@@ -2,12 +2,14 @@
 
 mod checkpoint;
 mod connection;
+mod copy;
 mod instance;
 mod reader;
 mod writer;
 
 use super::error::{Error, Result};
 use connection::Settings;
+pub use copy::copy;
 pub use instance::InstanceLock;
 use std::{
     path::{Path, PathBuf},
@@ -98,7 +100,17 @@ impl SqliteStore {
         &self,
         job: impl FnOnce(&mut Conn) -> Result<R> + Send + 'static,
     ) -> Result<R> {
-        self.writer.run(job).await
+        self.writer.run(job, |_| ()).await
+    }
+
+    /// The same, with something to do once the job is durable, whether the caller is still there or
+    /// not. It runs on the writer's thread.
+    pub(super) async fn write_then<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Conn) -> Result<R> + Send + 'static,
+        then: impl FnOnce(&R) + Send + 'static,
+    ) -> Result<R> {
+        self.writer.run(job, then).await
     }
 
     /// Runs a job in a read transaction of a reader thread: one snapshot for all its statements.

@@ -145,6 +145,12 @@ impl EpisodeBuffer {
         self.bytes
     }
 
+    /// Serialised parts in memory.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.episodes.iter().map(|e| e.parts_after(0).len()).sum()
+    }
+
     /// Episodes in memory.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -311,6 +317,8 @@ mod tests {
                 }
                 prop_assert_eq!(buffer.len(), model.len());
                 prop_assert_eq!(buffer.bytes(), bytes);
+                let parts: usize = model.keys().map(|k| buffer.parts_after(key(*k), 0).len()).sum();
+                prop_assert_eq!(buffer.parts(), parts);
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Frames: bare JSON arrays of events (api.md §4.1).
 
+use super::wire::{Event, Payload};
+use crate::{chat::json::Json, ids::ChatId};
 use bytestring::ByteString;
+use serde_json::json;
 
 /// Most events in one frame (api.md §4.1).
 pub const MAX_EVENTS: usize = 256;
@@ -14,6 +17,18 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// of its own.
 pub fn encode_batch<E: AsRef<str>>(events: &[E]) -> Vec<ByteString> {
     frames(events, MAX_BYTES).map(|(_, frame)| frame).collect()
+}
+
+/// The last frame of a session that fails on this side: one `error` event (api.md §4.4).
+#[must_use]
+pub fn failure(chat: ChatId) -> ByteString {
+    let error = Json::of(&json!({
+        "message": "The chat cannot be read at the moment. Please reconnect.",
+        "kind": "generic",
+        "retryable": true,
+    }));
+    let event = Event { chat_id: chat, payload: Payload::Error(error) }.encode();
+    ByteString::from(format!("[{event}]"))
 }
 
 /// The frames of `events`, each with the number of events in it and all before it.

@@ -10,7 +10,7 @@ use crate::{
     ids::{ModelConfigId, UserId},
     llm::request::{PromptMessage, UserContent},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -106,31 +106,58 @@ pub enum Status {
     StillOverLimit(Measurement),
 }
 
-/// Measures the latest step that carries usage. A cleared context starts anew: what was measured
-/// before it says nothing about the prompt of today.
+/// Measures the latest step since the boundary that carries usage, and says where it stands. A summary
+/// without such a step behind it stands for the steps it covers: what was measured before it is in
+/// its mark. A cleared context starts anew: what was measured before it says nothing about the prompt
+/// of today.
 fn measure(
     history: &History<'_>,
     boundary: Option<Boundary>,
     limits: &Limits,
 ) -> (Option<usize>, Measurement) {
-    let from = match boundary {
-        Some(Boundary { index, kind: BoundaryKind::Cleared }) => index,
-        _ => 0,
-    };
+    let from = boundary.map_or(0, |boundary| boundary.index);
     let entries = history.entries();
     let index = (from..entries.len())
         .rev()
         .find(|&index| history.is_step(index) && entries[index].row.figures.usage.context_tokens() > 0);
-    let row = index.map(|index| entries[index].row);
-    let reported = row
-        .filter(|row| row.model_config_id == limits.model_config_id || limits.model_config_id.is_none())
-        .and_then(|row| row.figures.context_limit);
+    let known = match (index, boundary) {
+        (Some(index), _) => {
+            let row = entries[index].row;
+            Some((row.model_config_id, row.figures.usage.context_tokens(), row.figures.context_limit))
+        }
+        (None, Some(Boundary { index, kind: BoundaryKind::Summarized })) => {
+            let mark = &entries[index];
+            let told = mark.parts().iter().find_map(Mark::read);
+            told.map(|m| (mark.row.model_config_id, m.context_tokens, Some(m.context_limit_tokens)))
+        }
+        (None, _) => None,
+    };
+    let (model, context_tokens, context_limit) = known.unwrap_or((None, 0, None));
+    let reported = context_limit
+        .filter(|_| model == limits.model_config_id || limits.model_config_id.is_none())
+        .filter(|limit| *limit > 0);
     let measurement = Measurement {
-        context_tokens: row.map_or(0, |row| row.figures.usage.context_tokens()),
+        context_tokens,
         context_limit: reported.or(limits.context_limit).filter(|limit| *limit > 0).unwrap_or(0),
         threshold_percent: limits.threshold_percent(),
     };
     (index, measurement)
+}
+
+/// What the mark of a summary tells about the context it replaced.
+#[derive(Deserialize)]
+struct Mark {
+    context_tokens: i64,
+    context_limit_tokens: i64,
+}
+
+impl Mark {
+    fn read(part: &Part) -> Option<Self> {
+        match part {
+            Part::ToolResult(result) => result.result.as_ref()?.read().ok(),
+            _ => None,
+        }
+    }
 }
 
 /// The latest measurement, for the rows of a compaction.
@@ -144,11 +171,13 @@ pub fn measurement(history: &History<'_>, limits: &Limits) -> Measurement {
 pub fn status(history: &History<'_>, limits: &Limits) -> Status {
     let boundary = history.boundary();
     let (measured, measurement) = measure(history, boundary, limits);
-    let (Some(measured), true) = (measured, measurement.is_over()) else { return Status::NotNeeded };
+    if measurement.context_tokens == 0 || !measurement.is_over() {
+        return Status::NotNeeded;
+    }
     let Some(Boundary { index, kind: BoundaryKind::Summarized }) = boundary else {
         return Status::Needed(measurement);
     };
-    if measured < index {
+    if measured.is_none() {
         return Status::AfterCompaction(measurement);
     }
     let steps_after = (index..history.entries().len()).filter(|&i| history.is_step(i)).count();
@@ -347,7 +376,8 @@ mod tests {
     }
 
     fn boundary() -> Vec<crate::store::records::MessageRow> {
-        compaction().rows("s", at(1)).unwrap().0.into_iter().map(row).collect()
+        let measurement = Measurement { context_tokens: 900, context_limit: 1000, threshold_percent: 70 };
+        Compaction { measurement, ..compaction() }.rows("s", at(1)).unwrap().0.into_iter().map(row).collect()
     }
 
     #[test]

@@ -46,11 +46,18 @@ pub struct Settings {
     pub limits: Limits,
     /// A person asked for a compaction.
     pub compaction_requested: bool,
+    /// Attempts at this history so far.
+    pub attempts: i64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_steps: DEFAULT_MAX_STEPS, limits: Limits::default(), compaction_requested: false }
+        Self {
+            max_steps: DEFAULT_MAX_STEPS,
+            limits: Limits::default(),
+            compaction_requested: false,
+            attempts: 0,
+        }
     }
 }
 
@@ -89,7 +96,10 @@ pub enum NextAction {
 /// Decides. The first matching row wins.
 ///
 /// A compaction that a person asked for comes right after open calls and before everything that
-/// would finish the turn: it is asked for while the chat waits, when its last answer is complete.
+/// would finish the turn: it is asked for while the chat waits, when its last answer is complete. The
+/// request is gone from the chat once its first attempt is recorded (state-machine.md §3); but a
+/// history that would finish the turn is attempted for no other reason, so an attempt at one is that
+/// request, cut off, and is made again (docs/decisions/0007).
 #[must_use]
 pub fn decide(history: &History<'_>, tools: &ToolNames, settings: &Settings) -> NextAction {
     let open = history.unanswered();
@@ -105,17 +115,19 @@ pub fn decide(history: &History<'_>, tools: &ToolNames, settings: &Settings) -> 
             (false, false) => NextAction::ExecuteLocalTools(own(local)),
         };
     }
-    if settings.compaction_requested && compact::has_material(history) {
+    let over = if history.succeeded_since_user(&tools.stop_after) {
+        Some(FinishReason::StopAfterTool)
+    } else {
+        let last = history.last_uncompressed();
+        last.filter(|last| last.row.role == Role::Assistant && last.calls().next().is_none())
+            .map(|_| FinishReason::Complete)
+    };
+    let requested = settings.compaction_requested || (over.is_some() && settings.attempts > 0);
+    if requested && compact::has_material(history) {
         return NextAction::Compact(Source::Manual);
     }
-    if history.succeeded_since_user(&tools.stop_after) {
-        return NextAction::FinishTurn(FinishReason::StopAfterTool);
-    }
-    let answered = history
-        .last_uncompressed()
-        .is_some_and(|last| last.row.role == Role::Assistant && last.calls().next().is_none());
-    if answered {
-        return NextAction::FinishTurn(FinishReason::Complete);
+    if let Some(reason) = over {
+        return NextAction::FinishTurn(reason);
     }
     if history.steps_since_user() >= settings.max_steps {
         return NextAction::FinishTurn(FinishReason::MaxSteps);
@@ -155,7 +167,7 @@ mod tests {
 
     fn settings() -> Settings {
         let limits = Limits { context_limit: Some(1000), ..Limits::default() };
-        Settings { max_steps: 3, limits, compaction_requested: false }
+        Settings { max_steps: 3, limits, ..Settings::default() }
     }
 
     fn boundary() -> Vec<MessageRow> {
@@ -308,5 +320,18 @@ mod tests {
         let cleared: Vec<_> = cleared_rows(Uuid::nil(), None, at(0)).into_iter().map(row).collect();
         let after_clear = [vec![user("q"), assistant(&[text("a")])], cleared, vec![user("n")]].concat();
         assert_eq!(run(after_clear, &forced), NextAction::Generate { already_compacted: false });
+    }
+    #[test]
+    fn a_requested_compaction_that_was_cut_off_is_taken_up_again() {
+        let cut = Settings { attempts: 1, ..settings() };
+        let manual = NextAction::Compact(Source::Manual);
+        let answered = vec![user("q"), assistant(&[text("a")])];
+        assert_eq!(run(answered.clone(), &cut), manual);
+        let stopped = vec![user("q"), assistant(&[call("p", "propose_plan")]), tool("p", "propose_plan")];
+        assert_eq!(run(stopped, &cut), manual);
+        // An attempt at a history that goes on is an attempt at its next step.
+        let generate = NextAction::Generate { already_compacted: false };
+        assert_eq!(run(vec![user("q")], &cut), generate);
+        assert_eq!(run([answered, vec![user("q2")]].concat(), &cut), generate);
     }
 }

@@ -72,6 +72,12 @@ impl ModelChoice {
         }
     }
 
+    /// Whether it can be called as it is now.
+    #[must_use]
+    pub const fn usable(&self) -> bool {
+        self.endpoint.is_ok()
+    }
+
     /// What compaction goes by.
     #[must_use]
     pub fn limits(&self) -> Limits {
@@ -137,6 +143,14 @@ impl TurnEngine {
                 Err(config_failure("The chat's model no longer exists and there is no default model.".into()))
             }
         }
+    }
+
+    /// Every enabled model as this user may call it.
+    #[must_use]
+    pub fn models(&self, user: UserId) -> Vec<Arc<ModelChoice>> {
+        let catalog = self.catalog.current();
+        let enabled = catalog.models().iter().filter(|entry| entry.record.enabled);
+        enabled.map(|entry| Arc::new(ModelChoice::of(entry, user))).collect()
     }
 
     /// The tools of a turn: the built-in ones, then the chat's client-run ones.

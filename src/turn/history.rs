@@ -79,17 +79,26 @@ pub struct Boundary {
     pub kind: BoundaryKind,
 }
 
-/// The active history of a chat, oldest first.
+/// The active history of a chat, oldest first, as far as it matters.
 #[derive(Debug)]
 pub struct History<'a> {
     entries: Vec<Entry<'a>>,
+    earlier_steps: usize,
 }
 
 impl<'a> History<'a> {
     /// A view of rows in ascending id; deleted ones are left out.
     #[must_use]
     pub fn new(rows: &'a [MessageRow]) -> Self {
-        Self { entries: rows.iter().filter(|row| !row.deleted).map(Entry::new).collect() }
+        let entries = rows.iter().filter(|row| !row.deleted).map(Entry::new).collect();
+        Self { entries, earlier_steps: 0 }
+    }
+
+    /// The same for rows that begin in the middle of a turn, behind this many of its model steps.
+    #[must_use]
+    pub fn with_earlier_steps(mut self, steps: usize) -> Self {
+        self.earlier_steps = steps;
+        self
     }
 
     /// The rows, oldest first.
@@ -145,8 +154,8 @@ impl<'a> History<'a> {
     /// Model steps since the last user message.
     #[must_use]
     pub fn steps_since_user(&self) -> usize {
-        let from = self.last_user().map_or(0, |index| index + 1);
-        (from..self.entries.len()).filter(|&index| self.is_step(index)).count()
+        let (from, earlier) = self.last_user().map_or((0, self.earlier_steps), |index| (index + 1, 0));
+        earlier + (from..self.entries.len()).filter(|&index| self.is_step(index)).count()
     }
 
     /// Whether one of `names` answered without an error since the last user message.
@@ -269,5 +278,12 @@ mod tests {
         let history = History::new(&rows);
         assert_eq!(history.entries()[0].parts(), [text("old text")]);
         assert_eq!(history.entries()[1].parts(), [text("kept")]);
+    }
+    #[test]
+    fn steps_that_were_left_out_belong_to_the_turn_that_goes_on() {
+        let going_on = rows(vec![assistant(&[call("a", "execute")]), tool("a", "execute")]);
+        assert_eq!(History::new(&going_on).with_earlier_steps(7).steps_since_user(), 8);
+        let new_turn = rows(vec![assistant(&[text("a")]), user("q"), assistant(&[text("b")])]);
+        assert_eq!(History::new(&new_turn).with_earlier_steps(7).steps_since_user(), 1);
     }
 }

@@ -20,3 +20,5 @@ pub mod tool_batch;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod reading;

@@ -8,6 +8,7 @@ mod auth;
 mod baseline;
 mod cli;
 mod cli_db;
+mod files;
 mod hostile;
 mod interrupts;
 mod models;
@@ -16,6 +17,8 @@ mod providers;
 mod queue;
 mod relay;
 mod simulation;
+mod states;
+mod stock_client;
 mod streaming;
 #[allow(
     dead_code,

@@ -5,6 +5,7 @@ mod await_action;
 mod compaction;
 mod generate;
 mod interrupt;
+pub mod title;
 mod tool_step;
 
 use super::{ChatActor, LivePart, Moved, OpenEpisode};
@@ -17,15 +18,19 @@ use crate::{
         message::{Part, Role},
         state::{Owner, Status},
     },
-    ids::ChatId,
+    ids::{ChatId, FileId},
     store::{
         self,
         commit::{Accepted, Commit, Committed, Fence},
+        files::LoadedFile,
+        records::MessageRow,
     },
     stream::episode::EpisodeKey,
+    turn::{generate as model_call, history::History, prompt::PromptFile},
 };
 use actix::Addr;
-use std::{sync::Arc, time::Duration};
+use futures_util::future::LocalBoxFuture;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// First and longest wait before a commit that could not reach the database is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -106,6 +111,23 @@ impl Work {
         Fence { runner: self.owner.runner, status, history_version: self.seen.versions.history, attempt }
     }
 
+    /// The uploaded files that the prompt of these rows needs.
+    async fn files(&self, rows: &[MessageRow]) -> Result<HashMap<FileId, PromptFile>, End> {
+        // Few chats have files: their text tells without a second parse of the history.
+        let may_name_files =
+            |row: &MessageRow| row.role == Role::User && row.content.get().contains("\"file_id\"");
+        if !rows.iter().any(may_name_files) {
+            return Ok(HashMap::new());
+        }
+        let ids = model_call::files(&History::new(rows));
+        let loaded = self.shared.store.load_files(ids).await?;
+        let file = |f: LoadedFile| {
+            let name = Some(f.file.name);
+            (f.file.id, PromptFile { media_type: f.file.mime_type, name, bytes: f.bytes })
+        };
+        Ok(loaded.into_iter().map(file).collect())
+    }
+
     /// Commits a command under the fence. A database that cannot be reached is waited for: the fence
     /// makes a repetition after a lost acknowledgement harmless.
     async fn commit(&self, command: Command, fence: Fence) -> Result<Committed, End> {
@@ -152,6 +174,15 @@ impl Work {
     }
 }
 
+/// Starts a job; see [`run`].
+pub type Drive = Arc<dyn Fn(Job, Work, Vec<(Role, Part)>) -> LocalBoxFuture<'static, Outcome> + Send + Sync>;
+
+/// The real jobs.
+#[must_use]
+pub fn drive() -> Drive {
+    Arc::new(|job, work, partial| Box::pin(run(job, work, partial)))
+}
+
 /// Runs a job. `partial` is what the interrupted attempt had streamed.
 pub async fn run(job: Job, work: Work, partial: Vec<(Role, Part)>) -> Outcome {
     let result = match job {
@@ -179,17 +210,4 @@ async fn abandon(work: &Work) -> Result<Committed, End> {
         };
     }
     work.commit(Command::Abandon, work.fence(work.seen.status, None)).await
-}
-
-/// What a panic said.
-#[must_use]
-pub fn panic_text(e: tokio::task::JoinError) -> String {
-    match e.try_into_panic() {
-        Ok(payload) => payload
-            .downcast_ref::<&str>()
-            .map(ToString::to_string)
-            .or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "no message".into()),
-        Err(e) => e.to_string(),
-    }
 }

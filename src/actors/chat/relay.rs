@@ -6,10 +6,10 @@ use crate::{
     actors::{
         relay::{self, Follow, Taken},
         sink::PartsSink,
+        supervise,
     },
     chat::state::Owner,
     ids::WorkerId,
-    metrics,
     stream::{
         episode::{EpisodeKey, Relayed, SharedPart},
         relay::PartReaders,
@@ -214,8 +214,7 @@ impl Handler<RelayEnded> for ChatActor {
         if let Err(e) = ended.result
             && e.is_panic()
         {
-            ::metrics::counter!(metrics::TASK_PANICS_TOTAL).increment(1);
-            tracing::error!(chat = %self.id, panic = %super::jobs::panic_text(e), "the relay panicked; starting it again");
+            supervise::chat_panicked(self.id, "the relay", e);
         }
         ctx.run_later(PANIC_WAIT, move |act, ctx| {
             if act.relays.following.as_ref().is_some_and(|f| f.relay == ended.relay) {

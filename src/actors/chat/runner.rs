@@ -2,15 +2,14 @@
 
 use super::{
     ChatActor, Looked, Moved, Own, TaskEnded,
-    jobs::{self, Link, Outcome, Work},
+    jobs::{Link, Outcome, Work},
 };
 use crate::{
-    actors::OwnedGuard,
+    actors::{OwnedGuard, supervise},
     chat::{
         duty::{Duty, Job, Snapshot, Verdict},
         message::{Part, Role},
     },
-    metrics,
     store::{
         self,
         records::{Head, StreamRead},
@@ -71,12 +70,10 @@ impl ChatActor {
             }
             Verdict::Owes(job) => {
                 runner.task = None;
-                if self.draining && job != Job::Abandon {
-                    // Another replica goes on from here.
-                    self.start(Job::Abandon, seen, ctx);
-                } else {
-                    self.start(job, seen, ctx);
-                }
+                // Another replica goes on from here. But what an interrupted attempt had shown is known
+                // here only: it is kept while there is time.
+                let keeps = job == Job::FinishInterruption && !self.grace_over;
+                self.start(if self.draining && !keeps { Job::Abandon } else { job }, seen, ctx);
             }
         }
     }
@@ -93,7 +90,7 @@ impl ChatActor {
             owner: runner.duty.owner(),
             seen,
         };
-        let handle = actix::spawn(jobs::run(job, work, partial));
+        let handle = actix::spawn((self.shared.drive)(job, work, partial));
         runner.task = Some(Task { id: task, job, abort: handle.abort_handle() });
         let addr = ctx.address();
         actix::spawn(async move {
@@ -149,6 +146,7 @@ impl ChatActor {
 
     /// Cancels whatever runs and abandons the chat.
     fn let_go(&mut self, ctx: &mut Context<Self>) {
+        self.grace_over = true;
         let Some(runner) = &mut self.runner else { return };
         if matches!(&runner.task, Some(t) if t.job == Job::Abandon) {
             return;
@@ -164,9 +162,9 @@ impl ChatActor {
 
 impl Handler<Own> for ChatActor {
     type Result = ();
-    fn handle(&mut self, Own(head): Own, ctx: &mut Self::Context) {
+    fn handle(&mut self, Own { head, with }: Own, ctx: &mut Self::Context) {
         if self.retired {
-            self.registry.own(head);
+            self.registry.own(head, with);
             return;
         }
         let Some(owner) = head.owner else { return };
@@ -179,15 +177,19 @@ impl Handler<Own> for ChatActor {
             _owned: self.shared.owned.enter(self.id, owner.runner),
         });
         self.note_owner(head.versions.snapshot, head.owner);
-        let claim = StreamRead {
-            head: head.clone(),
-            reset: false,
-            messages: Vec::new(),
-            queue: None,
-            pending: Vec::new(),
-        };
-        // A claim moves the snapshot by one and nothing that a subscriber sees.
-        self.hub.committed(head.versions.snapshot - 1, &claim, self.shared.clock.now());
+        if let Some(done) = with {
+            self.committed(&done);
+        } else {
+            let claim = StreamRead {
+                head: head.clone(),
+                reset: false,
+                messages: Vec::new(),
+                queue: None,
+                pending: Vec::new(),
+            };
+            // A claim moves the snapshot by one and nothing that a subscriber sees.
+            self.hub.committed(head.versions.snapshot - 1, &claim, self.shared.clock.now());
+        }
         self.observe(snapshot_of(&head), ctx);
         self.settle(ctx);
     }
@@ -254,8 +256,7 @@ impl Handler<TaskEnded> for ChatActor {
                 self.look_later(ctx);
             }
             Err(e) if e.is_panic() => {
-                ::metrics::counter!(metrics::TASK_PANICS_TOTAL).increment(1);
-                tracing::error!(chat = %self.id, panic = %jobs::panic_text(e), "work on the chat panicked; trying again");
+                supervise::chat_panicked(self.id, "work on the chat", e);
                 self.look_later(ctx);
             }
             Err(_) => {}

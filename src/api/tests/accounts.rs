@@ -1,6 +1,6 @@
 //! Who gets in, what they may do, and what is not there.
 
-use super::support::{NOW, world, world_with};
+use super::support::{Engine, NOW, on_both, world, world_with};
 use crate::{
     api::{ApiSettings, routes, token},
     bus::Notice,
@@ -10,9 +10,19 @@ use actix_web::test::TestRequest;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-#[actix_web::test]
-async fn only_a_good_token_opens_the_door() {
-    let world = world().await;
+on_both![
+    only_a_good_token_opens_the_door,
+    a_suspended_user_is_out_as_soon_as_the_hint_arrives,
+    others_see_nothing_and_admins_may_read_and_update,
+    without_auth_everybody_is_the_first_admin,
+    users_and_the_deployment,
+    models_are_shown_and_not_written,
+    what_is_not_there_is_404_with_a_body_and_what_is_there_is_not,
+    readiness_and_request_ids,
+];
+
+async fn only_a_good_token_opens_the_door(on: Engine) {
+    let world = world(on).await;
     let expired = token::mint(world.owner_id, NOW, Some(NOW));
     world.state.store.create_token(expired.record).await.unwrap();
     let later = token::mint(world.owner_id, NOW, Some(NOW + Duration::from_secs(1)));
@@ -45,9 +55,8 @@ async fn only_a_good_token_opens_the_door() {
     assert_eq!(world.raw(post().insert_header(("X-CSRF-TOKEN", "abc"))).await.status, 201);
 }
 
-#[actix_web::test]
-async fn a_suspended_user_is_out_as_soon_as_the_hint_arrives() {
-    let world = world().await;
+async fn a_suspended_user_is_out_as_soon_as_the_hint_arrives(on: Engine) {
+    let world = world(on).await;
     assert_eq!(world.own("GET", "", Value::Null).await.status, 200);
     world.state.store.set_suspended("owner".into(), true, NOW).await.unwrap();
     world.state.notices.on(&Notice::Access { user: world.owner_id }, &world.state.tokens);
@@ -55,9 +64,8 @@ async fn a_suspended_user_is_out_as_soon_as_the_hint_arrives() {
     assert_eq!(out.status, 401, "{out:?}");
 }
 
-#[actix_web::test]
-async fn others_see_nothing_and_admins_may_read_and_update() {
-    let world = world().await;
+async fn others_see_nothing_and_admins_may_read_and_update(on: Engine) {
+    let world = world(on).await;
     let message = json!({"content": [{"type": "text", "text": "a"}]});
     let calls = |chat: &str| {
         [
@@ -90,9 +98,8 @@ async fn others_see_nothing_and_admins_may_read_and_update() {
     assert_eq!(world.own("GET", "/nonsense", Value::Null).await.status, 400);
 }
 
-#[actix_web::test]
-async fn without_auth_everybody_is_the_first_admin() {
-    let world = world_with(ApiSettings { open_to_all: true, ..ApiSettings::default() }).await;
+async fn without_auth_everybody_is_the_first_admin(on: Engine) {
+    let world = world_with(on, ApiSettings { open_to_all: true, ..ApiSettings::default() }).await;
     let me = world.raw(TestRequest::with_uri("/api/v2/users/me")).await;
     assert_eq!(me.body["username"], "admin", "{me:?}");
     assert_eq!(me.body["roles"], json!([{"name": "owner", "display_name": "Owner"}]));
@@ -103,9 +110,8 @@ async fn without_auth_everybody_is_the_first_admin() {
     assert_eq!(world.raw(foreign).await.status, 403);
 }
 
-#[actix_web::test]
-async fn users_and_the_deployment() {
-    let world = world().await;
+async fn users_and_the_deployment(on: Engine) {
+    let world = world(on).await;
     let me = world.own("GET", "/api/v2/users/me", Value::Null).await.body;
     assert_eq!((&me["status"], &me["organization_ids"]), (&json!("active"), &json!([world.organization])));
     for path in ["owner".to_owned(), world.owner_id.to_string()] {
@@ -128,9 +134,8 @@ async fn users_and_the_deployment() {
     assert_eq!(world.own("GET", "/api/v2/experiments", Value::Null).await.status, 200);
 }
 
-#[actix_web::test]
-async fn declared_models_are_shown_and_not_written() {
-    let world = world().await;
+async fn models_are_shown_and_not_written(on: Engine) {
+    let world = world(on).await;
     let shown = world.own("GET", "/model-configs", Value::Null).await.body;
     assert_eq!(shown.as_array().unwrap().len(), 1, "{shown}");
     assert_eq!((&shown[0]["display_name"], &shown[0]["is_default"]), (&json!("one"), &json!(true)));
@@ -157,9 +162,8 @@ async fn declared_models_are_shown_and_not_written() {
     }
 }
 
-#[actix_web::test]
-async fn what_is_not_there_is_404_with_a_body_and_what_is_there_is_not() {
-    let world = world().await;
+async fn what_is_not_there_is_404_with_a_body_and_what_is_there_is_not(on: Engine) {
+    let world = world(on).await;
     let chat = world.chat().await;
     for (method, path) in [
         ("GET", "/api/nothing".to_owned()),
@@ -194,9 +198,8 @@ async fn what_is_not_there_is_404_with_a_body_and_what_is_there_is_not() {
     }
 }
 
-#[actix_web::test]
-async fn readiness_and_request_ids() {
-    let world = world().await;
+async fn readiness_and_request_ids(on: Engine) {
+    let world = world(on).await;
     assert_eq!(world.raw(TestRequest::with_uri("/readyz")).await.status, 200);
     let answer = world.raw(TestRequest::with_uri("/healthz").insert_header(("X-Request-Id", "abc-1"))).await;
     assert_eq!((answer.status, answer.header("x-request-id")), (200, Some("abc-1")));
@@ -207,12 +210,7 @@ async fn readiness_and_request_ids() {
     assert_eq!((stopping.status, stopping.header("retry-after")), (503, Some("1")));
     // A broken row: the cause stays in the log, the caller gets the id to look for.
     let chat = world.chat().await;
-    world
-        .sql(&format!(
-            "PRAGMA ignore_check_constraints = 1; UPDATE chats SET status = 'canary' WHERE id = x'{}'",
-            chat.0.simple()
-        ))
-        .await;
+    world.break_status_of(chat).await;
     let broken = world.own("GET", &format!("/{chat}"), Value::Null).await;
     assert_eq!(broken.status, 500, "{broken:?}");
     let id = broken.header("x-request-id").unwrap();

@@ -1,6 +1,6 @@
 //! Create, list, get, patch, messages: fields, presence, paging, repeatability.
 
-use super::support::{NOW, world, world_with};
+use super::support::{Engine, NOW, on_both, world, world_with};
 use crate::{
     api::ApiSettings,
     bus::{Notice, WatchKind},
@@ -10,14 +10,24 @@ use crate::{
 use actix_web::test::TestRequest;
 use serde_json::{Value, json};
 
+on_both![
+    create_answers_the_chat_and_stores_its_rows,
+    create_refuses_what_breaks_a_rule,
+    lists_are_filtered_paged_and_searched,
+    patch_checks_everything_before_it_changes_anything,
+    messages_page_in_both_directions,
+    a_repeated_request_gets_the_same_answer_and_does_nothing,
+    a_compaction_that_was_accepted_can_be_repeated_when_nothing_is_left,
+    bodies_have_a_size_an_encoding_and_a_shape,
+];
+
 fn with(mut body: Value, key: &str, value: Value) -> Value {
     body[key] = value;
     body
 }
 
-#[actix_web::test]
-async fn create_answers_the_chat_and_stores_its_rows() {
-    let world = world().await;
+async fn create_answers_the_chat_and_stores_its_rows(on: Engine) {
+    let world = world(on).await;
     let mut body = world.create_body("one two three four five six seven");
     body["system_prompt"] = json!(" be brief ");
     body["labels"] = json!({"team": "a"});
@@ -54,9 +64,8 @@ async fn create_answers_the_chat_and_stores_its_rows() {
     assert_eq!(v2.body, got.body);
 }
 
-#[actix_web::test]
-async fn create_refuses_what_breaks_a_rule() {
-    let world = world().await;
+async fn create_refuses_what_breaks_a_rule(on: Engine) {
+    let world = world(on).await;
     let good = world.create_body("x");
     let uuid = "11111111-1111-4111-8111-111111111111";
     let nil = "00000000-0000-0000-0000-000000000000";
@@ -93,9 +102,8 @@ async fn create_refuses_what_breaks_a_rule() {
     assert_eq!(world.own("GET", "", Value::Null).await.body, json!([]));
 }
 
-#[actix_web::test]
-async fn lists_are_filtered_paged_and_searched() {
-    let world = world().await;
+async fn lists_are_filtered_paged_and_searched(on: Engine) {
+    let world = world(on).await;
     let mut ids = Vec::new();
     for name in ["alpha", "beta", "gamma"] {
         let body = with(world.create_body(name), "labels", json!({"name": name, "all": "yes"}));
@@ -123,9 +131,8 @@ async fn lists_are_filtered_paged_and_searched() {
     assert_eq!(others.body, json!([]));
 }
 
-#[actix_web::test]
-async fn patch_checks_everything_before_it_changes_anything() {
-    let world = world().await;
+async fn patch_checks_everything_before_it_changes_anything(on: Engine) {
+    let world = world(on).await;
     let chat = world.chat_in(State::W).await;
     let path = format!("/{chat}");
     let mut bus = world.state.store.bus().subscribe();
@@ -164,9 +171,8 @@ async fn patch_checks_everything_before_it_changes_anything() {
     assert_eq!(world.own("GET", "", Value::Null).await.body, json!([]));
 }
 
-#[actix_web::test]
-async fn messages_page_in_both_directions() {
-    let world = world().await;
+async fn messages_page_in_both_directions(on: Engine) {
+    let world = world(on).await;
     let chat = world.chat_in(State::R1).await;
     for _ in 0..3 {
         world
@@ -197,9 +203,8 @@ async fn messages_page_in_both_directions() {
     }
 }
 
-#[actix_web::test]
-async fn a_repeated_request_gets_the_same_answer_and_does_nothing() {
-    let world = world().await;
+async fn a_repeated_request_gets_the_same_answer_and_does_nothing(on: Engine) {
+    let world = world(on).await;
     let body = world.create_body("x");
     let first = world.keyed(&world.owner, "POST", "", body.clone(), Some("k1")).await;
     let again = world.keyed(&world.owner, "POST", "", body.clone(), Some("k1")).await;
@@ -233,9 +238,8 @@ async fn a_repeated_request_gets_the_same_answer_and_does_nothing() {
     assert_eq!(world.own("POST", &format!("/{done}/compact"), Value::Null).await.status, 409);
 }
 
-#[actix_web::test]
-async fn a_compaction_that_was_accepted_can_be_repeated_when_nothing_is_left() {
-    let world = world().await;
+async fn a_compaction_that_was_accepted_can_be_repeated_when_nothing_is_left(on: Engine) {
+    let world = world(on).await;
     let chat = world.chat_in(State::W).await;
     let path = format!("/{chat}/compact");
     let first = world.keyed(&world.owner, "POST", &path, Value::Null, Some("k")).await;
@@ -247,9 +251,8 @@ async fn a_compaction_that_was_accepted_can_be_repeated_when_nothing_is_left() {
     assert_eq!(world.keyed(&world.owner, "POST", &path, Value::Null, Some("l")).await.status, 409);
 }
 
-#[actix_web::test]
-async fn bodies_have_a_size_an_encoding_and_a_shape() {
-    let world = world_with(ApiSettings { max_body: 1000, ..ApiSettings::default() }).await;
+async fn bodies_have_a_size_an_encoding_and_a_shape(on: Engine) {
+    let world = world_with(on, ApiSettings { max_body: 1000, ..ApiSettings::default() }).await;
     let chat = world.chat().await;
     let send = async |payload: Vec<u8>| {
         let request = TestRequest::post()

@@ -1,4 +1,4 @@
-//! HTTP tests against a real SQLite store.
+//! HTTP tests against a real store, on SQLite and on PostgreSQL.
 
 mod accounts;
 mod calls;

@@ -1,6 +1,6 @@
 //! Stream and watch over real sockets.
 
-use super::support::{Asked, World, world, world_with};
+use super::support::{Asked, Engine, World, on_both, world, world_with};
 use crate::{
     actors::subscription::{CloseReason, Outgoing},
     api::{ApiSettings, serve},
@@ -19,6 +19,14 @@ use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message, client::IntoClientRequest as _},
 };
+
+on_both![
+    a_stream_forwards_frames_and_says_why_it_ends,
+    the_owner_reads_and_others_do_not,
+    sockets_close_when_the_replica_stops_or_the_right_is_gone,
+    the_sidebar_shows_what_happens,
+    a_socket_that_answers_no_ping_is_closed,
+];
 
 type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -73,9 +81,8 @@ async fn closed(client: &mut Client) -> u16 {
     }
 }
 
-#[actix_web::test]
-async fn a_stream_forwards_frames_and_says_why_it_ends() {
-    let world = world().await;
+async fn a_stream_forwards_frames_and_says_why_it_ends(on: Engine) {
+    let world = world(on).await;
     let server = listen(&world);
     let chat = world.chat_in(State::W).await;
     let path = format!("/{chat}/stream");
@@ -105,13 +112,27 @@ async fn a_stream_forwards_frames_and_says_why_it_ends() {
 
     let mut client = server.open(&world.owner, &path).await.unwrap();
     drop(newest(&world));
-    assert_eq!(closed(&mut client).await, 1011);
+    failed(&mut client, &chat.to_string()).await;
+
+    let mut client = server.open(&world.owner, &path).await.unwrap();
+    let (_, _, sender) = newest(&world);
+    sender.send(Outgoing::Close(CloseReason::Unavailable)).await.unwrap();
+    failed(&mut client, &chat.to_string()).await;
     server.handle.stop(false).await;
 }
 
-#[actix_web::test]
-async fn the_owner_reads_and_others_do_not() {
-    let world = world().await;
+/// One `error` event, then the close (api.md §4.4).
+async fn failed(client: &mut Client, chat: &str) {
+    let events: Value = serde_json::from_str(&text(client).await).unwrap();
+    assert_eq!(events.as_array().map(Vec::len), Some(1), "{events}");
+    let event = &events[0];
+    assert_eq!((&event["type"], &event["chat_id"]), (&json!("error"), &json!(chat)));
+    assert!(event["error"]["message"].is_string() && event["error"]["retryable"] == true, "{event}");
+    assert_eq!(closed(client).await, 1011);
+}
+
+async fn the_owner_reads_and_others_do_not(on: Engine) {
+    let world = world(on).await;
     let server = listen(&world);
     let chat = world.chat_in(State::W).await;
     let unread = async || world.own("GET", "", Value::Null).await.body[0]["has_unread"].clone();
@@ -127,9 +148,8 @@ async fn the_owner_reads_and_others_do_not() {
     server.handle.stop(false).await;
 }
 
-#[actix_web::test]
-async fn sockets_close_when_the_replica_stops_or_the_right_is_gone() {
-    let world = world().await;
+async fn sockets_close_when_the_replica_stops_or_the_right_is_gone(on: Engine) {
+    let world = world(on).await;
     let server = listen(&world);
     let chat = world.chat().await;
     let mut mine = server.open(&world.owner, &format!("/{chat}/stream")).await.unwrap();
@@ -143,9 +163,8 @@ async fn sockets_close_when_the_replica_stops_or_the_right_is_gone() {
     server.handle.stop(false).await;
 }
 
-#[actix_web::test]
-async fn the_sidebar_shows_what_happens() {
-    let world = world().await;
+async fn the_sidebar_shows_what_happens(on: Engine) {
+    let world = world(on).await;
     let server = listen(&world);
     let mut client = server.open(&world.owner, "/watch").await.unwrap();
     let mut other = server.open(&world.stranger, "/watch").await.unwrap();
@@ -180,10 +199,9 @@ async fn the_sidebar_shows_what_happens() {
     server.handle.stop(false).await;
 }
 
-#[actix_web::test]
-async fn a_socket_that_answers_no_ping_is_closed() {
+async fn a_socket_that_answers_no_ping_is_closed(on: Engine) {
     let settings = ApiSettings { ping_interval: Duration::from_millis(30), ..ApiSettings::default() };
-    let world = world_with(settings).await;
+    let world = world_with(on, settings).await;
     let server = listen(&world);
     let chat = world.chat().await;
     // A client of our own, as every other one answers pings by itself.

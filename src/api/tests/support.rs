@@ -99,20 +99,36 @@ async fn account(store: &Store, name: &str, is_admin: bool) -> (UserId, String) 
     (user.id, minted.text)
 }
 
-pub async fn world() -> World {
-    world_with(ApiSettings::default()).await
+/// The database below a server.
+#[derive(Debug, Clone, Copy)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
 }
 
-pub async fn world_with(settings: ApiSettings) -> World {
-    world_on(Db::sqlite(), settings).await
+/// Makes two tests of each function of an [`Engine`]: `NAME::sqlite` and `NAME::postgres`.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => { $(
+        mod $name {
+            use crate::api::tests::support::Engine;
+            #[actix_web::test]
+            async fn sqlite() { super::$name(Engine::Sqlite).await }
+            #[actix_web::test]
+            async fn postgres() { super::$name(Engine::Postgres).await }
+        }
+    )* };
+}
+pub(super) use on_both;
+
+pub async fn world(on: Engine) -> World {
+    world_with(on, ApiSettings::default()).await
 }
 
-/// The same on PostgreSQL.
-pub async fn postgres_world() -> World {
-    world_on(Db::postgres().await, ApiSettings::default()).await
-}
-
-async fn world_on(db: Db, settings: ApiSettings) -> World {
+pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
+    let db = match on {
+        Engine::Sqlite => Db::sqlite(),
+        Engine::Postgres => Db::postgres().await,
+    };
     let keys = Secret::new(sealing::fresh_text().as_str());
     let store = db.store.clone().with_keys(Keyring::variable("KEYS", &keys).unwrap());
     store.ready_keys().await.unwrap();
@@ -147,6 +163,7 @@ async fn world_on(db: Db, settings: ApiSettings) -> World {
         draining: stops,
         replica_secret: None,
         tokens: Arc::default(),
+        owners: Arc::default(),
         notices: Arc::default(),
     };
     World { state, streams, draining, organization, owner, stranger, admin, owner_id, db }
@@ -232,12 +249,21 @@ impl World {
         self.db.sql(statement).await;
     }
 
-    /// A fresh chat in a given state.
+    /// Gives a chat the status `canary`, which no code knows.
+    pub async fn break_status_of(&self, chat: ChatId) {
+        let allow = match self.db.is_sqlite() {
+            true => "PRAGMA ignore_check_constraints = 1",
+            false => "ALTER TABLE chats DROP CONSTRAINT chats_status_check",
+        };
+        let id = self.db.literal(chat.0);
+        self.sql(&format!("{allow}; UPDATE chats SET status = 'canary' WHERE id = {id}")).await;
+    }
+
+    /// A fresh chat at rest (W), running with a queue (R1) or with a pending call (A0).
     pub async fn chat_in(&self, state: State) -> ChatId {
         let chat = self.chat().await;
-        let queued = matches!(state, State::E1 | State::R1 | State::I1 | State::A1 | State::XE1);
         match state {
-            State::A0 | State::A1 => {
+            State::A0 => {
                 let call = ToolCallPart {
                     tool_call_id: "call_1".into(),
                     tool_name: "client".into(),
@@ -248,39 +274,17 @@ impl World {
                 self.commit(chat, Command::CommitStep(vec![row])).await;
                 self.commit(chat, Command::EnterRequiresAction { deadline: NOW }).await;
             }
-            State::I0 | State::I1 => self.commit(chat, Command::Interrupt { reason: "r".into() }).await,
-            _ => {}
-        }
-        if queued {
-            let sent = self
-                .own(
-                    "POST",
-                    &format!("/{chat}/messages"),
-                    json!({"content": [{"type": "text", "text": "queued"}]}),
-                )
-                .await;
-            assert_eq!((sent.status, &sent.body["queued"]), (200, &json!(true)), "{sent:?}");
-        }
-        match state {
-            State::W | State::XW => {
+            State::W => {
                 let text = Part::Text { text: "an answer".into() };
                 let row = NewMessage::new(Role::Assistant, Visibility::Both, &[text]);
                 self.commit(chat, Command::CommitStep(vec![row])).await;
                 self.commit(chat, Command::FinishTurn).await;
             }
-            State::E0 | State::E1 | State::XE0 | State::XE1 => {
-                let error = Json::of(&json!({"message": "m", "retryable": false}));
-                self.commit(chat, Command::FinishError { error }).await;
+            _ => {
+                let body = json!({"content": [{"type": "text", "text": "queued"}]});
+                let sent = self.own("POST", &format!("/{chat}/messages"), body).await;
+                assert_eq!((sent.status, &sent.body["queued"]), (200, &json!(true)), "{sent:?}");
             }
-            _ => {}
-        }
-        if state.is_archived() {
-            self.state.store.set_archived(chat, true, NOW).await.unwrap();
-        }
-        if let State::Invalid(..) = state {
-            let yes = if self.db.is_sqlite() { "1" } else { "true" };
-            self.sql(&format!("UPDATE chats SET archived = {yes} WHERE id = {}", self.db.literal(chat.0)))
-                .await;
         }
         assert_eq!(self.state_of(chat).await, state);
         chat

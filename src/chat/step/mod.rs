@@ -20,7 +20,7 @@ use super::{
     command::{Busy, Command},
     message::NewMessage,
     plan::{Columns, Plan, Refusal, Write},
-    state::{Chat, State, Status, Versions},
+    state::{Chat, Owner, State, Status, Versions},
 };
 use crate::clock::Timestamp;
 use draft::Draft;
@@ -53,16 +53,17 @@ pub fn step_many(chat: &Chat, commands: &[Command], now: Timestamp) -> Result<Pl
     Ok(draft.into_plan())
 }
 
-/// Create: N→R0. `initial` are the rows a new chat starts with, in order.
+/// Create: N→R0, and Acquire if somebody claims the chat at once. `initial` are the rows a new chat
+/// starts with, in order.
 #[must_use]
-pub fn create(initial: Vec<NewMessage>) -> Plan {
+pub fn create(initial: Vec<NewMessage>, owner: Option<Owner>) -> Plan {
     Plan {
         writes: initial.into_iter().map(Write::Insert).collect(),
         columns: Columns {
             status: Status::Running,
             archived: false,
             versions: Versions { snapshot: 1, history: 1, queue: 0, retry_state: 0, attempt: 0 },
-            owner: None,
+            owner,
             last_error: None,
             retry_state: None,
             requires_action_deadline_at: None,

@@ -58,7 +58,7 @@ impl Database {
             next_row: 1,
             next_queued: 1,
         };
-        database.execute(create(initial));
+        database.execute(create(initial, None));
         database
     }
 

@@ -136,7 +136,7 @@ fn the_plan_lands_where_its_columns_and_its_queue_say() {
 
 #[test]
 fn a_new_chat_runs() {
-    let plan = create(vec![super::fixture::said("system"), super::fixture::user("hello")]);
+    let plan = create(vec![super::fixture::said("system"), super::fixture::user("hello")], None);
     assert_eq!(plan.lands_in, State::R0);
     assert_eq!(super::fixture::brief(&plan), ["+assistant system", "+user hello"]);
     let v = plan.columns.versions;

@@ -252,22 +252,23 @@ pub async fn revoke_token(conn: &mut Conn, id: String) -> Result<bool> {
     Ok(diesel::delete(api_tokens::table.find(id)).execute(conn).await? == 1)
 }
 
-/// The stored answer of an idempotency key.
+/// The stored answer of an idempotency key, if it was used before; refused if that was for another
+/// request.
 pub async fn replayed(
     conn: &mut Conn,
     user: UserId,
-    key: &str,
-    request_hash: &[u8],
+    key: impl AsRef<str>,
+    request_hash: impl AsRef<[u8]>,
 ) -> Result<Option<(u16, Json)>> {
     let found: Option<(Vec<u8>, i32, Raw)> = idempotency_keys::table
-        .find((Id(user.0), key))
+        .find((Id(user.0), key.as_ref()))
         .select((idempotency_keys::request_hash, idempotency_keys::status, idempotency_keys::answer))
         .first(conn)
         .await
         .optional()?;
     match found {
         None => Ok(None),
-        Some((hash, _, _)) if hash != request_hash => Err(Error::IdempotencyMismatch),
+        Some((hash, _, _)) if hash != request_hash.as_ref() => Err(Error::IdempotencyMismatch),
         Some((_, status, answer)) => {
             let status = u16::try_from(status).map_err(|_| Error::Corrupt(format!("status {status}")))?;
             Ok(Some((status, answer.0)))

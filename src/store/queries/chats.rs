@@ -7,8 +7,8 @@ use crate::{
     store::{
         commit::MetaChange,
         error::{Error, Result},
-        records::{ChatRecord, Head, ListFilter, ListedChat, MetaPatch},
-        rows::status_of,
+        records::{ChatRecord, ListFilter, ListedChat, MetaPatch},
+        rows::HeadRow,
         schema::{chat_messages, chats, users},
         types::{Id, Raw, Ts},
     },
@@ -19,33 +19,18 @@ use diesel_async::RunQueryDsl;
 /// All columns of a chat.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = chats)]
-pub struct ChatRow {
-    pub id: Id,
+pub(in crate::store) struct ChatRow {
+    #[diesel(embed)]
+    pub head: HeadRow,
     pub organization_id: Id,
-    pub owner_id: Id,
-    pub parent_chat_id: Option<Id>,
     pub root_chat_id: Id,
     pub title: String,
-    pub status: String,
-    pub archived: bool,
-    pub worker_id: Option<Id>,
-    pub runner_id: Option<Id>,
-    pub last_error: Option<Raw>,
-    pub retry_state: Option<Raw>,
-    pub requires_action_deadline_at: Option<Ts>,
-    pub compaction_requested_at: Option<Ts>,
-    pub snapshot_version: i64,
-    pub history_version: i64,
-    pub queue_version: i64,
-    pub retry_state_version: i64,
-    pub generation_attempt: i64,
     pub last_model_config_id: Id,
     pub last_reasoning_effort: Option<String>,
     pub plan_mode: Option<String>,
     pub client_type: String,
     pub labels: Raw,
     pub mcp_server_ids: Raw,
-    pub dynamic_tools: Option<Raw>,
     pub last_turn_summary: Option<String>,
     pub last_read_message_id: i64,
     pub pin_order: i64,
@@ -56,33 +41,11 @@ pub struct ChatRow {
 impl TryFrom<ChatRow> for ChatRecord {
     type Error = Error;
     fn try_from(r: ChatRow) -> Result<Self> {
-        let owner = match (r.worker_id, r.runner_id) {
-            (Some(w), Some(n)) => Some(crate::chat::state::Owner {
-                worker: crate::ids::WorkerId(w.0),
-                runner: crate::ids::RunnerId(n.0),
-            }),
-            _ => None,
-        };
+        let mut head = r.head;
         Ok(Self {
-            head: Head {
-                id: ChatId(r.id.0),
-                status: status_of(&r.status)?,
-                archived: r.archived,
-                versions: crate::chat::state::Versions {
-                    snapshot: r.snapshot_version,
-                    history: r.history_version,
-                    queue: r.queue_version,
-                    retry_state: r.retry_state_version,
-                    attempt: r.generation_attempt,
-                },
-                owner,
-                last_error: r.last_error.map(|x| x.0),
-                retry_state: r.retry_state.map(|x| x.0),
-                requires_action_deadline_at: r.requires_action_deadline_at.map(|t| t.0),
-            },
             organization_id: OrganizationId(r.organization_id.0),
-            owner_id: UserId(r.owner_id.0),
-            parent_chat_id: r.parent_chat_id.map(|p| ChatId(p.0)),
+            owner_id: UserId(head.owner_id.0),
+            parent_chat_id: head.parent_chat_id.map(|p| ChatId(p.0)),
             root_chat_id: ChatId(r.root_chat_id.0),
             title: r.title,
             last_model_config_id: ModelConfigId(r.last_model_config_id.0),
@@ -91,13 +54,14 @@ impl TryFrom<ChatRow> for ChatRecord {
             client_type: r.client_type,
             labels: r.labels.0,
             mcp_server_ids: r.mcp_server_ids.0,
-            dynamic_tools: r.dynamic_tools.map(|x| x.0),
+            dynamic_tools: head.dynamic_tools.take().map(|x| x.0),
             last_turn_summary: r.last_turn_summary,
             last_read_message_id: r.last_read_message_id,
             pin_order: r.pin_order,
-            compaction_requested_at: r.compaction_requested_at.map(|t| t.0),
+            compaction_requested_at: head.compaction_requested_at.map(|t| t.0),
             created_at: r.created_at.0,
             updated_at: r.updated_at.0,
+            head: head.head()?,
         })
     }
 }
@@ -148,7 +112,7 @@ async fn with_unread(conn: &mut Conn, rows: Vec<ChatRow>) -> Result<Vec<ListedCh
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<Id> = rows.iter().map(|r| r.id).collect();
+    let ids: Vec<Id> = rows.iter().map(|r| r.head.id).collect();
     let unread: Vec<Id> = chats::table
         .filter(chats::id.eq_any(ids))
         .filter(diesel::dsl::exists(
@@ -163,7 +127,7 @@ async fn with_unread(conn: &mut Conn, rows: Vec<ChatRow>) -> Result<Vec<ListedCh
         .load(conn)
         .await?;
     rows.into_iter()
-        .map(|r| Ok(ListedChat { has_unread: unread.contains(&r.id), chat: r.try_into()? }))
+        .map(|r| Ok(ListedChat { has_unread: unread.contains(&r.head.id), chat: r.try_into()? }))
         .collect()
 }
 
@@ -235,21 +199,33 @@ pub async fn patch(conn: &mut Conn, id: ChatId, p: MetaPatch) -> Result<ChatReco
         labels: Option<Raw>,
         plan_mode: Option<Option<String>>,
     }
+    if let Some(place) = p.pin_order {
+        pin(conn, id, place).await?;
+    }
     let row = Row { title: p.title, labels: p.labels.map(Raw), plan_mode: p.plan_mode };
     if row.title.is_some() || row.labels.is_some() || row.plan_mode.is_some() {
         diesel::update(chats::table.find(Id(id.0))).set(row).execute(conn).await?;
     }
-    if let Some(place) = p.pin_order {
-        pin(conn, id, place).await?;
-    }
     get(conn, id).await
+}
+
+/// Locks the order of an owner's pinned chats. Comes before the lock of any chat in the same
+/// transaction, so that pinning and archiving cannot wait for each other; and two first pins would
+/// both find no chat to lock and take the same place.
+pub async fn lock_pins(conn: &mut Conn, owner: Id) -> Result<()> {
+    let _: Id = for_no_key_update!(users::table.find(owner).select(users::id)).first(conn).await?;
+    Ok(())
 }
 
 /// Puts a chat at a place among the owner's pinned chats; 0 unpins. An unpinned chat is appended.
 async fn pin(conn: &mut Conn, id: ChatId, place: i64) -> Result<()> {
     let owner: Id = chats::table.find(Id(id.0)).select(chats::owner_id).first(conn).await?;
-    // Two first pins would both find nothing to lock and take the same place.
-    let _: Id = for_no_key_update!(users::table.find(owner).select(users::id)).first(conn).await?;
+    lock_pins(conn, owner).await?;
+    // Whether it may be pinned was checked before the lock.
+    let archived: bool = chats::table.find(Id(id.0)).select(chats::archived).first(conn).await?;
+    if archived && place > 0 {
+        return Err(Error::Stale);
+    }
     let pinned: Vec<(Id, i64)> = for_update!(
         chats::table
             .filter(chats::owner_id.eq(owner))
@@ -304,10 +280,13 @@ pub async fn mark_read(conn: &mut Conn, id: ChatId) -> Result<()> {
     Ok(())
 }
 
-/// Sets the digest of the last turn if history has not moved since.
-pub async fn set_summary(conn: &mut Conn, id: ChatId, history: i64, summary: Option<String>) -> Result<bool> {
-    let n = diesel::update(chats::table.find(Id(id.0)).filter(chats::history_version.eq(history)))
-        .set(chats::last_turn_summary.eq(summary))
+/// Most ids of one statement: SQLite refuses more than 32,766 parameters.
+const MOST_BINDS: usize = 30_000;
+
+/// Replaces a title, unless it is no longer the one that was seen.
+pub async fn retitle(conn: &mut Conn, id: ChatId, from: String, to: String) -> Result<bool> {
+    let n = diesel::update(chats::table.find(Id(id.0)).filter(chats::title.eq(from)))
+        .set(chats::title.eq(to))
         .execute(conn)
         .await?;
     Ok(n == 1)
@@ -315,22 +294,17 @@ pub async fn set_summary(conn: &mut Conn, id: ChatId, history: i64, summary: Opt
 
 /// The version columns of many chats, for the sync poller.
 pub async fn snapshots(conn: &mut Conn, ids: Vec<ChatId>) -> Result<Vec<(ChatId, i64)>> {
-    let ids: Vec<Id> = ids.iter().map(|i| Id(i.0)).collect();
-    let rows: Vec<(Id, i64)> = chats::table
-        .filter(chats::id.eq_any(ids))
-        .select((chats::id, chats::snapshot_version))
-        .load(conn)
-        .await?;
-    Ok(rows.into_iter().map(|(id, v)| (ChatId(id.0), v)).collect())
-}
-
-/// Counts chats by status, for tests and the doctor.
-pub async fn count_by_status(conn: &mut Conn) -> Result<Vec<(String, i64)>> {
-    Ok(chats::table
-        .group_by(chats::status)
-        .select((chats::status, diesel::dsl::count_star()))
-        .load(conn)
-        .await?)
+    let mut found = Vec::with_capacity(ids.len());
+    for part in ids.chunks(MOST_BINDS) {
+        let part: Vec<Id> = part.iter().map(|i| Id(i.0)).collect();
+        let rows: Vec<(Id, i64)> = chats::table
+            .filter(chats::id.eq_any(part))
+            .select((chats::id, chats::snapshot_version))
+            .load(conn)
+            .await?;
+        found.extend(rows.into_iter().map(|(id, v)| (ChatId(id.0), v)));
+    }
+    Ok(found)
 }
 
 /// When the chat was created, as a check that it exists and who owns it.

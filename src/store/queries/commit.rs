@@ -1,12 +1,12 @@
 //! The only writer of chats' execution columns, messages and queue: lock, load, step, write the
 //! Plan. Runs inside one transaction; any error undoes all of it.
 
-use super::{Conn, chats, divergent, open_calls};
+use super::{Conn, chats, divergent, files, open_calls};
 use crate::{
     chat::{
         command::{Busy, Command},
         plan::{Plan, Refusal, Write},
-        state::{Chat, EditTarget, State, Status},
+        state::{Chat, EditTarget, Owner, State, Status},
         step,
     },
     clock::Timestamp,
@@ -25,8 +25,9 @@ use crate::{
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-/// Applies the commands of `c` to its chat.
-pub async fn commit(conn: &mut Conn, c: Commit) -> Result<Accepted<Committed>> {
+/// Applies the commands of `c` to its chat. A chat that has to be driven afterwards and has no owner
+/// gets `claim`, if there is one.
+pub async fn commit(conn: &mut Conn, c: Commit, claim: Option<Owner>) -> Result<Accepted<Committed>> {
     let locked = lock(conn, c.chat).await?;
     // Under the lock: of two racing first uses of a key the second must see the first's answer, not
     // a queue that the first has filled.
@@ -47,7 +48,17 @@ pub async fn commit(conn: &mut Conn, c: Commit) -> Result<Accepted<Committed>> {
         commands.push(Command::Abandon);
         plan = step::step_many(&chat, &commands, c.now)?;
     }
-    let done = write(conn, &chat, row, plan, &c.meta, Lease::of(&commands), c.now).await?;
+    if let Some(owner) = claim
+        && matches!(plan.lands_in, State::R0 | State::R1 | State::I0 | State::I1 | State::A0 | State::A1)
+        && plan.columns.owner.is_none()
+    {
+        commands.push(Command::Acquire(owner));
+        plan = step::step_many(&chat, &commands, c.now)?;
+    }
+    let mut done = write(conn, &chat, row, plan, &c.meta, Lease::of(&commands), c.now).await?;
+    if !c.files.is_empty() {
+        done.unlinked = files::link(conn, c.chat, &c.files, c.now).await?;
+    }
     if let Some(i) = c.idempotency {
         let (status, answer) = (i.render)(&done);
         super::accounts::remember(conn, i.user, &i.key, &i.request_hash, status, &answer, c.now).await?;
@@ -62,6 +73,9 @@ pub async fn set_archived(
     archived: bool,
     now: Timestamp,
 ) -> Result<Vec<Committed>> {
+    // The end of it unpins the root.
+    let owner: Id = chats_table::table.find(Id(root.0)).select(chats_table::owner_id).first(conn).await?;
+    chats::lock_pins(conn, owner).await?;
     let members: Vec<HeadRow> = for_update!(
         chats_table::table
             .filter(chats_table::root_chat_id.eq(Id(root.0)))
@@ -71,9 +85,7 @@ pub async fn set_archived(
     .load(conn)
     .await?;
     let Some(own) = members.iter().find(|m| m.id.0 == root.0) else {
-        let exists: Option<Id> =
-            chats_table::table.find(Id(root.0)).select(chats_table::id).first(conn).await.optional()?;
-        return Err(if exists.is_some() { Refusal::NotARootChat.into() } else { Error::NotFound });
+        return Err(Refusal::NotARootChat.into());
     };
     let own_id = own.id;
     let command = [Command::SetArchived(archived)];
@@ -131,7 +143,7 @@ pub(in crate::store) async fn facts(conn: &mut Conn, locked: Locked, commands: &
         }
     };
     let status = status_of(&row.status)?;
-    let open_calls = if commands.iter().any(|c| wants_open_calls(c, status, queue.len())) {
+    let open_calls = if wants_open_calls(commands, status, queue.len()) {
         open_calls::classify(open_calls::load(conn, id).await?, row.dynamic_tools.as_ref().map(|r| &r.0))?
     } else {
         Vec::new()
@@ -159,23 +171,32 @@ pub(in crate::store) async fn facts(conn: &mut Conn, locked: Locked, commands: &
     })
 }
 
-/// Saves the walk through history where the command cannot touch it in this state.
-fn wants_open_calls(command: &Command, status: Status, queued: usize) -> bool {
+/// Saves the walk through history where the first command cannot touch it in this state. What the
+/// chat is like when the others come is not known yet, but for an empty queue.
+fn wants_open_calls(commands: &[Command], status: Status, queued: usize) -> bool {
     let busy = matches!(status, Status::Running | Status::Interrupting);
-    match command {
-        Command::SendMessage { busy: Busy::Queue, .. } => !busy && status != Status::RequiresAction,
-        Command::SendMessage { busy: Busy::Interrupt, .. } | Command::Interrupt { .. } => !busy,
-        Command::PromoteQueuedMessage(_) => !busy,
-        Command::FinishTurn => queued > 0,
+    let sends = |c: &Command| matches!(c, Command::SendMessage { .. });
+    commands.iter().enumerate().any(|(i, command)| match command {
+        Command::FinishTurn => queued > 0 || commands[..i].iter().any(sends),
+        Command::SendMessage { busy: Busy::Queue, .. } if i == 0 => !busy && status != Status::RequiresAction,
+        Command::SendMessage { busy: Busy::Interrupt, .. }
+        | Command::Interrupt { .. }
+        | Command::PromoteQueuedMessage(_)
+            if i == 0 =>
+        {
+            !busy
+        }
         other => other.needs_open_calls(),
-    }
+    })
 }
 
+/// The target of an edit. Rows that are for the model alone, such as a summary, are nobody's message.
 async fn find_target(conn: &mut Conn, chat: ChatId, target: MessageId) -> Result<Option<EditTarget>> {
     let found: Option<String> = chat_messages::table
         .find(target.0)
         .filter(chat_messages::chat_id.eq(Id(chat.0)))
         .filter(chat_messages::deleted.eq(false))
+        .filter(chat_messages::visibility.ne("model"))
         .select(chat_messages::role)
         .first(conn)
         .await
@@ -217,6 +238,7 @@ pub(in crate::store) async fn write(
         inserted,
         queued,
         deleted,
+        unlinked: Vec::new(),
     })
 }
 

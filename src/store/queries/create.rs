@@ -1,62 +1,48 @@
 //! Creation of a chat with its first messages.
 
-use super::{Conn, accounts, chats::ChatRow, commit};
+use super::{Conn, accounts, chats::ChatRow, commit, divergent, files};
 use crate::chat::plan::Write;
 use crate::{
-    chat::step,
+    chat::{state::Owner, step},
     clock::Timestamp,
     store::{
         commit::{Accepted, Created, Idempotency},
         error::{Error, Result},
         records::NewChat,
-        rows::InsertMessage,
+        rows::{HeadRow, InsertMessage},
         schema::chats,
         types::{Id, Raw, Ts},
     },
 };
 use diesel_async::RunQueryDsl;
 
-/// Creates a chat in R0.
+/// Creates a chat in R0, owned by `claim` if there is one.
 pub async fn create(
     conn: &mut Conn,
     new: NewChat,
     now: Timestamp,
     idempotency: Option<Idempotency<Created>>,
+    claim: Option<Owner>,
 ) -> Result<Accepted<Created>> {
     if let Some(i) = &idempotency
         && let Some((status, answer)) = accounts::replayed(conn, i.user, &i.key, &i.request_hash).await?
     {
         return Ok(Accepted::Replayed { status, answer });
     }
-    let plan = step::create(new.initial);
-    let v = plan.columns.versions;
+    let plan = step::create(new.initial, claim);
+    let snapshot = plan.columns.versions.snapshot;
+    let owner = plan.columns.owner;
     let row = ChatRow {
-        id: Id(new.id.0),
+        head: HeadRow::new(new.id, None, new.owner_id, plan.columns, new.dynamic_tools),
         organization_id: Id(new.organization_id.0),
-        owner_id: Id(new.owner_id.0),
-        parent_chat_id: None,
         root_chat_id: Id(new.id.0),
         title: new.title,
-        status: plan.columns.status.as_str().to_owned(),
-        archived: plan.columns.archived,
-        worker_id: None,
-        runner_id: None,
-        last_error: None,
-        retry_state: None,
-        requires_action_deadline_at: None,
-        compaction_requested_at: None,
-        snapshot_version: v.snapshot,
-        history_version: v.history,
-        queue_version: v.queue,
-        retry_state_version: v.retry_state,
-        generation_attempt: v.attempt,
         last_model_config_id: Id(new.model_config_id.0),
         last_reasoning_effort: new.reasoning_effort,
         plan_mode: new.plan_mode,
         client_type: new.client_type,
         labels: Raw(new.labels),
         mcp_server_ids: Raw(new.mcp_server_ids),
-        dynamic_tools: new.dynamic_tools.map(Raw),
         last_turn_summary: None,
         last_read_message_id: 0,
         pin_order: 0,
@@ -69,9 +55,16 @@ pub async fn create(
         let Write::Insert(m) = w else {
             return Err(Error::Corrupt("a new chat can only insert messages".into()));
         };
-        inserted.push(commit::insert(conn, InsertMessage::new(new.id, v.snapshot, now, m)).await?);
+        inserted.push(commit::insert(conn, InsertMessage::new(new.id, snapshot, now, m)).await?);
     }
-    let created = Created { chat: row.try_into()?, inserted };
+    if let Some(owner) = owner {
+        divergent::first_beat(conn, new.id, owner, now).await?;
+    }
+    let unlinked = match new.files.is_empty() {
+        true => Vec::new(),
+        false => files::link(conn, new.id, &new.files, now).await?,
+    };
+    let created = Created { chat: row.try_into()?, inserted, unlinked };
     if let Some(i) = idempotency {
         let (status, answer) = (i.render)(&created);
         accounts::remember(conn, i.user, &i.key, &i.request_hash, status, &answer, now).await?;

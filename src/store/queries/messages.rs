@@ -39,7 +39,8 @@ pub async fn page(conn: &mut Conn, chat: ChatId, p: PageSpec) -> Result<(Vec<Mes
     Ok((rows.into_iter().map(TryInto::try_into).collect::<Result<_>>()?, more))
 }
 
-/// The whole active history, ascending: what a prompt is made of.
+/// The whole active history, ascending; a turn reads less ([`super::turn`]).
+#[cfg(test)]
 pub async fn history(conn: &mut Conn, chat: ChatId) -> Result<Vec<MessageRow>> {
     let rows: Vec<SelectMessage> = chat_messages::table
         .filter(chat_messages::chat_id.eq(Id(chat.0)))

@@ -7,7 +7,7 @@ use crate::{
     ids::ChatId,
     store::{
         error::Result,
-        records::{ChatRecord, Head, JoinFrom, MessageRow, PendingCall, QueuedRow, StreamRead},
+        records::{Head, JoinFrom, MessageRow, PendingCall, QueuedRow, StreamRead},
         rows::{HeadRow, SelectMessage},
         schema::{chat_messages, chats},
         types::Id,
@@ -25,14 +25,8 @@ pub async fn read(
     joins: Vec<JoinFrom>,
 ) -> Result<(Head, Option<StreamRead>, Vec<StreamRead>)> {
     let row: HeadRow = chats::table.find(Id(chat.0)).select(HeadRow::as_select()).first(conn).await?;
-    let dynamic = row.dynamic_tools.clone().map(|r| r.0);
+    let pending = pending_of(conn, &row).await?;
     let head = row.head()?;
-    let pending = if head.status == Status::RequiresAction {
-        let names = open_calls::dynamic_names(dynamic.as_ref())?;
-        open_calls::load(conn, chat).await?.into_iter().filter(|c| names.contains(&c.tool_name)).collect()
-    } else {
-        Vec::new()
-    };
     let mut queue = None;
     let moved = |v: Option<Versions>| v.is_none_or(|v| v.queue < head.versions.queue);
     let main = match since {
@@ -111,9 +105,12 @@ async fn deleted_since(conn: &mut Conn, chat: ChatId, from_id: i64, revision: i6
 
 /// Client-visible messages with a greater id or a greater revision.
 async fn resumed(conn: &mut Conn, chat: ChatId, after_id: i64, revision: i64) -> Result<Vec<MessageRow>> {
+    let ours = || chat_messages::chat_id.eq(Id(chat.0));
+    // The chat in both halves, so that each has its index and nothing older is looked at.
+    let newer =
+        ours().and(chat_messages::id.gt(after_id)).or(ours().and(chat_messages::revision.gt(revision)));
     let rows: Vec<SelectMessage> = chat_messages::table
-        .filter(chat_messages::chat_id.eq(Id(chat.0)))
-        .filter(chat_messages::id.gt(after_id).or(chat_messages::revision.gt(revision)))
+        .filter(newer)
         .filter(chat_messages::deleted.eq(false))
         .filter(chat_messages::visibility.ne("model"))
         .order(chat_messages::id.asc())
@@ -153,17 +150,20 @@ async fn changed(conn: &mut Conn, chat: ChatId, revision: i64) -> Result<(Vec<Me
     Ok((rows.into_iter().map(TryInto::try_into).collect::<Result<_>>()?, false))
 }
 
-/// What one pass of a generation starts from: the chat and its active history.
-pub async fn turn(conn: &mut Conn, chat: ChatId) -> Result<(ChatRecord, Vec<MessageRow>)> {
-    let record = super::chats::get(conn, chat).await?;
-    let history = messages::history(conn, chat).await?;
-    Ok((record, history))
-}
-
 /// The pending client-side calls of a chat.
 pub async fn pending(conn: &mut Conn, chat: ChatId) -> Result<Vec<PendingCall>> {
-    let (_, _, mut reads) = read(conn, chat, None, vec![JoinFrom::AfterId(Some(i64::MAX))]).await?;
-    Ok(reads.pop().map(|r| r.pending).unwrap_or_default())
+    let row: HeadRow = chats::table.find(Id(chat.0)).select(HeadRow::as_select()).first(conn).await?;
+    pending_of(conn, &row).await
+}
+
+/// The same with the chat's row at hand.
+async fn pending_of(conn: &mut Conn, row: &HeadRow) -> Result<Vec<PendingCall>> {
+    if row.status != Status::RequiresAction.as_str() {
+        return Ok(Vec::new());
+    }
+    let names = open_calls::dynamic_names(row.dynamic_tools.as_ref().map(|r| &r.0))?;
+    let open = open_calls::load(conn, ChatId(row.id.0)).await?;
+    Ok(open.into_iter().filter(|c| names.contains(&c.tool_name)).collect())
 }
 
 /// All open calls of committed history, for the end of an interruption.

@@ -15,23 +15,19 @@ pub struct InstanceLock {
 }
 
 impl InstanceLock {
-    /// Takes the lock file beside the database, `{database}.lock`.
+    /// Takes the lock file beside the database, `{database}.lock`; `None` when another process holds it.
     ///
     /// # Errors
-    /// When another process holds it, or the file cannot be made.
-    pub fn acquire(database: &Path) -> Result<Self> {
+    /// When the file cannot be made.
+    pub fn acquire(database: &Path) -> Result<Option<Self>> {
         let mut path = database.as_os_str().to_owned();
         path.push(".lock");
         let path = Path::new(&path);
         let fail = |e: std::io::Error| Error::Unavailable(format!("{}: {e}", path.display()));
         let file = File::options().create(true).truncate(false).write(true).open(path).map_err(fail)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(Error::Unavailable(format!(
-                "another chatd serves {} (it holds {})",
-                database.display(),
-                path.display()
-            ))),
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(e)) => Err(fail(e)),
         }
     }

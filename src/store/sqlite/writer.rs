@@ -75,6 +75,7 @@ impl Writer {
     pub async fn run<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Conn) -> Result<R> + Send + 'static,
+        then: impl FnOnce(&R) + Send + 'static,
     ) -> Result<R> {
         let (answer, receiver) = oneshot::channel();
         let queued = Instant::now();
@@ -85,7 +86,7 @@ impl Writer {
             };
             let finish: Finish = Box::new(move |commit| {
                 let result = match commit {
-                    Ok(()) => result,
+                    Ok(()) => result.inspect(then),
                     Err(failure) => Err(failure.error()),
                 };
                 ::metrics::histogram!(metrics::COMMIT_SECONDS).record(queued.elapsed().as_secs_f64());
@@ -151,7 +152,10 @@ fn write_loop(settings: &Settings, mut conn: Conn, mut jobs: mpsc::Receiver<Job>
             }
         }
         for finish in done.drain(..) {
-            finish(outcome);
+            // What follows a commit is not the writer's own: it must not end the thread.
+            if catch_unwind(AssertUnwindSafe(|| finish(outcome))).is_err() {
+                tracing::error!("what follows a committed write panicked");
+            }
         }
     }
 }

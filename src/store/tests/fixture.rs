@@ -157,6 +157,7 @@ impl Person {
             labels: json("{}"),
             mcp_server_ids: json("[]"),
             dynamic_tools: Some(json(r#"[{"name":"client","input_schema":{}}]"#)),
+            files: Vec::new(),
             initial: vec![user("first")],
         }
     }

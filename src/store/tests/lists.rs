@@ -92,7 +92,9 @@ both! {
         let label = |k: &str, v: &str| (k.to_owned(), v.to_owned());
         assert_eq!(titles(&db, ListFilter { labels: vec![label("env/x.y-z", "prod")], ..all.clone() }).await, ["a", "b"]);
         assert_eq!(titles(&db, ListFilter { labels: vec![label("env/x.y-z", "prod"), label("n", "1")], ..all.clone() }).await, ["b"]);
-        assert!(titles(&db, ListFilter { labels: vec![label("nope", "prod")], ..all.clone() }).await.is_empty());
+        for nobody in ["nope", "a\"b", "a\\b", "$.n", "\""] {
+            assert!(titles(&db, ListFilter { labels: vec![label(nobody, "prod")], ..all.clone() }).await.is_empty());
+        }
         db.store.patch_chat(ids[0], MetaPatch { title: Some("Größe 100%_x".into()), ..MetaPatch::default() }).await.unwrap();
         for (needle, hits) in [("GRÖSSE", 0), ("größe", 1), ("GRÖ", 1), ("%", 1), ("_", 1), ("zzz", 0)] {
             let found = titles(&db, ListFilter { title: Some(needle.into()), ..all.clone() }).await;
@@ -100,9 +102,6 @@ both! {
         }
         db.store.commit(Commit::new(ids[3], Command::FinishTurn, NOW - Duration::from_secs(3))).await.unwrap();
         assert_eq!(titles(&db, ListFilter { status: Some(Status::Waiting), ..all.clone() }).await, ["d"]);
-        let mut counts = db.store.count_by_status().await.unwrap();
-        counts.sort();
-        assert_eq!(counts, [("running".to_owned(), 4), ("waiting".to_owned(), 1)]);
         assert!(titles(&db, ListFilter { archived: true, ..all.clone() }).await.is_empty());
         db.store.set_archived(ids[3], true, NOW).await.unwrap();
         assert_eq!(titles(&db, ListFilter { archived: true, ..all.clone() }).await, ["d"]);

@@ -1,10 +1,11 @@
 //! The store on both engines.
 
 mod accounts;
+mod at_once;
 mod costs;
 mod engines;
 mod fencing;
-mod fixture;
+pub(crate) mod fixture;
 mod leases;
 mod lists;
 mod migrations;

@@ -126,6 +126,34 @@ both! {
         assert_eq!(places, [1, 2, 3, 4, 5, 6]);
     }
 
+    async fn no_archived_chat_is_pinned_and_nobody_waits_for_each_other(db) {
+        let person = Person::of(&db.store).await;
+        let mut ids = Vec::new();
+        for _ in 0..12 {
+            let id = person.create(&db.store, "c").await.chat.head.id;
+            db.store.commit(Commit::new(id, Command::FinishTurn, NOW)).await.unwrap();
+            ids.push(id);
+        }
+        let peer = db.peer();
+        let patch = crate::store::records::MetaPatch { pin_order: Some(1), ..Default::default() };
+        for id in &ids {
+            db.store.patch_chat(*id, patch.clone()).await.unwrap();
+        }
+        let pins = join_all(ids.iter().map(|id| peer.patch_chat(*id, patch.clone())));
+        let archives = join_all(ids.iter().step_by(2).map(|id| db.store.set_archived(*id, true, NOW)));
+        let (pinned, archived) = tokio::join!(pins, archives);
+        assert!(archived.iter().all(Result::is_ok));
+        assert!(pinned.iter().all(|p| matches!(p, Ok(_) | Err(Error::Stale))));
+        assert!(matches!(db.store.patch_chat(ids[0], patch).await, Err(Error::Stale)));
+        for (i, id) in ids.iter().enumerate() {
+            let chat = db.store.chat(*id).await.unwrap();
+            assert_eq!((chat.head.archived, chat.pin_order == 0), (i % 2 == 0, i % 2 == 0));
+        }
+        let mut places: Vec<i64> = db.store.list_chats(all_of(person.user)).await.unwrap().iter().map(|c| c.chat.pin_order).collect();
+        places.sort_unstable();
+        assert_eq!(places, [1, 2, 3, 4, 5, 6]);
+    }
+
     async fn sixty_four_writers_get_their_own_answers(db) {
         let chat = Driven::new(&db).await;
         let mut chats = vec![chat.id];

@@ -111,9 +111,10 @@ both! {
 
     async fn a_turn_starts_from_one_snapshot(db) {
         let chat = Driven::new(&db).await;
-        let (record, history) = chat.store.turn(chat.id).await.unwrap();
-        assert_eq!(record, chat.store.chat(chat.id).await.unwrap());
-        assert_eq!(history, chat.store.history(chat.id).await.unwrap());
+        let read = chat.store.turn(chat.id).await.unwrap();
+        assert_eq!(read.chat, chat.store.chat(chat.id).await.unwrap());
+        assert_eq!(read.rows, chat.store.history(chat.id).await.unwrap());
+        assert_eq!(read.earlier_steps, 0);
     }
 
     async fn extreme_moments_survive(db) {

@@ -100,29 +100,32 @@ pub async fn empty_postgres() -> Place {
 }
 
 struct Server {
-    /// URL in which `{db}` stands for the database.
-    pattern: String,
+    /// URL of any of its databases.
+    url: String,
     /// Reads a pipe that closes when this process dies, then stops the server and cleans up.
     _watcher: Option<Child>,
 }
 
 impl Server {
     fn url(&self, database: &str) -> String {
-        self.pattern.replace("{db}", database)
+        let (base, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
+        let authority = base.find("://").map_or(0, |at| at + 3);
+        let end = base[authority..].find('/').map_or(base.len(), |at| authority + at);
+        format!("{}/{database}?{query}", &base[..end])
     }
 }
 
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    // CHATD_TEST_PG: an existing server, e.g. `postgres://me@localhost/{db}`.
+    // CHATD_TEST_PG: an existing server, e.g. `postgres://me@localhost/postgres`, as in tests/it.
     SERVER.get_or_init(|| match std::env::var("CHATD_TEST_PG") {
-        Ok(pattern) => Server { pattern, _watcher: None },
+        Ok(url) => Server { url, _watcher: None },
         Err(_) => start_server(),
     })
 }
 
 fn start_server() -> Server {
-    let bin = glob_bin();
+    let bin = server_binaries();
     let dir = tempfile::Builder::new().prefix("chatd-pg-").tempdir().unwrap().keep();
     let account =
         nix::unistd::User::from_name("postgres").unwrap().filter(|_| nix::unistd::geteuid().is_root());
@@ -159,15 +162,27 @@ fn start_server() -> Server {
         .process_group(0)
         .spawn()
         .unwrap();
-    let pattern = format!("postgres:///{{db}}?host={}&user=chatd", dir.display());
-    Server { pattern, _watcher: Some(watcher) }
+    let url = format!("postgres:///postgres?host={}&user=chatd", dir.display());
+    Server { url, _watcher: Some(watcher) }
 }
 
-fn glob_bin() -> PathBuf {
-    let mut versions: Vec<PathBuf> =
-        std::fs::read_dir("/usr/lib/postgresql").unwrap().map(|e| e.unwrap().path().join("bin")).collect();
-    versions.sort();
-    versions.pop().expect("PostgreSQL is installed")
+/// The programs of the newest server >= 15; `tests/it/support/postgres.rs` looks in the same places.
+fn server_binaries() -> PathBuf {
+    let roots = ["/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/homebrew/opt"];
+    let installed = roots.iter().filter_map(|root| std::fs::read_dir(root).ok()).flatten().flatten();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = installed.map(|entry| entry.path().join("bin")).chain(std::env::split_paths(&path));
+    let found = folders.filter_map(|bin| Some((major_version(&bin)?, bin)));
+    let newest = found.filter(|(major, _)| *major >= 15).max();
+    newest.expect("no PostgreSQL server >= 15 found; ./scripts/test.sh installs one").1
+}
+
+/// Of `postgres (PostgreSQL) 15.4 …`: 15.
+fn major_version(bin: &Path) -> Option<u32> {
+    let out =
+        bin.join("initdb").exists().then(|| Command::new(bin.join("postgres")).arg("--version").output());
+    let text = String::from_utf8(out?.ok()?.stdout).ok()?;
+    text.split_whitespace().nth(2)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// Each test body runs once on each engine.
@@ -184,4 +199,4 @@ macro_rules! both {
         }
     )* };
 }
-pub(super) use both;
+pub(crate) use both;

@@ -140,6 +140,25 @@ both! {
         assert_eq!(other.history().await, ["first"]);
     }
 
+    /// A summary stands in the role of the user, but nobody sent it and no client sees it.
+    async fn what_is_for_the_model_alone_cannot_be_edited(db) {
+        let chat = Driven::new(&db).await;
+        let mut summary = user("summary");
+        summary.visibility = Visibility::Model;
+        summary.compressed = true;
+        let target = chat.run(Command::CommitStep(vec![summary])).await.inserted[0].id;
+        let edit = Command::EditMessage { target, replacement: user("edited") };
+        assert!(matches!(chat.refused(edit).await, Error::Refused(Refusal::EditedMessageNotFound)));
+        assert_eq!(chat.history().await, ["first", "summary"]);
+    }
+
+    async fn a_message_taken_in_its_own_transaction_answers_open_calls_too(db) {
+        let chat = Driven::new(&db).await;
+        chat.run(Command::CommitStep(vec![calls(&[("x", "local")])])).await;
+        chat.attempt(Commit::new(chat.id, send("next"), NOW).and(Command::FinishTurn)).await.unwrap();
+        assert_eq!(chat.history().await, ["first", "call x", "result x", "next"]);
+    }
+
     async fn client_side_calls_are_answered_or_cancelled(db) {
         let chat = Driven::new(&db).await;
         let deadline = NOW + Duration::from_secs(300);
@@ -232,10 +251,10 @@ both! {
         assert_eq!(after.head, before.head);
         assert_eq!(after.updated_at, before.updated_at);
         assert_eq!((after.title.as_str(), after.pin_order), ("New", 1));
-        let v = before.head.versions.history;
-        assert!(chat.store.set_summary(chat.id, v, Some("digest".into())).await.unwrap());
-        assert!(!chat.store.set_summary(chat.id, v - 1, None).await.unwrap());
-        assert_eq!(chat.store.chat(chat.id).await.unwrap().last_turn_summary.as_deref(), Some("digest"));
+        assert!(!chat.store.retitle(chat.id, "Old".into(), "Newer".into()).await.unwrap());
+        assert!(chat.store.retitle(chat.id, "New".into(), "Newer".into()).await.unwrap());
+        let after = chat.store.chat(chat.id).await.unwrap();
+        assert_eq!((after.head, after.updated_at, after.title.as_str()), (before.head.clone(), before.updated_at, "Newer"));
     }
 
     /// Plans that PostgreSQL writes in one statement, and those that it does not.

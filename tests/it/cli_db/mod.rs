@@ -2,5 +2,7 @@
 //! leave.
 
 mod accounts;
+mod backup;
 mod demo;
+mod process;
 mod start;

@@ -53,6 +53,7 @@ both! {
         let before = chatd(h.folder(), &["migrate", "--status", "--config", &config]).await;
         assert_eq!(before.status, 0, "{before:?}");
         assert!(before.out.lines().count() > 0 && before.out.lines().all(|l| l.ends_with(" pending")), "{before:?}");
+        assert!(!h.folder().join("m").exists(), "looking has made a folder");
         let migrate = ["migrate", "--config", &config];
         let twice = tokio::join!(chatd(h.folder(), &migrate), chatd(h.folder(), &migrate));
         for ran in [&twice.0, &twice.1] {
@@ -69,6 +70,9 @@ both! {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{mode:o}");
         assert_eq!(std::fs::metadata(daemon.data_dir()).unwrap().permissions().mode() & 0o077, 0);
+        if let Ok(database) = std::fs::metadata(daemon.data_dir().join("chatd.db")) {
+            assert_eq!(database.permissions().mode() & 0o077, 0, "others may read the database");
+        }
         let token = daemon.token();
         assert!(!h.log.tail().contains(&token), "the first start has printed the token");
         h.log.forbid(&token);
@@ -101,6 +105,11 @@ fn a_database_that_cannot_be_reached_is_said_so() {
         std::fs::write(h.folder().join("file"), "x").unwrap();
         let ran = chatd(h.folder(), &["migrate", "--data-dir", "file"]).await;
         assert_eq!(ran.status, 69, "{ran:?}");
+        let said = last_line(&ran);
+        assert!(
+            said.contains("data_dir") && !said.contains("running"),
+            "no server is to be started: {ran:?}"
+        );
     });
 }
 
@@ -111,6 +120,11 @@ fn wrong_usage_exits_2_and_openapi_is_json() {
             &["token"][..],
             &["token", "create"],
             &["token", "create", "--user", "a", "--ttl", "soon"],
+            &["token", "create", "--user", "a", "--ttl", "0s"],
+            &["token", "create", "--user", "a", "--ttl", "500000y"],
+            &["user", "create", "11111111-1111-4111-8111-111111111111"],
+            &["user", "create", "bob", "--email", "nobody"],
+            &["backup"],
             &["user", "create", "no spaces"],
             &["user", "create", "me"],
             &["migrate", "--nonsense"],

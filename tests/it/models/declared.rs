@@ -36,7 +36,7 @@ both! {
         stream.answered(1).await;
         drop(stream);
         daemon.stop().await;
-        daemon.reconfigure(&two_models("fake").split("[[models]]").take(2).collect::<Vec<_>>().join("[[models]]"));
+        daemon.configure(&two_models("fake").split("[[models]]").take(2).collect::<Vec<_>>().join("[[models]]"));
         daemon.restart().await;
         assert!(named(&api, "two-model").await.is_none());
         api.send(&chat, "Q2").await;
@@ -45,7 +45,7 @@ both! {
         assert_eq!(h.turn(1).await.model(), "one-model", "the default stands in");
         drop(stream);
         daemon.stop().await;
-        daemon.reconfigure(&two_models("fake").replace("\"Two\"", "\"Second\""));
+        daemon.configure(&two_models("fake").replace("\"Two\"", "\"Second\""));
         daemon.restart().await;
         let back = named(&api, "two-model").await.expect("declared again");
         assert_eq!((&back["id"], &back["display_name"]), (&two["id"], &json!("Second")));
@@ -63,7 +63,7 @@ both! {
         let fake = api.get("/api/v2/ai/providers/fake").await.json(200);
         let mine = model(&api, &fake, "mine").await;
         daemon.stop().await;
-        daemon.reconfigure(&format!(
+        daemon.configure(&format!(
             "[[providers]]\nname = \"other\"\ntype = \"openai-compatible\"\nbase_url = \"{}/v1\"\napi_key = \"test-key\"\n{}",
             h.model.url(), two_models("other")
         ));
@@ -78,7 +78,7 @@ both! {
         api.delete("/api/v2/ai/providers/fake").await.empty(204);
         // And the name can be declared again.
         daemon.stop().await;
-        daemon.reconfigure(&format!(
+        daemon.configure(&format!(
             "[[providers]]\nname = \"fake\"\ntype = \"openai-compatible\"\nbase_url = \"{}/v1\"\napi_key = \"test-key\"\n{}",
             h.model.url(), two_models("fake")
         ));

@@ -6,8 +6,12 @@ use crate::support::{
     outside::{eventually, stays},
     run,
 };
-use serde_json::json;
-use std::{collections::BTreeMap, time::Duration};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 #[test]
 fn each_chat_is_driven_by_exactly_one() {
@@ -68,5 +72,29 @@ fn a_replica_without_a_worker_serves_the_api_only() {
             (back.metric("chatd_owned_chats").await == Some(0.0)).then_some(())
         })
         .await;
+    });
+}
+
+#[test]
+fn the_list_of_chats_is_told_of_moves_made_by_another_replica() {
+    run(Engine::Postgres, "watch_elsewhere", |h| async move {
+        h.model.push([says("first"), says("second")]);
+        let driver = h.daemon().await;
+        h.configure("[worker]\nenabled = false");
+        let front = h.daemon().await;
+        let api = front.api_as(&driver.token());
+        let mut watch = api.watch().await;
+        let chat = api.create_chat("Q").await["id"].as_str().unwrap().to_owned();
+        let is_move = |e: &Value| e["kind"] == "status_change" && e["chat"]["id"] == chat.as_str();
+        api.stream(&chat, None).await.answered(1).await;
+        api.send(&chat, "Again").await;
+        api.stream(&chat, None).await.answered(2).await;
+        // The first one ends, the second begins here, and ends.
+        let seen = AtomicUsize::new(0);
+        watch.until("three moves", |e| is_move(e) && seen.fetch_add(1, Ordering::Relaxed) == 2).await;
+        // Told by the other replica, behind whatever else it tells.
+        driver.api().patch(&format!("/chats/{chat}"), json!({ "title": "Mine" })).await.empty(204);
+        watch.kind("title_change", &chat).await;
+        assert_eq!(watch.events.iter().filter(|e| is_move(e)).count(), 3, "{:#?}", watch.events);
     });
 }

@@ -3,7 +3,7 @@
 use super::{figure, follower, pieces, proxy::Proxy, replicated, successor, until_figure};
 use crate::support::{
     client::Fold,
-    fake_model::{Gate, says, says_in},
+    fake_model::{Gate, Reply, says, says_in},
 };
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
@@ -36,6 +36,35 @@ replicated! {
         there.send(&chat, "Once more.").await;
         far.until("the second answer", |f| f.settled() && f.texts("assistant").len() == 2).await;
         assert_eq!(far.fold.texts("assistant")[1], "Again");
+    }
+
+    async fn fifty_reconnects_to_either_replica_lose_and_repeat_nothing(h: Harness) {
+        let gates: Vec<Gate> = (0..50).map(|_| Gate::new()).collect();
+        let mut reply = Reply::empty();
+        for (n, gate) in gates.iter().enumerate() {
+            // More in the middle of each step than one frame, and no word twice.
+            reply = reply.says_in(pieces(n * 20, n * 20 + 20)).gate(gate);
+        }
+        h.model.push([reply]);
+        let owner = h.daemon().await;
+        let (_other, there) = follower(&h, &owner).await;
+        let here = owner.api();
+        let chat = here.create_chat("Count.").await["id"].as_str().unwrap().to_owned();
+        let mut stream = there.stream(&chat, None).await;
+        for (n, gate) in gates.iter().enumerate() {
+            // Two in three stay at the follower. Half of them while text flows, half while it stands still.
+            if n % 2 == 0 {
+                gate.reached().await;
+            }
+            let replica = if n % 3 == 2 { &here } else { &there };
+            let known = stream.fold.last_id().filter(|_| n % 4 < 2);
+            stream.reconnect(replica, &chat, known).await;
+            stream.until("all so far", shows(&pieces(0, n * 20 + 20))).await;
+            gate.open();
+        }
+        let held = stream.settled().await;
+        assert_eq!(held.texts("assistant"), [pieces(0, 1000).concat()]);
+        assert_eq!(there.history(&chat).await, held.messages.values().cloned().collect::<Vec<_>>());
     }
 
     async fn fifty_subscribers_cost_the_owner_one_connection(h: Harness) {

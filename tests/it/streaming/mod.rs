@@ -3,7 +3,7 @@
 use crate::support::{
     both,
     client::refusal,
-    fake_model::{Gate, Reply, says, thinks},
+    fake_model::{Gate, Reply, says, says_in, thinks},
     turns::{id, words},
 };
 use serde_json::{Value, json};
@@ -107,6 +107,22 @@ both! {
         }
         assert!(held.iter().all(|messages| *messages == held[0]));
         assert_eq!(api.history(&chat).await, held[0]);
+    }
+
+    async fn the_figures_count_parts_as_they_are_at_the_scrape(h: Harness) {
+        let gate = Gate::new();
+        h.model.push([says_in(["a", "b", "c"]).gate(&gate).says("d")]);
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Q").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.shows("abc").await;
+        assert_eq!(daemon.metric("chatd_stream_buffer_events").await, Some(3.0));
+        assert_eq!(daemon.metric("chatd_stream_buffer_size_max").await, Some(3.0));
+        assert_eq!(daemon.metric("chatd_stream_subscribers").await, Some(1.0));
+        assert_eq!(daemon.metric("chatd_owned_chats").await, Some(1.0));
+        gate.open();
+        stream.settled().await;
     }
 
     async fn a_stream_is_refused_before_it_begins(h: Harness) {

@@ -226,8 +226,8 @@ impl DaemonProcess {
         self.child.is_some()
     }
 
-    /// Merges TOML into the configuration with which it is started again.
-    pub fn reconfigure(&mut self, toml: &str) {
+    /// Merges TOML into the configuration of the next start.
+    pub fn configure(&mut self, toml: &str) {
         merge(&mut self.config, toml.parse().unwrap_or_else(|e| panic!("{e}: {toml}")));
     }
 

@@ -107,7 +107,6 @@ impl Harness {
             }
         };
         let model = FakeModel::start().await;
-        model.answer_side_requests();
         let folder = tempfile::Builder::new().prefix("chatd-test-").tempdir().expect("make a folder");
         let mut config = base_config(&database_url, &model, Wire::Chat);
         if engine == Engine::Postgres {

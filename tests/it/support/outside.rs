@@ -95,10 +95,7 @@ impl DaemonProcess {
 impl Harness {
     /// Requests for turns so far: those for titles and labels left out.
     pub fn turn_requests(&self) -> Vec<RecordedRequest> {
-        let side = |r: &RecordedRequest| {
-            ["propose_title", "propose_turn_status_label"].iter().any(|name| r.tool_names() == [*name])
-        };
-        self.model.requests().into_iter().filter(|r| !side(r)).collect()
+        self.model.requests()
     }
 }
 
@@ -114,6 +111,11 @@ fn status_field(pid: Pid, name: &str) -> u64 {
 /// Resident memory in KiB.
 pub fn memory_kib(pid: Pid) -> u64 {
     status_field(pid, "VmRSS:")
+}
+
+/// The most resident memory so far, in KiB.
+pub fn peak_memory_kib(pid: Pid) -> u64 {
+    status_field(pid, "VmHWM:")
 }
 
 /// Threads of a process.

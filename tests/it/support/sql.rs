@@ -21,6 +21,14 @@ impl Harness {
         conn
     }
 
+    /// A UUID as a literal of the engine.
+    pub fn uuid(&self, id: &str) -> String {
+        match self.engine {
+            Engine::Sqlite => format!("x'{}'", id.replace('-', "")),
+            Engine::Postgres => format!("'{id}'"),
+        }
+    }
+
     /// The number in column `n` of the only row of this query.
     pub async fn number(&self, daemon: &DaemonProcess, sql: &str) -> i64 {
         let row: Result<Count, _> = match self.engine {

@@ -68,6 +68,26 @@ both! {
         assert!(!next.mentions("A1"), "{:?}", conversation(&next));
     }
 
+    async fn a_compaction_that_a_crash_cuts_off_is_made_after_it(h: Harness) {
+        let gate = crate::support::fake_model::Gate::new();
+        h.configure("[worker]\nlease = \"2s\"\nheartbeat_interval = \"500ms\"");
+        h.model.push([says("A1"), says("Never").gate(&gate), says("All of it, in short.")]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Q1").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.answered(1).await;
+        api.post(&format!("/chats/{chat}/compact"), json!({})).await.json(200);
+        gate.reached().await;
+        daemon.kill_9().await;
+        daemon.restart().await;
+        stream.reconnect(&api, &chat, None).await;
+        let held = stream.until("the summary", |f| f.settled() && !f.parts_of("tool-result").is_empty()).await;
+        assert_eq!(held.parts_of("tool-call")[0]["args"]["source"], json!("manual"));
+        assert_eq!(held.parts_of("tool-result")[0]["result"]["summary"], json!("All of it, in short."));
+        assert_eq!(h.turns(), 3);
+    }
+
     async fn a_context_that_stays_full_ends_the_turn_with_an_error(h: Harness) {
         h.configure_model("context_limit = 1000");
         h.model.push([

@@ -32,6 +32,46 @@ both! {
         assert_eq!(api.history(&chat).await.len(), 2);
     }
 
+    async fn an_interrupt_during_a_stop_keeps_what_was_shown(h: Harness) {
+        let gate = Gate::new();
+        h.model.push([stands_still("Shown", &gate)]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Q").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.shows("Shown").await;
+        daemon.sigterm();
+        assert_eq!(stream.closed().await.code, 1001);
+        assert_eq!(api.get("//readyz").await.status, 503);
+        assert_eq!(api.interrupt(&chat).await["status"], json!("interrupting"));
+        assert_eq!(daemon.wait().await.code(), Some(143));
+        daemon.restart().await;
+        stream.reconnect(&api, &chat, None).await;
+        assert_eq!(stream.answered(1).await.texts("assistant"), ["Shown"]);
+        assert_eq!(h.turns(), 1);
+    }
+
+    async fn an_answer_that_takes_the_process_down_each_time_is_given_up(h: Harness) {
+        h.configure("worker.max_attempts = 2\nworker.lease = \"1s\"\nworker.heartbeat_interval = \"200ms\"");
+        let gate = Gate::new();
+        h.model.push([stands_still("One", &gate), stands_still("Two", &gate)]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Q").await);
+        for words in ["One", "Two"] {
+            let mut stream = api.stream(&chat, None).await;
+            stream.shows(words).await;
+            daemon.kill_9().await;
+            daemon.restart().await;
+        }
+        let mut stream = api.stream(&chat, None).await;
+        stream.status("error").await;
+        let held = stream.until("the error", |fold| fold.error.is_some()).await;
+        let message = held.error.as_ref().expect("an error")["message"].as_str().expect("a text");
+        assert!(message.contains("too often"), "{message}");
+        assert_eq!(h.turns(), 2);
+    }
+
     async fn a_turn_that_can_end_within_the_grace_does(h: Harness) {
         let gate = Gate::new();
         h.model.push([stands_still("Just in ", &gate).says("time.")]);

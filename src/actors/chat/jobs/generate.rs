@@ -1,14 +1,19 @@
 //! One pass of a turn: read the history, decide, act, commit once. Attempts at one history repeat
 //! inside a pass; every commit ends it.
 
-use super::{End, Work, compaction, tool_step};
+use super::{End, Work, compaction, title, tool_step};
 use crate::{
     chat::{command::Command, state::Status},
-    llm::{classify, event::FinishReason, failure::Failure, request::ToolSpec},
+    llm::{
+        classify,
+        event::FinishReason,
+        failure::Failure,
+        request::{Request, ToolSpec},
+    },
     metrics,
     store::{
         commit::Committed,
-        records::{ChatRecord, MessageRow},
+        records::{ChatRecord, MessageRow, TurnRead},
     },
     turn::{
         compact::{Measurement, STILL_OVER_LIMIT},
@@ -23,7 +28,7 @@ use crate::{
 use std::{collections::HashSet, time::Duration};
 
 pub(super) async fn run(work: &Work) -> Result<Committed, End> {
-    let (chat, rows) = work.shared.store.turn(work.chat).await?;
+    let TurnRead { chat, rows, earlier_steps } = work.shared.store.turn(work.chat).await?;
     let head = &chat.head;
     if head.owner != Some(work.owner)
         || head.status != Status::Running
@@ -47,11 +52,12 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
         }
     };
     let action = {
-        let history = History::new(&rows);
+        let history = History::new(&rows).with_earlier_steps(earlier_steps);
         let settings = Settings {
             max_steps: engine.max_steps,
             limits: choice.limits(),
             compaction_requested: chat.compaction_requested_at.is_some(),
+            attempts: attempt,
         };
         decide(&history, &ToolNames::of(&registry, HashSet::new()), &settings)
     };
@@ -70,6 +76,7 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
         NextAction::Compact(source) => compaction::run(work, &chat, &rows, &choice, source).await,
         NextAction::StillOverLimit(_) => still_over(work, &choice, attempt).await,
         NextAction::Generate { already_compacted } => {
+            title::start(work, &chat, &rows, &choice);
             ask(work, &chat, &rows, &choice, registry.specs(), already_compacted).await
         }
     }
@@ -90,14 +97,22 @@ async fn ask(
     tools: &[ToolSpec],
     already_compacted: bool,
 ) -> Result<Committed, End> {
+    // Attempts that failed have ended the turn; these were cut short, each with its process.
+    if chat.head.versions.attempt >= work.shared.turn.policy.max_attempts {
+        let error =
+            turn_error("The model was asked too often without an answer: the server stopped each time.");
+        return work.fail(error, chat.head.versions.attempt).await;
+    }
+    let files = work.files(rows).await?;
     let request = {
-        let mut prompt = generate::prompt(&History::new(rows), choice);
+        let mut prompt = generate::prompt(&History::new(rows), choice, &files);
         prompt.system.extend(work.shared.turn.folder(work.chat).map(|f| workspace_context(&f)));
         let size: usize = rows.iter().map(|r| r.content.get().len()).sum();
         ::metrics::histogram!(metrics::PROMPT_SIZE_BYTES, "provider" => choice.provider_type.clone(),
             "model" => choice.defaults.model.clone())
         .record(u32::try_from(size).unwrap_or(u32::MAX));
-        generate::request(choice, prompt, tools, chat.last_reasoning_effort.as_deref())
+        let effort = chat.last_reasoning_effort.as_deref();
+        Request { headers: generate::identity(chat), ..generate::request(choice, prompt, tools, effort) }
     };
     let mut attempt = chat.head.versions.attempt;
     loop {

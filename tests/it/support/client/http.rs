@@ -12,6 +12,8 @@ pub const TOKEN_HEADER: &str = "Coder-Session-Token";
 #[derive(Debug, Clone)]
 pub struct Api {
     base: String,
+    /// What stands before `/chats`.
+    prefix: &'static str,
     token: Option<String>,
     http: reqwest::Client,
 }
@@ -33,7 +35,8 @@ impl Api {
         // Fails when the daemon under test, in this process, was first: then there is one already.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let http = reqwest::Client::builder().no_proxy().build().expect("build an HTTP client");
-        Self { base: base.trim_end_matches('/').to_owned(), token: token.map(str::to_owned), http }
+        let base = base.trim_end_matches('/').to_owned();
+        Self { base, prefix: "/api/experimental", token: token.map(str::to_owned), http }
     }
 
     /// The same caller as someone else.
@@ -46,13 +49,18 @@ impl Api {
         Self { base: base.trim_end_matches('/').to_owned(), ..self.clone() }
     }
 
-    /// `/chats` means `/api/experimental/chats`; a path that begins with `/api` or `//` is taken as it
-    /// is (`//readyz` is `/readyz`).
+    /// The same caller under another prefix: `/api/v2`, or `/api/experimental` as everybody begins.
+    pub fn under(&self, prefix: &'static str) -> Self {
+        Self { prefix, ..self.clone() }
+    }
+
+    /// `/chats` means `/api/experimental/chats`, or what [`Api::under`] says; a path that begins with
+    /// `/api` or `//` is taken as it is (`//readyz` is `/readyz`).
     pub fn url(&self, path: &str) -> String {
         match path.strip_prefix("//") {
             Some(root) => format!("{}/{root}", self.base),
             None if path.starts_with("/api/") => format!("{}{path}", self.base),
-            None => format!("{}/api/experimental{path}", self.base),
+            None => format!("{}{}{path}", self.base, self.prefix),
         }
     }
 
@@ -167,6 +175,31 @@ impl Api {
         self.post(&format!("/chats/{chat}/interrupt"), json!({})).await.json(200)
     }
 
+    /// Uploads a file to the caller's first organization.
+    pub async fn upload(&self, name: &str, content_type: &str, bytes: Vec<u8>) -> Answer {
+        let organization = self.organization().await;
+        let path = format!("/chats/files?organization={organization}");
+        let disposition = format!("attachment; filename=\"{name}\"");
+        let headers = [("content-type", content_type), ("content-disposition", disposition.as_str())];
+        self.post_bytes(&path, bytes, &headers).await
+    }
+
+    /// POST with a body that need not be JSON.
+    pub async fn post_bytes(&self, path: &str, body: Vec<u8>, headers: &[(&str, &str)]) -> Answer {
+        let what = format!("POST {path}");
+        let mut request = self.http.post(self.url(path)).body(body);
+        if let Some(token) = &self.token {
+            request = request.header(TOKEN_HEADER, token);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap_or_else(|e| panic!("{what}: no answer: {e:?}"));
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.unwrap_or_else(|e| panic!("{what}: {e:?}")).to_vec();
+        Answer { what, status, headers, body }
+    }
+
     /// The whole history, oldest first, page by page.
     pub async fn history(&self, chat: &str) -> Vec<Value> {
         let mut newest_first: Vec<Value> = Vec::new();
@@ -221,6 +254,11 @@ impl Answer {
         let kind = self.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
         assert_eq!(kind, "application/json; charset=utf-8", "{}: content type", self.what);
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{}: {e}: {}", self.what, self.text()))
+    }
+
+    /// A header of the answer; empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// An answer with exactly this status and nothing in it.

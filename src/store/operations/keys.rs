@@ -1,7 +1,7 @@
 //! Operations on sealed values; what is done with them is in [`crate::store::rotation`].
 
 use super::*;
-use crate::store::sealing::{Column, KeyId};
+use crate::store::sealing::{Column, KeyId, Keyring};
 use uuid::Uuid;
 
 operations! {

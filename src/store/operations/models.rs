@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::{
-    bus::ConfigPart,
+    bus::{ConfigPart, Notice},
     config::Secret,
     ids::{ModelConfigId, ProviderId},
-    store::records::models::{ModelRecord, ModelTables, NewKey, ProviderRecord, Removal, WantedKey},
+    store::{
+        records::models::{ModelRecord, ModelTables, NewKey, ProviderRecord, Removal, WantedKey},
+        sealing::Keyring,
+    },
 };
 
 operations! {

@@ -1,0 +1,3 @@
+DROP TABLE chat_files;
+DROP TABLE file_chunks;
+DROP TABLE files;

@@ -1,0 +1,43 @@
+//! Uploaded files, as the store hands them out. The bytes lie in chunks of their own.
+
+use crate::{
+    clock::Timestamp,
+    ids::{FileId, OrganizationId, UserId},
+};
+
+/// Most files of a chat (api.md §1.7).
+pub const MAX_FILES_PER_CHAT: usize = 50;
+
+/// Bytes of a chunk: large enough that a row's cost does not count, small enough that a request
+/// holds little memory and the writer of SQLite is not held up.
+pub const CHUNK_BYTES: usize = 256 * 1024;
+
+/// An upload, known when its last byte was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRecord {
+    /// Id.
+    pub id: FileId,
+    /// Who uploaded it.
+    pub owner_id: UserId,
+    /// Organization.
+    pub organization_id: OrganizationId,
+    /// File name, without control characters, at most 255 bytes.
+    pub name: String,
+    /// MIME type without parameters: what the bytes were found to be.
+    pub mime_type: String,
+    /// Size in bytes.
+    pub size_bytes: i64,
+    /// SHA-256 of the bytes.
+    pub sha256: Vec<u8>,
+    /// When the upload began.
+    pub created_at: Timestamp,
+}
+
+/// A stored file with its bytes, for a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedFile {
+    /// The file.
+    pub file: FileRecord,
+    /// All bytes.
+    pub bytes: Vec<u8>,
+}

@@ -1,0 +1,277 @@
+//! The table of operations: each is one line, the same for both engines.
+
+use super::{
+    Store,
+    claimer::{Offer, Taken},
+    commit::{Accepted, Commit, Committed, Created, Idempotency},
+    engine::Engine,
+    error::{Error, Result},
+    files::{FileRecord, LoadedFile},
+    postgres::{self, detached},
+    records::{
+        ChatRecord, Head, JoinFrom, ListFilter, ListedChat, MessageRow, MetaPatch, NewChat,
+        OrganizationRecord, PageSpec, PendingCall, QueuedRow, StreamRead, TokenRecord, TurnRead, UserRecord,
+    },
+    sqlite,
+};
+use crate::{
+    chat::{json::Json, state::Versions},
+    clock::Timestamp,
+    ids::{ChatId, FileId, MessageId, RunnerId, UserId, WorkerId},
+    metrics,
+};
+use diesel_async::{AsyncConnection, TransactionManager};
+use std::time::{Duration, Instant};
+
+/// Tries of a PostgreSQL transaction that met another one.
+pub(super) const TRIES: usize = 4;
+
+macro_rules! operations {
+    ($($(#[$doc:meta])* $kind:ident $vis:vis $name:ident = $module:ident :: $query:ident ( $($arg:ident : $ty:ty),* ) -> $out:ty;)*) => {
+        impl Store { $(
+            $(#[$doc])*
+            ///
+            /// # Errors
+            /// See [`Error`]; nothing was written then.
+            $vis async fn $name(&self, $($arg: $ty),*) -> Result<$out> {
+                match &self.engine {
+                    Engine::Pg(s) => {
+                        let s = s.clone();
+                        let runtime = s.runtime.clone();
+                        detached(&runtime, async move { operations!(@pg $kind s, conn => {
+                            $(let $arg = $arg.clone();)*
+                            postgres::queries::$module::$query(conn, $($arg),*).await
+                        }) }).await
+                    }
+                    Engine::Sqlite(s) => operations!(@lite $kind s, conn =>
+                        sqlite::now(sqlite::queries::$module::$query(conn, $($arg),*))),
+                }
+            }
+        )* }
+    };
+    // One statement, or several that need no common snapshot.
+    (@pg read $s:ident, $c:ident => $q:expr) => {{
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut object = $s.connection().await?;
+            let $c = &mut *object;
+            let result: Result<_> = $q;
+            match result {
+                Err(e) if e.is_lost_connection() && tries < $s.tries() => {
+                    tracing::debug!(error = %e, "a pooled connection was closed");
+                    drop(deadpool_take(object));
+                }
+                other => break other,
+            }
+        }
+    }};
+    (@pg snapshot $s:ident, $c:ident => $q:expr) => { operations!(@tx $s, $c, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" => $q) };
+    // A write that no other work may hold up.
+    (@pg beat $s:ident, $c:ident => $q:expr) => {{
+        let lifeline = $s.for_beats();
+        operations!(@tx lifeline, $c, "BEGIN" => $q)
+    }};
+    (@pg write $s:ident, $c:ident => $q:expr) => { operations!(@tx $s, $c, "BEGIN" => $q) };
+    (@tx $s:ident, $c:ident, $begin:literal => $q:expr) => {{
+        type Tm = <postgres::Conn as AsyncConnection>::TransactionManager;
+        let started = Instant::now();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut object = $s.connection().await?;
+            let $c = &mut *object;
+            // A closed connection shows here, before anything was done: another one is safe.
+            if let Err(e) = Tm::begin_transaction_sql($c, $begin).await {
+                let e = Error::from(e);
+                drop(deadpool_take(object));
+                if tries < $s.tries() { continue; }
+                break Err(e);
+            }
+            let result: Result<_> = async { $q }.await;
+            let conn = &mut *object;
+            match result {
+                Ok(done) => {
+                    let committed = <Tm as TransactionManager<postgres::Conn>>::commit_transaction(conn).await;
+                    ::metrics::histogram!(metrics::COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
+                    break committed.map(|()| done).map_err(Error::from);
+                }
+                Err(e) => {
+                    if <Tm as TransactionManager<postgres::Conn>>::rollback_transaction(conn).await.is_err() {
+                        drop(deadpool_take(object));
+                    }
+                    // A deadlock undid all of it, and so did a collision of two first uses of one key.
+                    let again = if e.is_lost_connection() { $s.tries() } else { TRIES };
+                    if tries < again && (e.is_transient() || is_collision(&e)) {
+                        continue;
+                    }
+                    break Err(e);
+                }
+            }
+        }
+    }};
+    (@lite read $s:ident, $c:ident => $q:expr) => { $s.read(move |$c| $q).await };
+    (@lite snapshot $s:ident, $c:ident => $q:expr) => { $s.snapshot(move |$c| $q).await };
+    (@lite beat $s:ident, $c:ident => $q:expr) => { $s.write(move |$c| $q).await };
+    (@lite write $s:ident, $c:ident => $q:expr) => { $s.write(move |$c| $q).await };
+}
+
+/// A write that may claim its chat on an offer. Whoever drives the chat is told as soon as the
+/// transaction is durable, whatever became of the caller.
+macro_rules! accepting {
+    ($($(#[$doc:meta])* $name:ident = $module:ident :: $query:ident ( $($arg:ident : $ty:ty),* ) -> $out:ty, $then:path;)*) => {
+        impl Store { $(
+            $(#[$doc])*
+            pub(super) async fn $name(&self, $($arg: $ty,)* offer: Option<Offer>) -> Result<$out> {
+                let owner = offer.as_ref().map(|o| o.owner);
+                match &self.engine {
+                    Engine::Pg(s) => {
+                        let s = s.clone();
+                        let runtime = s.runtime.clone();
+                        detached(&runtime, async move {
+                            let done: Result<$out> = operations!(@pg write s, conn => {
+                                $(let $arg = $arg.clone();)*
+                                postgres::queries::$module::$query(conn, $($arg,)* owner).await
+                            });
+                            done.inspect(|done| $then(done, offer))
+                        }).await
+                    }
+                    Engine::Sqlite(s) => s.write_then(
+                        move |conn| sqlite::now(sqlite::queries::$module::$query(conn, $($arg,)* owner)),
+                        move |done| $then(done, offer),
+                    ).await,
+                }
+            }
+        )* }
+    };
+}
+
+/// Takes a connection out of its pool, which makes another one.
+// Families of operations in files of their own; they see the macros above.
+mod keys;
+mod models;
+
+pub(super) fn deadpool_take(
+    object: diesel_async::pooled_connection::deadpool::Object<diesel_async::AsyncPgConnection>,
+) -> diesel_async::AsyncPgConnection {
+    diesel_async::pooled_connection::deadpool::Object::take(object)
+}
+
+/// Whether two transactions wrote the same unique key.
+pub(super) fn is_collision(e: &Error) -> bool {
+    use diesel::result::{DatabaseErrorKind, Error as D};
+    matches!(e, Error::Database(D::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
+}
+
+accepting! {
+    /// Creates a chat; announced by [`Store::create_chat`].
+    create_row = create::create(new: NewChat, now: Timestamp, key: Option<Idempotency<Created>>) -> Accepted<Created>, Taken::created;
+    /// Runs one transaction on a chat; announced by [`Store::commit`].
+    commit_row = commit::commit(commit: Commit) -> Accepted<Committed>, Taken::moved;
+}
+
+operations! {
+    /// Archives a family; announced by [`Store::set_archived`].
+    write pub(super) archive_rows = commit::set_archived(root: ChatId, archived: bool, now: Timestamp) -> Vec<Committed>;
+    /// One chat.
+    read pub chat = chats::get(id: ChatId) -> ChatRecord;
+    /// Root chats in list order.
+    read pub list_chats = chats::list(filter: ListFilter) -> Vec<ListedChat>;
+    /// Sub-agent chats of some roots.
+    read pub children = chats::children(roots: Vec<ChatId>, archived: bool) -> Vec<ListedChat>;
+    /// Changes metadata.
+    write pub patch_chat = chats::patch(id: ChatId, patch: MetaPatch) -> ChatRecord;
+    /// Moves the owner's read cursor to the newest assistant message.
+    write pub mark_read = chats::mark_read(id: ChatId) -> ();
+    /// Replaces a title unless somebody else has. Moves no version.
+    write pub retitle = chats::retitle(id: ChatId, from: String, to: String) -> bool;
+    /// Snapshot versions of many chats.
+    read pub snapshots = chats::snapshots(ids: Vec<ChatId>) -> Vec<(ChatId, i64)>;
+    /// Owner of a chat, and that it exists.
+    read pub chat_owner = chats::owner(id: ChatId) -> (UserId, Timestamp);
+    /// A page of client-visible messages, and whether more follow.
+    read pub message_page = messages::page(chat: ChatId, page: PageSpec) -> (Vec<MessageRow>, bool);
+    /// One message that is not deleted.
+    read pub message = messages::get(chat: ChatId, id: MessageId) -> MessageRow;
+    /// The active history, however long.
+    #[cfg(test)]
+    read pub history = messages::history(chat: ChatId) -> Vec<MessageRow>;
+    /// The queue in processing order.
+    read pub queue = messages::queue(chat: ChatId) -> Vec<QueuedRow>;
+    /// The consistent read from which subscribers are brought up to date.
+    snapshot pub stream_read = stream::read(chat: ChatId, since: Option<Versions>, joins: Vec<JoinFrom>) -> (Head, Option<StreamRead>, Vec<StreamRead>);
+    /// What a pass of a generation starts from.
+    snapshot pub turn = turn::turn(chat: ChatId) -> TurnRead;
+    /// Whether a compaction has something to do.
+    read pub compactable = turn::compactable(chat: ChatId) -> bool;
+    /// Pending client-side calls.
+    snapshot pub pending_calls = stream::pending(chat: ChatId) -> Vec<PendingCall>;
+    /// Open calls of committed history.
+    read pub open_calls = stream::open(chat: ChatId) -> Vec<PendingCall>;
+    /// Removes heartbeats that ended before the moment.
+    write pub sweep_beats = leases::sweep_beats(older_than: Timestamp) -> usize;
+    /// Removes the leases of a worker that leaves.
+    write pub drop_beats = leases::drop_beats(worker: WorkerId) -> usize;
+    /// Renews leases, on a connection of its own.
+    beat pub beat = leases::beat(worker: WorkerId, owned: Vec<(ChatId, RunnerId)>, now: Timestamp) -> ();
+    /// Enters a replica, or renews its entry.
+    beat pub beat_replica = replicas::beat(id: WorkerId, relay_url: String, now: Timestamp) -> ();
+    /// Removes a replica that leaves.
+    write pub drop_replica = replicas::remove(id: WorkerId) -> ();
+    /// Removes replicas that have been silent for this long.
+    write pub sweep_replicas = replicas::sweep(silence: Duration, now: Timestamp) -> usize;
+    /// Where a replica is reached by others, if it is known.
+    read pub replica_address = replicas::address(id: WorkerId) -> Option<String>;
+    /// The moment by which deadlines are judged: the database's clock.
+    read pub database_now = clock::now(now: Timestamp) -> Timestamp;
+    /// The default organization, made if there is none.
+    write pub default_organization = accounts::default_organization(now: Timestamp) -> OrganizationRecord;
+    /// Makes a user in the default organization.
+    write pub create_user = accounts::create_user(user: UserRecord, now: Timestamp) -> UserRecord;
+    /// Every user.
+    read pub list_users = accounts::list_users() -> Vec<UserRecord>;
+    /// A user by login name.
+    read pub user_by_name = accounts::user_by_name(username: String) -> UserRecord;
+    /// A user by id.
+    read pub user = accounts::user(id: UserId) -> UserRecord;
+    /// Suspends a user or lets them in again.
+    write pub set_suspended = accounts::set_suspended(username: String, suspended: bool, now: Timestamp) -> UserRecord;
+    /// The organizations of a user.
+    read pub organizations_of = accounts::organizations_of(user: UserId) -> Vec<OrganizationRecord>;
+    /// Stores a token.
+    write pub create_token = accounts::create_token(token: TokenRecord) -> ();
+    /// A token with its user.
+    read pub token = accounts::token(id: String) -> Option<(TokenRecord, UserRecord)>;
+    /// Every token.
+    read pub list_tokens = accounts::list_tokens() -> Vec<(TokenRecord, UserRecord)>;
+    /// Removes a token.
+    write pub revoke_token = accounts::revoke_token(id: String) -> bool;
+    /// The stored answer of an idempotency key, if it was used for this request.
+    read pub replayed = accounts::replayed(user: UserId, key: String, request_hash: Vec<u8>) -> Option<(u16, Json)>;
+    /// Begins an upload; nobody sees the file yet.
+    write pub begin_file = files::begin(file: FileRecord) -> ();
+    /// Stores a chunk of an upload.
+    write pub put_chunk = files::put_chunk(file: FileId, seq: i64, data: Vec<u8>) -> ();
+    /// Ends an upload: the file is there.
+    write pub finish_file = files::finish(file: FileId, size_bytes: i64, sha256: Vec<u8>) -> ();
+    /// Removes a file that no chat names.
+    write pub discard_file = files::discard(file: FileId) -> ();
+    /// A complete file.
+    read pub file = files::get(file: FileId) -> FileRecord;
+    /// The complete ones of some files, in no order.
+    read pub files = files::some(ids: Vec<FileId>) -> Vec<FileRecord>;
+    /// A chunk of a file; `None` after the last one.
+    read pub file_chunk = files::chunk(file: FileId, seq: i64) -> Option<Vec<u8>>;
+    /// The files a chat names.
+    read pub files_of_chat = files::of_chat(chat: ChatId) -> Vec<FileRecord>;
+    /// The owners of the chats that name a file.
+    read pub file_chat_owners = files::chat_owners(file: FileId) -> Vec<UserId>;
+    /// Files with all their bytes; those that are gone are left out.
+    read pub load_files = files::load(ids: Vec<FileId>) -> Vec<LoadedFile>;
+    /// Removes uploads that no message named. Returns how many, at most `limit`.
+    write pub sweep_files = files::sweep(older_than: Timestamp, limit: i64) -> usize;
+    /// Forgets old idempotency keys.
+    write pub sweep_idempotency = accounts::sweep_idempotency(older_than: Timestamp) -> usize;
+    /// A value of the deployment that is made once and kept.
+    write pub deployment_value = accounts::deployment_value(key: String, fresh: String) -> String;
+}
