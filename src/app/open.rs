@@ -38,7 +38,12 @@ pub async fn open(config: &Config, worker: WorkerId, daemon: bool) -> Result<Ope
     let keys = keyring(config)?;
     let opened = open_database(config, worker, daemon, keys).await?;
     if daemon {
-        let key = opened.store.ready_keys().await.map_err(|e| match e {
+        // The lock of an SQLite file says that there is nobody else.
+        let ready = match opened.lock {
+            Some(_) => opened.store.ready_keys_alone().await,
+            None => opened.store.ready_keys().await,
+        };
+        let key = ready.map_err(|e| match e {
             RotateError::Keys(e) => unusable(&e),
             RotateError::Store(store::Error::Sealed(why)) => StartError::Config(format!(
                 "the encryption keys of this replica do not fit the database: {why}"

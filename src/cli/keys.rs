@@ -78,13 +78,13 @@ fn list(args: &KeysListArgs, options: &Options) -> Outcome {
 fn rotate(options: &Options) -> Outcome {
     let config = options.load()?.config;
     let rotated = daemon::on_database(&config, async |store| Ok(store.rotate_keys().await?))?;
-    if rotated.resumed {
-        output::note(format_args!(
+    match (&config.secrets.encryption_key_env, rotated.resumed) {
+        (Some(_), _) => output::note(format_args!("chatd: the key {} seals from now on", rotated.key)),
+        (None, false) => output::note(format_args!("chatd: made the key {}", rotated.key)),
+        (None, true) => output::note(format_args!(
             "chatd: went on to the key {}, which was there already; run it again for a fresh one",
             rotated.key
-        ));
-    } else {
-        output::note(format_args!("chatd: made the key {}", rotated.key));
+        )),
     }
     output::note(format_args!("chatd: encrypted {} secrets anew", rotated.resealed));
     for id in &rotated.dropped {

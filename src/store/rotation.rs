@@ -62,6 +62,28 @@ impl Store {
         Ok(self.check_keys(self.keys().clone()).await?)
     }
 
+    /// The same for the only process on a database. Where nothing is sealed, as in a copy of a database
+    /// that holds no secrets, a lost key is no loss: this process's own takes its place.
+    ///
+    /// # Errors
+    /// As [`Store::ready_keys`].
+    pub async fn ready_keys_alone(&self) -> Result<KeyId, RotateError> {
+        match self.ready_keys().await {
+            Err(RotateError::Store(Error::Sealed(why))) => {
+                if !self.sealed_counts().await?.is_empty() {
+                    return Err(Error::Sealed(why).into());
+                }
+                if self.keys().listed().is_empty() {
+                    self.keys().create()?;
+                }
+                let newest = self.keys().listed().last().copied().ok_or(Error::Sealed(why))?;
+                self.activate_key(self.keys().clone(), newest).await?;
+                Ok(newest)
+            }
+            other => other,
+        }
+    }
+
     /// Every key that is listed or needed, oldest first; those that are not listed come last.
     ///
     /// # Errors

@@ -92,6 +92,7 @@ both! {
 
     async fn a_daemon_without_its_keys_does_not_start(h: Harness) {
         let mut daemon = h.daemon().await;
+        provider(&h, &daemon.api(), "mine", &["sk-central-0123456789"]).await;
         daemon.stop().await;
         let file = if h.engine == Engine::Sqlite { daemon.data_dir().join("keys") } else { h.folder().join("keys") };
         let kept = h.folder().join("kept");
@@ -138,5 +139,20 @@ fn a_replica_with_other_keys_does_not_start() {
         let again = chatd(h.folder(), &["keys", "rotate", "--config", &file]).await;
         assert_eq!(again.status, 78, "{}", again.err);
         assert!(again.err.contains("chatd keys generate"), "{}", again.err);
+    });
+}
+
+#[test]
+fn without_secrets_a_lone_daemon_needs_no_old_keys() {
+    run(Engine::Sqlite, "no_secrets", |h| async move {
+        let mut daemon = h.daemon().await;
+        daemon.stop().await;
+        let file = daemon.data_dir().join("keys");
+        std::fs::remove_file(&file).unwrap();
+        daemon.restart().await;
+        assert!(file.exists());
+        provider(&h, &daemon.api(), "mine", &["sk-central-0123456789"]).await;
+        let listed = daemon.command(&["keys", "list"]).await;
+        assert!(listed.out.contains("in use") && !listed.out.contains("MISSING"), "{}", listed.out);
     });
 }
