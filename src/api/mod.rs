@@ -5,6 +5,7 @@
 //! that [`stream`], [`parts`] and [`watch`] share.
 
 pub mod access;
+pub mod ai_providers;
 pub mod auth;
 pub mod authcheck;
 pub mod body;
@@ -34,6 +35,7 @@ pub mod passwords;
 pub mod patch;
 pub mod picks;
 pub mod problem;
+mod provider_input;
 pub mod providers;
 pub mod query;
 pub mod queue;
@@ -47,6 +49,7 @@ pub mod stream;
 pub mod token;
 pub mod tokens;
 pub mod tool_results;
+pub mod user_keys;
 pub mod users;
 pub mod watch;
 

@@ -2,11 +2,11 @@
 //! differ.
 
 use super::{
-    authcheck, chats, control, create, deployment,
+    ai_providers, authcheck, chats, control, create, deployment,
     doc::Doc,
     files, groups, health, messages, models, organizations, parts, patch,
     problem::{Problem, Result},
-    providers, queue, sessions, stream, tokens, tool_results, users, watch,
+    providers, queue, sessions, stream, tokens, tool_results, user_keys, users, watch,
 };
 use actix_web::{
     HttpRequest, HttpResponse, Route as ActixRoute, Scope, guard,
@@ -100,11 +100,14 @@ table! {
         GET    "/model-configs"                    200 models::configs, models::CONFIGS;
         POST   "/model-configs"                    201 models::create, models::CREATE;
         PATCH  "/model-configs/{model}"            200 models::change, models::CHANGE;
-        DELETE "/model-configs/{model}"            204 models::change, models::CHANGE;
+        DELETE "/model-configs/{model}"            204 models::delete, models::DELETE;
         GET    "/providers"                        200 providers::list, providers::LIST;
         POST   "/providers"                        201 providers::create, providers::CREATE;
         PATCH  "/providers/{provider}"             200 providers::change, providers::CHANGE;
-        DELETE "/providers/{provider}"             204 providers::change, providers::CHANGE;
+        DELETE "/providers/{provider}"             204 providers::delete, providers::DELETE;
+        GET    "/user-provider-configs"            200 user_keys::legacy_list, user_keys::LEGACY_LIST;
+        PUT    "/user-provider-configs/{provider}" 200 user_keys::legacy_put, user_keys::LEGACY_PUT;
+        DELETE "/user-provider-configs/{provider}" 204 user_keys::legacy_delete, user_keys::LEGACY_DELETE;
     }
     /// At their own paths.
     PLATFORM platform_routes {
@@ -143,6 +146,14 @@ table! {
         PUT    "/api/v2/organizations/{organization}/groups/{group}/members/{user}" 204 groups::add_member, groups::ADD_MEMBER;
         DELETE "/api/v2/organizations/{organization}/groups/{group}/members/{user}" 204 groups::remove_member, groups::REMOVE_MEMBER;
         POST   "/api/v2/authcheck"                    200 authcheck::check, authcheck::CHECK;
+        GET    "/api/v2/users/{user}/ai-provider-keys"            200 user_keys::list, user_keys::LIST;
+        PUT    "/api/v2/users/{user}/ai-provider-keys/{provider}" 200 user_keys::put, user_keys::PUT;
+        DELETE "/api/v2/users/{user}/ai-provider-keys/{provider}" 204 user_keys::delete, user_keys::DELETE;
+        GET    "/api/v2/ai/providers"              200 ai_providers::list, ai_providers::LIST;
+        POST   "/api/v2/ai/providers"              201 ai_providers::create, ai_providers::CREATE;
+        GET    "/api/v2/ai/providers/{provider}"   200 ai_providers::get, ai_providers::GET;
+        PATCH  "/api/v2/ai/providers/{provider}"   200 ai_providers::change, ai_providers::CHANGE;
+        DELETE "/api/v2/ai/providers/{provider}"   204 ai_providers::delete, ai_providers::DELETE;
         GET "/api/v2/buildinfo"                    200 deployment::build_info, deployment::BUILD_INFO;
         GET "/api/v2/entitlements"                 200 deployment::entitlements, deployment::ENTITLEMENTS;
         GET "/api/v2/experiments"                  200 deployment::experiments, deployment::EXPERIMENTS;

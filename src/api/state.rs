@@ -2,7 +2,7 @@
 
 use super::{access::OwnerCache, auth::TokenCache, limits::Limits, notices::Notices};
 use crate::{
-    actors::replicas::ReplicaSecret, clock::Clock, ids::McpServerId, llm::catalog::Catalog, store::Store,
+    actors::replicas::ReplicaSecret, clock::Clock, ids::McpServerId, llm::catalog::LiveCatalog, store::Store,
 };
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -63,7 +63,7 @@ pub struct ApiState {
     /// The time.
     pub clock: Clock,
     /// Models and providers.
-    pub catalog: Arc<Catalog>,
+    pub catalog: Arc<LiveCatalog>,
     /// Behaviour.
     pub settings: Arc<ApiSettings>,
     /// Where readers of chats are taken on.

@@ -9,6 +9,7 @@ use super::{
     operations::{TRIES, deadpool_take, is_collision},
     postgres::{self, PgStore, detached},
     records::{Claimed, NewChat},
+    sealing::Keyring,
     sqlite::{self, SqliteStore},
 };
 use crate::{
@@ -36,6 +37,7 @@ pub struct Store {
     pub(super) engine: Engine,
     bus: Bus,
     claimer: Arc<OnceLock<Weak<dyn Claimer>>>,
+    keys: Keyring,
 }
 
 /// Limits of a claim. Times are compared on the database's clock.
@@ -72,13 +74,13 @@ impl Store {
     /// A store on PostgreSQL.
     #[must_use]
     pub fn postgres(engine: PgStore, bus: Bus) -> Self {
-        Self { engine: Engine::Pg(engine), bus, claimer: Arc::default() }
+        Self { engine: Engine::Pg(engine), bus, claimer: Arc::default(), keys: Keyring::none() }
     }
 
     /// A store on SQLite.
     #[must_use]
     pub fn sqlite(engine: SqliteStore, bus: Bus) -> Self {
-        Self { engine: Engine::Sqlite(engine), bus, claimer: Arc::default() }
+        Self { engine: Engine::Sqlite(engine), bus, claimer: Arc::default(), keys: Keyring::none() }
     }
 
     /// From now on chats are claimed for this claimer, as long as it lives, in the transactions that
@@ -89,6 +91,18 @@ impl Store {
 
     fn offer(&self) -> Option<Offer> {
         Offer::of(self.claimer.get()?.upgrade()?)
+    }
+
+    /// The same store with the keys that secrets are sealed with.
+    #[must_use]
+    pub fn with_keys(self, keys: Keyring) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// The keys that secrets are sealed with.
+    #[must_use]
+    pub fn keys(&self) -> &Keyring {
+        &self.keys
     }
 
     /// `sqlite` or `postgres`.

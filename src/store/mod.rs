@@ -12,10 +12,13 @@ mod engine;
 pub mod error;
 pub mod files;
 pub mod migrate;
+mod model_rows;
 pub mod postgres;
 pub mod records;
+mod rotation;
 mod rows;
 mod schema;
+pub mod sealing;
 pub mod sqlite;
 mod statements;
 #[cfg(test)]
@@ -25,3 +28,4 @@ mod types;
 pub use claimer::{Claimer, Taken};
 pub use engine::{ClaimSpec, Store};
 pub use error::{Error, Result};
+pub use rotation::{KeyState, RotateError, Rotated};

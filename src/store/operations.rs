@@ -148,6 +148,10 @@ macro_rules! accepting {
 }
 
 /// Takes a connection out of its pool, which makes another one.
+// Families of operations in files of their own; they see the macros above.
+mod keys;
+mod models;
+
 pub(super) fn deadpool_take(
     object: diesel_async::pooled_connection::deadpool::Object<diesel_async::AsyncPgConnection>,
 ) -> diesel_async::AsyncPgConnection {

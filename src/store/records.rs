@@ -1,5 +1,6 @@
 //! Rows as the rest of the program sees them.
 
+pub mod models;
 mod people;
 
 pub use people::{

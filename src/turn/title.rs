@@ -1,11 +1,7 @@
 //! The title of a chat: the first words of its first message (agent-loop.md §14.1), then a better one
 //! that a model proposes (§14.2).
 
-use super::{
-    accumulate::Step,
-    engine::{ModelChoice, TurnEngine},
-    history::History,
-};
+use super::{accumulate::Step, engine::ModelChoice, history::History};
 use crate::{
     chat::{
         json::Json,
@@ -117,22 +113,22 @@ pub fn subject(chat: &ChatRecord, rows: &[MessageRow]) -> Option<String> {
 }
 
 /// The models to ask, the first that answers wins: `only` when there is one, as an administrator's choice
-/// is not second-guessed; else the declared small models that can be called, then the chat's own.
+/// is not second-guessed; else, of `all`, the small models that can be called, then the chat's own.
 #[must_use]
 pub fn candidates(
-    engine: &TurnEngine,
+    all: &[Arc<ModelChoice>],
     only: Option<ModelConfigId>,
     own: &Arc<ModelChoice>,
 ) -> Vec<Arc<ModelChoice>> {
     if let Some(id) = only {
-        return engine.models.get(&id).cloned().into_iter().collect();
+        return all.iter().find(|choice| choice.id == id).cloned().into_iter().collect();
     }
     let small = PREFERRED.iter().filter_map(|(provider, model)| {
         let fits = |choice: &&Arc<ModelChoice>| {
             choice.provider_type == *provider && choice.defaults.model == *model && choice.usable()
         };
         // Of several with one model the same is taken each time.
-        engine.models.values().filter(fits).min_by_key(|choice| choice.id)
+        all.iter().filter(fits).min_by_key(|choice| choice.id)
     });
     let mut list: Vec<_> = small.cloned().collect();
     if !list.iter().any(|choice| choice.id == own.id) {

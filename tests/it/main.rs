@@ -11,6 +11,7 @@ mod cli_db;
 mod files;
 mod hostile;
 mod interrupts;
+mod models;
 mod ownership;
 mod people;
 mod providers;

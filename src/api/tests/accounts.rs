@@ -149,10 +149,12 @@ async fn models_are_shown_and_not_written(on: Engine) {
     );
     let id = shown[0]["id"].as_str().unwrap();
     for (method, path, expected) in [
-        ("POST", "/model-configs".to_owned(), 403),
+        ("POST", "/model-configs".to_owned(), 400),
         ("PATCH", format!("/model-configs/{id}"), 403),
+        ("DELETE", format!("/model-configs/{id}"), 403),
         ("DELETE", "/model-configs/11111111-1111-4111-8111-111111111111".to_owned(), 404),
-        ("POST", "/providers".to_owned(), 403),
+        ("DELETE", "/model-configs/x".to_owned(), 400),
+        ("POST", "/providers".to_owned(), 400),
         ("DELETE", format!("/providers/{id}"), 404),
     ] {
         let answer = world.call(&world.admin, method, &path, json!({})).await;

@@ -10,13 +10,14 @@ use crate::{
         state::State,
     },
     clock::{Clock, Timestamp},
-    config::{models::Model, providers::Provider, providers::ProviderKind},
+    config::{Secret, models::Model, providers::Provider, providers::ProviderKind},
     ids::{ChatId, UserId},
-    llm::catalog::Catalog,
+    llm::catalog::{LiveCatalog, Outside},
     store::{
         Store,
         commit::Commit,
         records::{SiteRole, UserRecord},
+        sealing::{self, Keyring},
         tests::support::Db,
     },
     stream::episode::EpisodeKey,
@@ -123,7 +124,9 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         Engine::Sqlite => Db::sqlite(),
         Engine::Postgres => Db::postgres().await,
     };
-    let store = db.store.clone();
+    let keys = Secret::new(sealing::fresh_text().as_str());
+    let store = db.store.clone().with_keys(Keyring::variable("KEYS", &keys).unwrap());
+    store.ready_keys().await.unwrap();
     let provider = Provider { name: "s".into(), kind: ProviderKind::Scripted, ..Provider::default() };
     let model = |name: &str, enabled| Model {
         name: name.into(),
@@ -132,7 +135,13 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         enabled,
         ..Model::default()
     };
-    let catalog = Catalog::new(&[provider], &[model("one", true), model("off", false)], 70, NOW);
+    let outside = Outside {
+        scripted: [("s".to_owned(), "http://127.0.0.1:1".to_owned())].into(),
+        allow_user_api_keys: true,
+        ..Outside::default()
+    };
+    let models = [model("one", true), model("off", false)];
+    let catalog = LiveCatalog::open(&store, &[provider], &models, 70, outside, NOW).await.unwrap();
     let (admin_id, admin) = account(&store, "admin", SiteRole::Owner).await;
     let (owner_id, owner) = account(&store, "owner", SiteRole::Member).await;
     let (_, stranger) = account(&store, "stranger", SiteRole::Member).await;

@@ -105,7 +105,7 @@ async fn name(shared: &Shared, unnamed: &Unnamed, own: &Arc<ModelChoice>) {
 /// other is left; an answer that is of no use is final, for another would hardly be better.
 async fn propose(shared: &Shared, unnamed: &Unnamed, own: &Arc<ModelChoice>) -> Option<String> {
     // The administrator's choice of a model for titles goes here, once it can be made.
-    let mut left = candidates(&shared.turn, None, own).into_iter().peekable();
+    let mut left = candidates(&shared.turn.models(unnamed.owner), None, own).into_iter().peekable();
     while let Some(choice) = left.next() {
         let mut request = request(&choice, &unnamed.said);
         request.headers.clone_from(&unnamed.headers);
