@@ -75,6 +75,8 @@ uuid_id! {
     BuildId,
     /// An uploaded or attached file.
     FileId,
+    /// A group of members of one organization.
+    GroupId,
 }
 
 macro_rules! int_id {

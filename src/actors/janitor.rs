@@ -22,6 +22,9 @@ const UPLOADS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Uploads removed in one transaction: at most 10 MiB each, so that no other write waits long.
 const UPLOADS_AT_ONCE: i64 = 20;
 
+/// How long an expired token is still listed, so that its owner can see why it does not work.
+const SHOW_ENDED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// The loop.
 pub struct Janitor {
     interval: Duration,
@@ -68,6 +71,7 @@ async fn sweep(shared: Arc<Shared>, forget_at: Rc<Cell<Timestamp>>) -> store::Re
     store.sweep_files(now - UPLOADS, UPLOADS_AT_ONCE).await?;
     if now >= forget_at.get() {
         store.sweep_idempotency(now - REMEMBER).await?;
+        store.sweep_credentials(now - SHOW_ENDED).await?;
         forget_at.set(now + FORGET);
     }
     Ok(())

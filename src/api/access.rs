@@ -89,8 +89,8 @@ impl OwnerCache {
 fn allow(caller: &Caller, owner: UserId, right: Right) -> Result<()> {
     match right {
         _ if caller.user.id == owner => Ok(()),
-        Right::Read | Right::Update if caller.user.is_admin => Ok(()),
-        Right::Own if caller.user.is_admin => {
+        Right::Read | Right::Update if caller.user.is_admin() => Ok(()),
+        Right::Own if caller.user.is_admin() => {
             Err(Problem::forbidden("Only the owner of the chat may do this."))
         }
         Right::Read | Right::Update | Right::Own => Err(Problem::not_found("Chat")),

@@ -13,7 +13,12 @@ use crate::{
     config::{models::Model, providers::Provider, providers::ProviderKind},
     ids::{ChatId, UserId},
     llm::catalog::Catalog,
-    store::{Store, commit::Commit, records::UserRecord, tests::support::Db},
+    store::{
+        Store,
+        commit::Commit,
+        records::{SiteRole, UserRecord},
+        tests::support::Db,
+    },
     stream::episode::EpisodeKey,
 };
 use actix_web::{App, body::to_bytes, http::Method, middleware::from_fn, test, web};
@@ -76,16 +81,11 @@ impl Answer {
     }
 }
 
-async fn account(store: &Store, name: &str, is_admin: bool) -> (UserId, String) {
+async fn account(store: &Store, name: &str, role: SiteRole) -> (UserId, String) {
     let user = UserRecord {
-        id: UserId::fresh(),
-        username: name.into(),
         name: format!("{name} the tester"),
         email: format!("{name}@example.test"),
-        is_admin,
-        suspended: false,
-        created_at: NOW,
-        updated_at: NOW,
+        ..UserRecord::new(name, NOW).with_role(role)
     };
     let user = store.create_user(user, NOW).await.unwrap();
     let minted = token::mint(user.id, NOW, None);
@@ -133,9 +133,9 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         ..Model::default()
     };
     let catalog = Catalog::new(&[provider], &[model("one", true), model("off", false)], 70, NOW);
-    let (admin_id, admin) = account(&store, "admin", true).await;
-    let (owner_id, owner) = account(&store, "owner", false).await;
-    let (_, stranger) = account(&store, "stranger", false).await;
+    let (admin_id, admin) = account(&store, "admin", SiteRole::Owner).await;
+    let (owner_id, owner) = account(&store, "owner", SiteRole::Member).await;
+    let (_, stranger) = account(&store, "stranger", SiteRole::Member).await;
     let organization = store.organizations_of(admin_id).await.unwrap()[0].id.to_string();
     let streams = Arc::new(FakeStreams::default());
     let (draining, stops) = watch::channel(false);
@@ -151,6 +151,7 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         tokens: Arc::default(),
         owners: Arc::default(),
         notices: Arc::default(),
+        limits: Arc::default(),
     };
     World { state, streams, draining, organization, owner, stranger, admin, owner_id, db }
 }

@@ -140,3 +140,29 @@ async fn both_engines_have_the_same_tables() {
     };
     assert_eq!(sqlite_columns(path), postgres_names(url, PG_COLUMNS).await);
 }
+
+#[test]
+fn those_who_were_there_before_keep_their_rights() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    migrate::sqlite(&path, true).unwrap();
+    let mut conn = sqlite(&path);
+    let undo = include_str!("../../../migrations/sqlite/0002_people/down.sql");
+    let redo = include_str!("../../../migrations/sqlite/0002_people/up.sql");
+    conn.batch_execute(undo).unwrap();
+    conn.batch_execute(
+        "INSERT INTO users (id, username, name, email, is_admin, status, created_at, updated_at) VALUES \
+         (x'01', 'a', 'A', 'A@x', 1, 'active', 1, 1), (x'02', 'b', 'B', 'a@x', 0, 'active', 1, 1), \
+         (x'03', 'c', 'C', 'c@x', 0, 'suspended', 1, 1)",
+    )
+    .unwrap();
+    conn.batch_execute(redo).unwrap();
+    let rows: Vec<Name> = diesel::sql_query(
+        "SELECT username || ' ' || role || ' ' || login_type || ' ' || coalesce(login_email, '-') AS name \
+         FROM users ORDER BY id",
+    )
+    .load(&mut conn)
+    .unwrap();
+    let rows: Vec<_> = rows.into_iter().map(|r| r.name).collect();
+    assert_eq!(rows, ["a owner token a@x", "b member token -", "c member token c@x"]);
+}

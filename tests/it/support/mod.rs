@@ -178,6 +178,9 @@ fn base_config(database_url: &str, model: &FakeModel, wire: Wire) -> toml::Table
         lease = "1500ms"
         [stream]
         sync_interval = "1s"
+        [limits]
+        requests_per_minute = 0
+        logins_per_minute = 0
         [log]
         filter = "info,chatd=debug"
     };
