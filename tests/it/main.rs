@@ -11,11 +11,13 @@ mod cli_db;
 mod files;
 mod hostile;
 mod interrupts;
+mod lists;
 mod ownership;
 mod people;
 mod providers;
 mod queue;
 mod relay;
+mod sharing;
 mod simulation;
 mod states;
 mod stock_client;
@@ -27,5 +29,6 @@ mod streaming;
     reason = "a helper may be there before the first test that needs it"
 )]
 mod support;
+mod titles;
 mod tools;
 mod turns;
