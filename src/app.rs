@@ -260,10 +260,12 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             max_body: usize::try_from(config.server.max_body).unwrap_or(usize::MAX),
             max_queue: config.chat.max_queue as usize,
             session_ttl: config.auth.session_ttl,
+            sharing: config.chat.sharing,
             ping_interval: config.stream.ping_interval,
             ..ApiSettings::default()
         }),
         streams: Arc::new(chats.clone()),
+        titles: shared.clone(),
         metrics: figures.clone().filter(|_| own_metrics.is_none()),
         draining,
         replica_secret,

@@ -13,6 +13,7 @@ pub mod router;
 pub mod sink;
 pub mod subscription;
 pub mod supervise;
+pub mod titles;
 
 #[cfg(test)]
 mod tests;

@@ -109,7 +109,10 @@ impl World {
         let arbiter = Arbiter::new();
         let subscriber = lines.subscriber();
         // For as long as the thread lives.
-        arbiter.spawn_fn(move || std::mem::forget(tracing::subscriber::set_default(subscriber)));
+        arbiter.spawn(async move {
+            let _here = tracing::subscriber::set_default(subscriber);
+            std::future::pending::<()>().await;
+        });
         let chats = Chats::new(shared.clone(), std::slice::from_ref(&arbiter));
         let panics = counted();
         Self { db, person, shared, chats, draining, lines, arbiter, panics, _alone: alone }

@@ -2,11 +2,11 @@
 //! differ.
 
 use super::{
-    ai_providers, authcheck, chats, control, create, deployment,
+    ai_providers, authcheck, chats, control, create, deployment, diff,
     doc::Doc,
     files, groups, health, messages, models, organizations, parts, patch,
     problem::{Problem, Result},
-    providers, queue, sessions, stream, tokens, tool_results, user_keys, users, watch,
+    providers, queue, sessions, sharing, stream, titles, tokens, tool_results, user_keys, users, watch,
 };
 use actix_web::{
     HttpRequest, HttpResponse, Route as ActixRoute, Scope, guard,
@@ -76,6 +76,7 @@ table! {
         POST   "/files"                            201 files::upload, files::UPLOAD;
         GET    "/files/{file}"                     200 files::get, files::GET;
         GET    "/watch"                            101 watch::watch, watch::WATCH;
+        GET    "/by-workspace"                     200 chats::by_workspace, chats::BY_WORKSPACE;
     }
     /// Below both chat prefixes, after the reserved segments.
     CHATS chats_routes {
@@ -84,6 +85,12 @@ table! {
         GET    "/{chat}/messages"                  200 messages::page, messages::PAGE;
         POST   "/{chat}/messages"                  200 messages::send, messages::SEND;
         PATCH  "/{chat}/messages/{message}"        200 messages::edit, messages::EDIT;
+        GET    "/{chat}/prompts"                   200 messages::prompts, messages::PROMPTS;
+        GET    "/{chat}/diff"                      200 diff::get, diff::GET;
+        GET    "/{chat}/acl"                       200 sharing::get, sharing::GET;
+        PATCH  "/{chat}/acl"                       204 sharing::patch, sharing::PATCH;
+        POST   "/{chat}/title/regenerate"          200 titles::regenerate, titles::REGENERATE;
+        POST   "/{chat}/title/propose"             200 titles::propose, titles::PROPOSE;
         DELETE "/{chat}/queue/{queued}"            204 queue::delete, queue::DELETE;
         POST   "/{chat}/queue/{queued}/promote"    202 queue::promote, queue::PROMOTE;
         POST   "/{chat}/interrupt"                 200 control::interrupt, control::INTERRUPT;

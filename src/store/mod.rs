@@ -24,6 +24,7 @@ mod statements;
 #[cfg(test)]
 pub(crate) mod tests;
 mod types;
+pub mod words;
 
 pub use claimer::{Claimer, Taken};
 pub use engine::{ClaimSpec, Store};

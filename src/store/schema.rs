@@ -230,7 +230,54 @@ diesel::table! {
         updated_at -> Moment,
     }
 }
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    chat_diff_statuses (chat_id) {
+        chat_id -> Uid,
+        url -> Nullable<Text>,
+        pull_request_state -> Nullable<Text>,
+        pull_request_title -> Text,
+        pull_request_draft -> Bool,
+        changes_requested -> Bool,
+        additions -> BigInt,
+        deletions -> BigInt,
+        changed_files -> BigInt,
+        author_login -> Nullable<Text>,
+        author_avatar_url -> Nullable<Text>,
+        base_branch -> Nullable<Text>,
+        head_branch -> Nullable<Text>,
+        pr_number -> Nullable<BigInt>,
+        commits -> Nullable<BigInt>,
+        approved -> Nullable<Bool>,
+        reviewer_count -> Nullable<BigInt>,
+        refreshed_at -> Nullable<Moment>,
+        stale_at -> Nullable<Moment>,
+        provider -> Nullable<Text>,
+        remote_origin -> Nullable<Text>,
+        branch -> Nullable<Text>,
+        repository -> Nullable<Text>,
+        diff -> Nullable<Text>,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    chat_acl (id) {
+        id -> BigInt, root_chat_id -> Uid, user_id -> Nullable<Uid>, group_id -> Nullable<Uid>, role -> Text,
+        created_at -> Moment,
+    }
+}
+diesel::table! {
+    use crate::store::types::sql::*;
+    title_locks (chat_id) {
+        chat_id -> Uid, holder -> Uid, started_at -> Moment,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(
+    chat_diff_statuses,
+    chat_acl,
+    title_locks,
     chats,
     chat_messages,
     chat_queued_messages,

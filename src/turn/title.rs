@@ -1,14 +1,24 @@
 //! The title of a chat: the first words of its first message (agent-loop.md §14.1), then a better one
 //! that a model proposes (§14.2).
 
-use super::{accumulate::Step, engine::ModelChoice, history::History};
+pub mod manual;
+
+use super::{
+    accumulate::Step,
+    engine::{ModelChoice, TurnEngine},
+    generate,
+    history::History,
+    retry::Verdict,
+};
 use crate::{
     chat::{
         json::Json,
         message::{Part, Role, Visibility},
     },
+    clock::Clock,
     ids::ModelConfigId,
     llm::{
+        failure::Failure,
         request::{OutputSchema, Request},
         side_call,
     },
@@ -137,9 +147,70 @@ pub fn candidates(
     list
 }
 
-/// The request for a title of a conversation that begins with `said`.
+/// What a model is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// What it is to do.
+    pub instructions: &'static str,
+    /// What it is shown.
+    pub shown: String,
+}
+
+/// The question for a title of a conversation that begins with `said`.
 #[must_use]
-pub fn request(choice: &ModelChoice, said: &str) -> Request {
+pub fn opening(said: &str) -> Question {
+    Question { instructions: INSTRUCTIONS, shown: prefix(said.trim(), MAX_SHOWN).to_owned() }
+}
+
+/// Asks the models in turn; the first that answers wins. One that fails is asked again only when no
+/// other is left; an answer that is of no use (`None`) is final, for another would hardly be better.
+/// Every title of every kind is asked for here.
+///
+/// # Errors
+/// The failure of the last model.
+pub async fn ask(
+    engine: &TurnEngine,
+    clock: &Clock,
+    choices: Vec<Arc<ModelChoice>>,
+    headers: &[(&'static str, String)],
+    question: &Question,
+) -> Result<Option<String>, Failure> {
+    let mut left = choices.into_iter().peekable();
+    let mut last = None;
+    while let Some(choice) = left.next() {
+        let mut request = request(&choice, question);
+        request.headers = headers.to_vec();
+        for attempt in 1.. {
+            let failure = match generate::side_call(&choice, &request, clock).await {
+                Ok(step) => {
+                    let title = read(&step);
+                    if title.is_none() {
+                        tracing::debug!(model = choice.name, "the proposed title is of no use");
+                    }
+                    return Ok(title);
+                }
+                Err(failure) => failure,
+            };
+            tracing::info!(model = choice.name, attempt, kind = failure.kind.as_str(),
+                error = %failure.message, "no title was proposed");
+            let verdict = engine.policy.after(&failure, attempt, clock.now());
+            last = Some(failure);
+            let Verdict::Retry { delay, .. } = verdict else { break };
+            if left.peek().is_some() {
+                break;
+            }
+            tokio::time::sleep(delay).await;
+        }
+    }
+    match last {
+        Some(failure) => Err(failure),
+        None => Ok(None),
+    }
+}
+
+/// The request for a title.
+#[must_use]
+pub fn request(choice: &ModelChoice, question: &Question) -> Request {
     let schema = json!({
         "type": "object",
         "properties": { "title": { "type": "string", "description": "The title, 2 to 6 words" } },
@@ -151,12 +222,11 @@ pub fn request(choice: &ModelChoice, said: &str) -> Request {
         description: "Proposes the title of the conversation",
         schema: Json::of(&schema),
     };
-    let shown = prefix(said.trim(), MAX_SHOWN).to_owned();
     side_call::request(
         &choice.defaults,
         &choice.provider_type,
-        INSTRUCTIONS,
-        shown,
+        question.instructions,
+        question.shown.clone(),
         output,
         MAX_OUTPUT_TOKENS,
     )

@@ -1,7 +1,10 @@
 //! A server without a socket: routes, store and two accounts.
 
 use crate::{
-    actors::subscription::{Outgoing, PartsSubscription, Streams, Subscription},
+    actors::{
+        subscription::{Outgoing, PartsSubscription, Streams, Subscription},
+        titles::{TitleFailure, Titles},
+    },
     api::{ApiSettings, ApiState, observe::observe, routes, token},
     chat::{
         command::Command,
@@ -16,13 +19,15 @@ use crate::{
     store::{
         Store,
         commit::Commit,
-        records::{SiteRole, UserRecord},
+        records::{ChatRecord, SiteRole, UserRecord},
         sealing::{self, Keyring},
         tests::support::Db,
     },
     stream::episode::EpisodeKey,
+    turn::title::Question,
 };
 use actix_web::{App, body::to_bytes, http::Method, middleware::from_fn, test, web};
+use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
@@ -36,6 +41,19 @@ pub struct FakeStreams(pub Mutex<Vec<Asked>>);
 
 /// A subscription that was asked for, with its sending end.
 pub type Asked = (ChatId, Option<i64>, mpsc::Sender<Outgoing>);
+
+/// Titles that nobody waits for long.
+struct FakeTitles;
+
+impl Titles for FakeTitles {
+    fn propose<'a>(
+        &'a self,
+        _: &'a ChatRecord,
+        question: &'a Question,
+    ) -> LocalBoxFuture<'a, Result<String, TitleFailure>> {
+        Box::pin(std::future::ready(Ok(format!("{} bytes", question.shown.len()))))
+    }
+}
 
 impl Streams for FakeStreams {
     fn subscribe(&self, chat: ChatId, after_id: Option<i64>) -> Subscription {
@@ -154,6 +172,7 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         catalog: Arc::new(catalog),
         settings: Arc::new(settings),
         streams: Arc::clone(&streams) as Arc<dyn Streams>,
+        titles: Arc::new(FakeTitles),
         metrics: None,
         draining: stops,
         replica_secret: None,

@@ -111,6 +111,6 @@ fn small_models_that_can_be_called_go_before_the_chats_own() {
 #[test]
 fn only_a_long_message_is_cut() {
     let long = "é".repeat(4000);
-    let sent = format!("{:?}", request(&choice(1, "openai", "m", true), &long).messages);
+    let sent = format!("{:?}", request(&choice(1, "openai", "m", true), &opening(&long)).messages);
     assert!(sent.matches('é').count() == 2000, "{}", sent.len());
 }
