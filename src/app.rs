@@ -24,11 +24,14 @@ use crate::{
         state::{ApiSettings, ApiState, Scrape},
     },
     clock::{Clock, Timestamp},
-    config::{Config, DatabaseUrl, auth::AuthMode},
+    config::{Config, DatabaseUrl, auth::AuthMode, templates::Template},
     ids::WorkerId,
     llm::catalog::Catalog,
     metrics,
-    store::{self, Claimer, Store},
+    store::{
+        self, Claimer, Store,
+        settings::{Deployment, LiveSettings},
+    },
     stream::StreamLimits,
 };
 use actix::{Actor, Addr, Arbiter};
@@ -228,12 +231,15 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let catalog =
         Catalog::new(&config.providers, &config.models, config.chat.compaction_threshold_percent, now);
     let models = models::build(&config, &catalog).await?;
+    let live = Arc::new(LiveSettings::new(store.clone(), Deployment::declared(&config.chat)));
+    live.refresh().await.map_err(|e| StartError::Database(format!("the settings cannot be read: {e}")))?;
     let (drain, draining) = watch::channel(false);
     let shared = Arc::new(Shared {
         store: store.clone(),
         clock: clock.clone(),
         worker,
         settings: settings(&config),
+        live: live.clone(),
         turn: Arc::new(models.engine),
         replicas,
         owned: Owned::default(),
@@ -253,9 +259,11 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             deployment_id,
             max_body: usize::try_from(config.server.max_body).unwrap_or(usize::MAX),
             max_queue: config.chat.max_queue as usize,
+            templates: config.templates.iter().map(Template::id).collect(),
             ping_interval: config.stream.ping_interval,
             ..ApiSettings::default()
         }),
+        live,
         streams: Arc::new(chats.clone()),
         metrics: figures.clone().filter(|_| own_metrics.is_none()),
         draining,
@@ -354,6 +362,7 @@ impl Daemon {
             .then(|| Acquisition::new(self.shared.clone(), self.chats.clone()).start());
         self.shared.store.claim_for(Arc::downgrade(&self.claimer));
         let router = actix::spawn(router::run(hints, self.chats.clone(), acquisition.clone()));
+        let settings = actix::spawn(self.shared.live.clone().follow());
         let beats = Arbiter::new();
         let (shared, chats) = (self.shared.clone(), self.chats.clone());
         beats.spawn_fn(move || {
@@ -386,6 +395,7 @@ impl Daemon {
             handle.stop(true).await;
         }
         router.abort();
+        settings.abort();
         upkeep.abort();
         beats.stop();
         for arbiter in &self.arbiters {

@@ -13,7 +13,10 @@ use crate::{
     clock::Clock,
     ids::{ChatId, WorkerId},
     metrics,
-    store::tests::{fixture::Person, support::Db},
+    store::{
+        settings::{Deployment, LiveSettings},
+        tests::{fixture::Person, support::Db},
+    },
     stream::StreamLimits,
     turn::{engine::TurnEngine, retry::Policy},
 };
@@ -90,6 +93,7 @@ impl World {
             clock: Clock::system(),
             worker: WorkerId::fresh(),
             settings: settings(lease),
+            live: Arc::new(LiveSettings::new(db.store.clone(), Deployment::default())),
             turn: Arc::new(TurnEngine {
                 models: HashMap::new(),
                 default_model: None,

@@ -34,6 +34,7 @@ pub mod queue;
 pub mod routes;
 pub mod search;
 pub mod serve;
+pub mod settings;
 pub mod sockets;
 pub mod state;
 pub mod stream;

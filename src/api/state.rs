@@ -2,7 +2,11 @@
 
 use super::{access::OwnerCache, auth::TokenCache, notices::Notices};
 use crate::{
-    actors::replicas::ReplicaSecret, clock::Clock, ids::McpServerId, llm::catalog::Catalog, store::Store,
+    actors::replicas::ReplicaSecret,
+    clock::Clock,
+    ids::{McpServerId, TemplateId},
+    llm::catalog::Catalog,
+    store::{Store, settings::LiveSettings},
 };
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -22,8 +26,8 @@ pub struct ApiSettings {
     pub max_body: usize,
     /// Messages that may wait in one chat's queue.
     pub max_queue: usize,
-    /// The operator's prompt, the first row of every new chat.
-    pub system_prompt: Option<String>,
+    /// Templates that workspaces are built from.
+    pub templates: Vec<TemplateId>,
     /// MCP servers that may be picked.
     pub mcp_servers: Vec<McpServerId>,
     /// Time between two pings; a socket that has not answered the last one is closed.
@@ -41,7 +45,7 @@ impl Default for ApiSettings {
             deployment_id: String::new(),
             max_body: 16 << 20,
             max_queue: 20,
-            system_prompt: None,
+            templates: Vec::new(),
             mcp_servers: Vec::new(),
             ping_interval: Duration::from_secs(15),
             write_timeout: Duration::from_secs(10),
@@ -63,6 +67,8 @@ pub struct ApiState {
     pub catalog: Arc<Catalog>,
     /// Behaviour.
     pub settings: Arc<ApiSettings>,
+    /// What administrators and users have set.
+    pub live: Arc<LiveSettings>,
     /// Where readers of chats are taken on.
     pub streams: Arc<dyn Streams>,
     /// Makes the text of `GET /metrics`, if figures are shown.

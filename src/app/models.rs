@@ -105,6 +105,7 @@ fn choice(entry: &ModelEntry, scripted_url: Option<&String>) -> Result<ModelChoi
         endpoint,
         context_limit: Some(to_i64(spec.context_limit)).filter(|l| *l > 0),
         compaction_threshold: Some(i64::from(entry.compaction_threshold)),
+        user_threshold: None,
         prices,
         image_cap: kind.and_then(|k| k.image_cap),
         defaults: Request {

@@ -43,8 +43,25 @@ pub enum Notice {
         /// Whose.
         user: UserId,
     },
+    /// Something that replicas keep a copy of changed (`chat:config`).
+    Config {
+        /// What.
+        part: ConfigPart,
+    },
     /// Hints may have been lost: look at everything.
     Resync,
+}
+
+/// What replicas keep copies of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfigPart {
+    /// Providers, their keys, keys of users, models.
+    Models,
+    /// Settings of the deployment.
+    Settings,
+    /// What a user has set.
+    User(UserId),
 }
 
 /// Versions and owner of a chat after a transaction.

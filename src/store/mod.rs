@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod records;
 mod rows;
 mod schema;
+pub mod settings;
 pub mod sqlite;
 mod statements;
 #[cfg(test)]

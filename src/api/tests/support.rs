@@ -13,7 +13,13 @@ use crate::{
     config::{models::Model, providers::Provider, providers::ProviderKind},
     ids::{ChatId, UserId},
     llm::catalog::Catalog,
-    store::{Store, commit::Commit, records::UserRecord, tests::support::Db},
+    store::{
+        Store,
+        commit::Commit,
+        records::UserRecord,
+        settings::{Deployment, LiveSettings},
+        tests::support::Db,
+    },
     stream::episode::EpisodeKey,
 };
 use actix_web::{App, body::to_bytes, http::Method, middleware::from_fn, test, web};
@@ -139,11 +145,13 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
     let organization = store.organizations_of(admin_id).await.unwrap()[0].id.to_string();
     let streams = Arc::new(FakeStreams::default());
     let (draining, stops) = watch::channel(false);
+    let live = Arc::new(LiveSettings::new(store.clone(), Deployment::default()));
     let state = ApiState {
         store,
         clock: Clock::manual(NOW),
         catalog: Arc::new(catalog),
         settings: Arc::new(settings),
+        live,
         streams: Arc::clone(&streams) as Arc<dyn Streams>,
         metrics: None,
         draining: stops,

@@ -14,5 +14,7 @@ pub mod leases;
 pub mod messages;
 pub mod open_calls;
 pub mod replicas;
+pub mod retention;
+pub mod settings;
 pub mod stream;
 pub mod turn;

@@ -1,10 +1,11 @@
 //! From history to request: which rows ([`select`]), what they become ([`assemble`]), and the
-//! instructions that stand before them ([`instructions`]).
+//! instructions that stand before them ([`instructions`], cleaned by [`sanitize`]).
 
 pub mod assemble;
 mod attachments;
 pub mod instructions;
 mod pairing;
+pub mod sanitize;
 pub mod select;
 
 pub use assemble::{Options, Prompt, assemble};
