@@ -35,8 +35,7 @@ impl Janitor {
     pub fn new(shared: Arc<Shared>, chats: Chats) -> Self {
         let interval = shared.settings.janitor_interval;
         let hourly = Rc::new(Hourly::starting(shared.clock.now()));
-        let round =
-            move || -> LocalBoxFuture<'static, _> { Box::pin(sweep(shared.clone(), hourly.clone())) };
+        let round = move || -> LocalBoxFuture<'static, _> { Box::pin(sweep(shared.clone(), hourly.clone())) };
         Self::with(interval, chats, Box::new(round))
     }
 

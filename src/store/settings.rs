@@ -304,7 +304,9 @@ mod tests {
     use super::*;
 
     fn rows(list: &[(&str, &str)]) -> Vec<(String, Json)> {
-        list.iter().map(|(key, value)| ((*key).to_owned(), Json::parse((*value).to_owned()).unwrap())).collect()
+        list.iter()
+            .map(|(key, value)| ((*key).to_owned(), Json::parse((*value).to_owned()).unwrap()))
+            .collect()
     }
 
     #[test]
@@ -330,7 +332,8 @@ mod tests {
     #[test]
     fn only_a_model_of_ones_own_is_a_model() {
         let id = uuid::Uuid::from_u128(7);
-        let with = |json: String| UserSettings::read((rows(&[("personal-model-override/root", &json)]), vec![]));
+        let with =
+            |json: String| UserSettings::read((rows(&[("personal-model-override/root", &json)]), vec![]));
         let own = with(format!(r#"{{"mode":"model","model_config_id":"{id}","reasoning_effort":"low"}}"#));
         assert_eq!(own.root_model(), Some((ModelConfigId(id), Some("low"))));
         assert_eq!(with(r#"{"mode":"chat_default"}"#.into()).root_model(), None);

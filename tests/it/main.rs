@@ -15,6 +15,7 @@ mod ownership;
 mod providers;
 mod queue;
 mod relay;
+mod settings;
 mod simulation;
 mod states;
 mod stock_client;

@@ -76,16 +76,11 @@ impl Exposed for DebugLogging {
     type In = Self;
     type Out = DebugLoggingOut;
     const HIDDEN: Hidden = Hidden::Reading;
-    const ABOUT: (&'static str, &'static str) = (
-        "Whether users may have model calls recorded",
-        "Set whether users may have model calls recorded",
-    );
+    const ABOUT: (&'static str, &'static str) =
+        ("Whether users may have model calls recorded", "Set whether users may have model calls recorded");
 
     fn show(all: &Deployment) -> DebugLoggingOut {
-        DebugLoggingOut {
-            allow_users: all.debug_logging.allow_users,
-            forced_by_deployment: all.debug_forced,
-        }
+        DebugLoggingOut { allow_users: all.debug_logging.allow_users, forced_by_deployment: all.debug_forced }
     }
 
     fn accept(input: Self, _: &ApiState) -> Result<Self> {

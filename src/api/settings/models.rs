@@ -58,10 +58,15 @@ fn context(text: &str) -> Result<ModelUse> {
 }
 
 /// What the OpenAPI document says of it.
-pub const GET: Doc = Doc::new("The model set for subagents or titles").replies::<ModelOverrideOut>().errors(&[404]);
+pub const GET: Doc =
+    Doc::new("The model set for subagents or titles").replies::<ModelOverrideOut>().errors(&[404]);
 
 /// Shows the model that is set for something.
-pub async fn get(state: web::Data<ApiState>, caller: Caller, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn get(
+    state: web::Data<ApiState>,
+    caller: Caller,
+    path: web::Path<String>,
+) -> Result<HttpResponse> {
     caller.require_admin(|| Problem::not_found("Setting"))?;
     Ok(body::ok(&ModelOverrideOut::new(&state, &state.live.current(), context(&path)?)))
 }

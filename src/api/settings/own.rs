@@ -83,9 +83,8 @@ pub async fn list_thresholds(state: web::Data<ApiState>, caller: Caller) -> Resu
 }
 
 fn model_id(path: &str) -> Result<ModelConfigId> {
-    uuid(path).ok_or_else(|| {
-        Problem::bad_request("Invalid model id.").detail("The id in the path must be a UUID.")
-    })
+    uuid(path)
+        .ok_or_else(|| Problem::bad_request("Invalid model id.").detail("The id in the path must be a UUID."))
 }
 
 /// What the OpenAPI document says of it.
@@ -161,8 +160,9 @@ pub async fn get_debug(state: web::Data<ApiState>, caller: Caller) -> Result<Htt
 }
 
 /// What the OpenAPI document says of it.
-pub const PUT_DEBUG: Doc =
-    Doc::new("Set whether the caller's model calls are recorded").takes::<UserDebugLogging>().errors(&[400, 409, 413]);
+pub const PUT_DEBUG: Doc = Doc::new("Set whether the caller's model calls are recorded")
+    .takes::<UserDebugLogging>()
+    .errors(&[400, 409, 413]);
 
 /// Sets whether the caller's model calls are recorded.
 pub async fn put_debug(

@@ -123,7 +123,10 @@ pub async fn put(
     let own = body.mode == OverrideMode::Model;
     let model_config_id = match body.model_config_id.trim() {
         "" if own => {
-            return Err(Problem::field("model_config_id", "model_config_id is required with the mode model."));
+            return Err(Problem::field(
+                "model_config_id",
+                "model_config_id is required with the mode model.",
+            ));
         }
         "" => None,
         text if own => Some(settable_text(&state, text)?),

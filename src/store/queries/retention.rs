@@ -7,7 +7,9 @@ use crate::{
     ids::ChatId,
     store::{
         error::Result,
-        schema::{chat_files, chat_heartbeats, chat_messages, chat_queued_messages, chats, file_chunks, files},
+        schema::{
+            chat_files, chat_heartbeats, chat_messages, chat_queued_messages, chats, file_chunks, files,
+        },
         types::{Id, Ts, sql},
     },
 };
@@ -40,8 +42,7 @@ macro_rules! idle {
 
 /// Root chats at rest, not pinned, whose families had no message since the moment.
 pub async fn idle_roots(conn: &mut Conn, since: Timestamp, limit: i64) -> Result<Vec<ChatId>> {
-    let ids: Vec<Id> =
-        idle!(since).order(chats::id.asc()).limit(limit).select(chats::id).load(conn).await?;
+    let ids: Vec<Id> = idle!(since).order(chats::id.asc()).limit(limit).select(chats::id).load(conn).await?;
     Ok(ids.into_iter().map(|id| ChatId(id.0)).collect())
 }
 
@@ -69,14 +70,15 @@ pub async fn expired_roots(conn: &mut Conn, before: Timestamp, limit: i64) -> Re
 /// Deletes a family with all that belongs to it and the files that no other chat names; none of it when
 /// somebody has brought it back or works on it. Returns how many chats were deleted.
 pub async fn purge(conn: &mut Conn, root: ChatId, before: Timestamp) -> Result<usize> {
-    let family: Vec<(Id, String, bool, Option<Ts>)> = for_update!(
-        chats::table
-            .filter(chats::root_chat_id.eq(Id(root.0)))
-            .order(chats::id.asc())
-            .select((chats::id, chats::status, chats::archived, chats::archived_at))
-    )
-    .load(conn)
-    .await?;
+    let family: Vec<(Id, String, bool, Option<Ts>)> =
+        for_update!(chats::table.filter(chats::root_chat_id.eq(Id(root.0))).order(chats::id.asc()).select((
+            chats::id,
+            chats::status,
+            chats::archived,
+            chats::archived_at
+        )))
+        .load(conn)
+        .await?;
     let is_due = family.iter().any(|(id, _, _, at)| id.0 == root.0 && at.is_some_and(|at| at.0 < before));
     let at_rest = |status: &str| AT_REST.contains(&status);
     if !is_due || !family.iter().all(|(_, status, archived, _)| *archived && at_rest(status)) {
@@ -114,11 +116,10 @@ async fn delete_orphans(conn: &mut Conn, named: Vec<Id>) -> Result<()> {
         return Ok(());
     }
     // Whoever links a file locks its row first: under the lock nobody comes to name it.
-    let locked: Vec<Id> = for_update!(
-        files::table.filter(files::id.eq_any(named)).order(files::id.asc()).select(files::id)
-    )
-    .load(conn)
-    .await?;
+    let locked: Vec<Id> =
+        for_update!(files::table.filter(files::id.eq_any(named)).order(files::id.asc()).select(files::id))
+            .load(conn)
+            .await?;
     let kept: Vec<Id> = chat_files::table
         .filter(chat_files::file_id.eq_any(locked.clone()))
         .select(chat_files::file_id)

@@ -29,8 +29,7 @@ pub async fn deployment(conn: &mut Conn) -> Result<Vec<(String, Json)>> {
 
 /// Sets a setting of the deployment.
 pub async fn put(conn: &mut Conn, key: String, value: Json, now: Timestamp) -> Result<()> {
-    let change =
-        (deployment_settings::value.eq(Raw(value)), deployment_settings::updated_at.eq(Ts(now)));
+    let change = (deployment_settings::value.eq(Raw(value)), deployment_settings::updated_at.eq(Ts(now)));
     diesel::insert_into(deployment_settings::table)
         .values((deployment_settings::key.eq(key), change.clone()))
         .on_conflict(deployment_settings::key)
@@ -79,12 +78,7 @@ pub async fn put_of_user(conn: &mut Conn, user: UserId, key: String, value: Json
 }
 
 /// Sets a user's compaction threshold for a model.
-pub async fn put_threshold(
-    conn: &mut Conn,
-    user: UserId,
-    model: ModelConfigId,
-    percent: i64,
-) -> Result<()> {
+pub async fn put_threshold(conn: &mut Conn, user: UserId, model: ModelConfigId, percent: i64) -> Result<()> {
     let change = thresholds::threshold_percent.eq(percent);
     diesel::insert_into(thresholds::table)
         .values((thresholds::user_id.eq(Id(user.0)), thresholds::model_config_id.eq(Id(model.0)), change))

@@ -11,6 +11,7 @@ mod lists;
 mod migrations;
 mod races;
 mod replicas;
+mod retention;
 mod streams;
 pub(crate) mod support;
 mod transitions;
