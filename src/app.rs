@@ -11,7 +11,7 @@ use crate::{
     actors::{
         Owned, Settings, Shared,
         acquisition::{Acquisition, Quiet},
-        chat::jobs,
+        chat::jobs::{self, title::Underway},
         heartbeat::Heartbeat,
         janitor::Janitor,
         poller::Poller,
@@ -21,6 +21,8 @@ use crate::{
     },
     api::{
         self,
+        limits::Limits,
+        sessions,
         state::{ApiSettings, ApiState, Scrape},
     },
     clock::{Clock, Timestamp},
@@ -86,6 +88,8 @@ pub struct Running {
     pub public_url: String,
     /// Where the first user's token was written, on the very first start only.
     pub first_token: Option<PathBuf>,
+    /// A link that signs the first user in once, on the very first start only.
+    pub first_login: Option<String>,
     /// The store, for tests and for commands that live with the daemon.
     pub store: Store,
     /// The chat actors.
@@ -134,6 +138,7 @@ struct Ready {
     address: SocketAddr,
     public_url: String,
     first_token: Option<PathBuf>,
+    first_login: Option<String>,
     store: Store,
     chats: Chats,
 }
@@ -158,6 +163,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, StartError> 
             address: r.address,
             public_url: r.public_url,
             first_token: r.first_token,
+            first_login: r.first_login,
             store: r.store,
             chats: r.chats,
             phase,
@@ -220,7 +226,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let worker = WorkerId::fresh();
     let opened = open::open(&config, worker, true).await?;
     let store = opened.store.clone();
-    let first_token = bootstrap::first_user(&store, &clock, &config.data_dir).await?;
+    let first = bootstrap::first_user(&store, &clock, &config.data_dir).await?;
     let now = clock.now();
     let deployment_id = store
         .deployment_value("deployment_id".into(), crate::ids::fresh_uuid().to_string())
@@ -244,6 +250,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         replicas,
         owned: Owned::default(),
         drive: jobs::drive(),
+        titles: Underway::default(),
         draining: draining.clone(),
     });
     let arbiters: Vec<Arbiter> = (0..config.server.worker_threads()).map(|_| Arbiter::new()).collect();
@@ -260,6 +267,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             max_body: usize::try_from(config.server.max_body).unwrap_or(usize::MAX),
             max_queue: config.chat.max_queue as usize,
             templates: config.templates.iter().map(Template::id).collect(),
+            session_ttl: config.auth.session_ttl,
             ping_interval: config.stream.ping_interval,
             ..ApiSettings::default()
         }),
@@ -271,6 +279,10 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         tokens: Arc::default(),
         owners: Arc::default(),
         notices: Arc::default(),
+        limits: Arc::new(Limits::per_minute(
+            config.limits.requests_per_minute,
+            config.limits.logins_per_minute,
+        )),
     };
     let public_url = state.settings.public_url.clone();
     let (server, _) = api::serve(state, listener, config.server.worker_threads(), STOP_GRACE)
@@ -282,7 +294,11 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         None => None,
     };
     tracing::info!(%worker, engine = store.engine_name(), address = %address, "chatd starts");
-    let facts = Ready { address, public_url, first_token, store, chats: chats.clone() };
+    let (first_token, first_login) = match first {
+        Some(first) => (Some(first.token_file), Some(sessions::link_url(&public_url, &first.login))),
+        None => (None, None),
+    };
+    let facts = Ready { address, public_url, first_token, first_login, store, chats: chats.clone() };
     let daemon = Daemon {
         shared,
         claimer: Arc::new(chats.clone()),

@@ -77,6 +77,8 @@ uuid_id! {
     FileId,
     /// A template that workspaces are built from.
     TemplateId,
+    /// A group of members of one organization.
+    GroupId,
 }
 
 macro_rules! int_id {

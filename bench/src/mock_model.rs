@@ -74,6 +74,11 @@ impl Model {
                 if !request.body.windows(13).any(|w| w == b"\"stream\":true") {
                     return Err("a request that does not ask for a stream".into());
                 }
+                // The title of a new chat is asked for beside its turn, and is not measured.
+                if request.body.windows(15).any(|w| w == b"\"propose_title\"") {
+                    connection.write(TITLE.as_bytes()).await?;
+                    continue;
+                }
                 self.requests.fetch_add(1, Ordering::Relaxed);
                 self.active.fetch_add(1, Ordering::Relaxed);
                 let _active = Active(&self.active);
@@ -155,6 +160,10 @@ impl Model {
         connection.write(out.as_bytes()).await
     }
 }
+
+/// A refusal that is final: the chat keeps its first title.
+const TITLE: &str =
+    "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
 const PREFIX: &str =
     r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"mock","choices":"#;

@@ -108,6 +108,7 @@ impl Daemon<'_> {
         // Prepared conversations are not read until their turn comes, so they answer no pings.
         let text = format!(
             "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\n{server}\n\
+             [limits]\nrequests_per_minute = 0\n\
              [database]\nurl = {database:?}\n[worker]\n{worker}\n[stream]\nping_interval = \"5m\"\n{coalesce}\
              [[providers]]\nname = \"mock\"\ntype = \"openai-compatible\"\n\
              base_url = \"http://{model}/v1\"\napi_key = \"x\"\n\

@@ -21,6 +21,9 @@ pub(super) type Sweep = Box<dyn Fn() -> LocalBoxFuture<'static, store::Result<()
 /// Uploads removed in one transaction: at most 10 MiB each, so that no other write waits long.
 const UPLOADS_AT_ONCE: i64 = 20;
 
+/// How long an expired token is still listed, so that its owner can see why it does not work.
+const SHOW_ENDED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// The loop.
 pub struct Janitor {
     interval: Duration,
@@ -84,6 +87,7 @@ async fn sweep(shared: Arc<Shared>, hourly: Rc<Hourly>) -> store::Result<()> {
     }
     if now >= hourly.forget_at.get() {
         store.sweep_idempotency(now - REMEMBER).await?;
+        store.sweep_credentials(now - SHOW_ENDED).await?;
         hourly.forget_at.set(now + EACH_HOUR);
     }
     let days = live.auto_archive.auto_archive_days;

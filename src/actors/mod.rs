@@ -83,6 +83,8 @@ pub struct Shared {
     pub owned: Owned,
     /// What a runner starts for a job: [`chat::jobs::run`], except where a test has it fail.
     pub drive: chat::jobs::Drive,
+    /// Chats whose title is being made here.
+    pub titles: chat::jobs::title::Underway,
     /// True once the process shuts down.
     pub draining: watch::Receiver<bool>,
 }

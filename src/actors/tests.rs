@@ -104,6 +104,7 @@ impl World {
             }),
             replicas: None,
             owned: Owned::default(),
+            titles: crate::actors::chat::jobs::title::Underway::default(),
             drive,
             draining: stops,
         });

@@ -24,7 +24,10 @@ use actix_web::{
 use std::{
     collections::HashMap,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use subtle::ConstantTimeEq as _;
@@ -32,12 +35,15 @@ use subtle::ConstantTimeEq as _;
 /// Cookie and query key of a session.
 pub const SESSION: &str = "coder_session_token";
 const SESSION_HEADER: &str = "Coder-Session-Token";
-const CSRF_COOKIE: &str = "csrf_token";
+/// Cookie that scripts repeat in a header.
+pub(super) const CSRF_COOKIE: &str = "csrf_token";
 const CSRF_HEADER: &str = "X-CSRF-TOKEN";
 
 /// How long a token is believed without looking: the longest a revocation that no hint announced
 /// (made by the command line beside a SQLite daemon) can go unnoticed.
 const BELIEVED_FOR: Duration = Duration::from_secs(5);
+/// How old the note of a token's last use may get before it is written anew.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// Tokens kept; more than anyone has at once.
 const CACHE_CAPACITY: usize = 4096;
 
@@ -54,6 +60,8 @@ enum Via {
 pub struct Caller {
     /// The account.
     pub user: Arc<UserRecord>,
+    /// What they proved it with; nothing where everybody is the first user.
+    pub token: Option<Arc<TokenRecord>>,
     credential: Option<Arc<str>>,
 }
 
@@ -61,9 +69,15 @@ impl Caller {
     /// Whether the credential still opens the door.
     ///
     /// # Errors
-    /// 401 when it does not, 503 when nobody can tell.
+    /// 401 when it does not, or opens fewer doors than it did: whoever lost a role comes in anew and
+    /// is asked anew. 503 when nobody can tell.
     pub async fn recheck(&self, state: &ApiState) -> Result<()> {
-        who(state, self.credential.as_deref()).await.map(|_| ())
+        let (now, _) = who(state, self.credential.as_deref()).await?;
+        if now.role > self.user.role {
+            Err(Problem::unauthorized("Your roles have changed."))
+        } else {
+            Ok(())
+        }
     }
 
     /// 403 or 404 for those who are no administrators.
@@ -71,7 +85,7 @@ impl Caller {
     /// # Errors
     /// The given problem.
     pub fn require_admin(&self, otherwise: impl FnOnce() -> Problem) -> Result<()> {
-        if self.user.is_admin { Ok(()) } else { Err(otherwise()) }
+        if self.user.is_admin() { Ok(()) } else { Err(otherwise()) }
     }
 }
 
@@ -80,12 +94,16 @@ struct Known {
     token: Arc<TokenRecord>,
     user: Arc<UserRecord>,
     since: Instant,
+    /// Its use was noted since it was read.
+    noted: bool,
 }
 
 /// Tokens seen a moment ago, so that a busy client costs one read every few seconds.
 #[derive(Debug, Default)]
 pub struct TokenCache {
     known: Mutex<HashMap<String, Known>>,
+    /// Counts what was forgotten: what was read before is not kept after.
+    forgotten: AtomicU64,
     first_admin: Mutex<Option<(Arc<UserRecord>, Instant)>>,
 }
 
@@ -100,25 +118,40 @@ impl TokenCache {
         Some((Arc::clone(&entry.token), Arc::clone(&entry.user)))
     }
 
-    fn put(&self, token: Arc<TokenRecord>, user: Arc<UserRecord>, since: Instant) {
+    /// Keeps what was read at `since`, unless something was forgotten after `epoch`.
+    fn put(&self, token: Arc<TokenRecord>, user: Arc<UserRecord>, since: Instant, epoch: u64) {
         let mut known = self.lock();
+        if self.forgotten.load(Ordering::SeqCst) != epoch {
+            return;
+        }
         if known.len() >= CACHE_CAPACITY {
             known.retain(|_, k| k.since.elapsed() < BELIEVED_FOR);
         }
         if known.len() < CACHE_CAPACITY {
-            known.insert(token.id.clone(), Known { token, user, since });
+            known.insert(token.id.clone(), Known { token, user, since, noted: false });
         }
+    }
+
+    /// Whether the use of a token is still to be noted: once each time that it is read.
+    fn to_note(&self, id: &str) -> bool {
+        self.lock().get_mut(id).is_some_and(|known| !std::mem::replace(&mut known.noted, true))
     }
 
     /// Forgets the tokens of one user.
     pub fn forget_user(&self, user: UserId) {
-        self.lock().retain(|_, k| k.user.id != user);
+        let mut known = self.lock();
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        known.retain(|_, k| k.user.id != user);
+        drop(known);
         self.first_admin.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Forgets everything.
     pub fn forget_all(&self) {
-        self.lock().clear();
+        let mut known = self.lock();
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        known.clear();
+        drop(known);
         self.first_admin.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
@@ -158,27 +191,32 @@ fn credential(request: &HttpRequest) -> (Option<String>, Via) {
     (explicit, via)
 }
 
+/// Somebody, and the token that says so.
+type Identity = (Arc<UserRecord>, Option<Arc<TokenRecord>>);
+
+/// Whoever comes without a token that is known.
+async fn anybody(state: &ApiState) -> Result<Identity> {
+    if state.settings.open_to_all { Ok((first_admin(state).await?, None)) } else { Err(no_session()) }
+}
+
 /// The account behind a credential.
-async fn who(state: &ApiState, credential: Option<&str>) -> Result<Arc<UserRecord>> {
-    let Some(text) = credential else {
-        return if state.settings.open_to_all { first_admin(state).await } else { Err(no_session()) };
-    };
+async fn who(state: &ApiState, credential: Option<&str>) -> Result<Identity> {
+    let Some(text) = credential else { return anybody(state).await };
     let Some((id, secret)) = token::split(text) else {
         // With auth.mode "none" nobody is turned away for a stale cookie.
-        return if state.settings.open_to_all { first_admin(state).await } else { Err(no_session()) };
+        return anybody(state).await;
     };
     let (record, user) = match state.tokens.get(id) {
         Some(known) => known,
         None => {
-            let asked = Instant::now();
+            let (asked, epoch) = (Instant::now(), state.tokens.forgotten.load(Ordering::SeqCst));
             match state.store.token(id.to_owned()).await? {
                 Some((record, user)) => {
                     let (record, user) = (Arc::new(record), Arc::new(user));
-                    state.tokens.put(Arc::clone(&record), Arc::clone(&user), asked);
+                    state.tokens.put(Arc::clone(&record), Arc::clone(&user), asked, epoch);
                     (record, user)
                 }
-                None if state.settings.open_to_all => return first_admin(state).await,
-                None => return Err(no_session()),
+                None => return anybody(state).await,
             }
         }
     };
@@ -188,7 +226,23 @@ async fn who(state: &ApiState, credential: Option<&str>) -> Result<Arc<UserRecor
     if user.suspended {
         return Err(Problem::unauthorized("Your account is suspended."));
     }
-    Ok(user)
+    note_use(state, &record);
+    Ok((user, Some(record)))
+}
+
+/// Notes, now and then, that a token is in use. Nobody waits for it.
+fn note_use(state: &ApiState, token: &TokenRecord) {
+    let now = state.clock.now();
+    let fresh = token.last_used_at.is_some_and(|last| now.since(last) < TOUCH_EVERY);
+    if fresh || !state.tokens.to_note(&token.id) {
+        return;
+    }
+    let (store, id, user) = (state.store.clone(), token.id.clone(), token.user_id);
+    actix_web::rt::spawn(async move {
+        if let Err(e) = store.touch_token(id, user, now).await {
+            tracing::debug!(error = %e, "the last use of a token could not be noted");
+        }
+    });
 }
 
 fn expired(token: &TokenRecord, now: Timestamp) -> bool {
@@ -208,7 +262,10 @@ async fn first_admin(state: &ApiState) -> Result<Arc<UserRecord>> {
     }
     let asked = Instant::now();
     let users = state.store.list_users().await?;
-    let first = users.into_iter().filter(|u| u.is_admin && !u.suspended).min_by_key(|u| (u.created_at, u.id));
+    let first = users
+        .into_iter()
+        .filter(|u| u.is_admin() && !u.suspended)
+        .min_by_key(|u| (u.role, u.created_at, u.id));
     let user = Arc::new(first.ok_or_else(|| Problem::unauthorized("There is no administrator account."))?);
     *state.tokens.first_admin.lock().unwrap_or_else(PoisonError::into_inner) =
         Some((Arc::clone(&user), asked));
@@ -230,15 +287,7 @@ fn check_site(request: &HttpRequest, via: Via, public_url: &str) -> Result<()> {
     if safe && !upgrade {
         return Ok(());
     }
-    if let Some(origin) = header_value(request, "Origin") {
-        let host = header_value(request, "Host").unwrap_or_default();
-        // A proxy may have put another host in place of the one the browser knows.
-        let same = origin.split_once("://").is_some_and(|(_, o)| o.eq_ignore_ascii_case(host))
-            || origin.eq_ignore_ascii_case(public_url.trim_end_matches('/'));
-        if !same {
-            return Err(Problem::forbidden("Requests from other sites are refused."));
-        }
-    }
+    check_origin(request, public_url)?;
     if via == Via::Cookie && !safe {
         let (sent, own) = (header_value(request, CSRF_HEADER), cookie(request, CSRF_COOKIE));
         let equal = match (sent, own) {
@@ -250,6 +299,19 @@ fn check_site(request: &HttpRequest, via: Via, public_url: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses what a browser says that another site's page has sent.
+///
+/// # Errors
+/// 403.
+pub(super) fn check_origin(request: &HttpRequest, public_url: &str) -> Result<()> {
+    let Some(origin) = header_value(request, "Origin") else { return Ok(()) };
+    let host = header_value(request, "Host").unwrap_or_default();
+    // A proxy may have put another host in place of the one the browser knows.
+    let same = origin.split_once("://").is_some_and(|(_, o)| o.eq_ignore_ascii_case(host))
+        || origin.eq_ignore_ascii_case(public_url.trim_end_matches('/'));
+    if same { Ok(()) } else { Err(Problem::forbidden("Requests from other sites are refused.")) }
 }
 
 /// Whether a `Host` header names the loopback or the server's public address.
@@ -281,9 +343,10 @@ impl FromRequest for Caller {
                 .app_data::<web::Data<ApiState>>()
                 .ok_or_else(|| Problem::internal("the API was started without its state"))?;
             let (credential, via) = credential(&request);
-            let user = who(state, credential.as_deref()).await?;
+            let (user, token) = who(state, credential.as_deref()).await?;
             check_site(&request, via, &state.settings.public_url)?;
-            Ok(Self { user, credential: credential.map(Arc::from) })
+            state.limits.requests.check(&user.id)?;
+            Ok(Self { user, token, credential: credential.map(Arc::from) })
         })
     }
 }

@@ -84,16 +84,6 @@ fn stored(part: InputPart) -> Result<Part, (&'static str, String)> {
     }
 }
 
-/// The text of the parts, for the title.
-#[must_use]
-pub fn text(parts: &[Part]) -> String {
-    let texts = parts.iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        _ => None,
-    });
-    texts.collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,7 +103,7 @@ mod tests {
         .unwrap();
         assert_eq!(all[0], Part::Text { text: " a ".into() });
         assert!(matches!(&all[1], Part::FileReference { start_line: 3, end_line: 4, .. }));
-        assert_eq!(text(&all), " a  b");
+        assert_eq!(crate::turn::title::text(&all), " a  b");
     }
 
     #[test]

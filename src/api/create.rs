@@ -122,9 +122,15 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
         Some("ui") => "ui",
         Some(_) => return Err(Problem::field("client_type", "client_type must be ui or api.")),
     };
-    let member = state.store.organizations_of(caller.user.id).await?;
-    if !member.iter().any(|o| o.id == organization_id) {
-        return Err(Problem::forbidden("You are not a member of this organization."));
+    match state.store.member(organization_id, caller.user.id).await? {
+        None => return Err(Problem::forbidden("You are not a member of this organization.")),
+        Some(member) if !member.agents_access && !caller.user.is_owner() => {
+            let why = "You may not create chats in this organization.";
+            return Err(
+                Problem::forbidden(why).detail("An administrator can give you the role agents-access.")
+            );
+        }
+        Some(_) => {}
     }
     let files = files::resolve(state, caller, organization_id, &mut parts).await?;
     let (model_config_id, own_effort) = match picks.model_config_id {
@@ -134,7 +140,7 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
             None => (default_model(state)?, None),
         },
     };
-    let title = title::fallback(&content::text(&parts)).replace(char::is_control, "");
+    let title = title::first(&title::text(&parts));
     let deployment = instructions::deployment_prompt(&state.live.current().system_prompt);
     let mut initial: Vec<NewMessage> = [deployment, body.system_prompt]
         .into_iter()

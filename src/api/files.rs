@@ -249,7 +249,7 @@ pub async fn get(
 
 /// Its owner, administrators, and readers of a chat that names it.
 async fn may_read(state: &ApiState, caller: &Caller, file: &FileRecord) -> Result<bool> {
-    if file.owner_id == caller.user.id || caller.user.is_admin {
+    if file.owner_id == caller.user.id || caller.user.is_admin() {
         return Ok(true);
     }
     Ok(state.store.file_chat_owners(file.id).await?.contains(&caller.user.id))

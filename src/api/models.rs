@@ -114,7 +114,7 @@ pub const CONFIGS: Doc = Doc::new("Model configurations").replies::<Vec<ModelOut
 
 /// The declared models: all for administrators, those that are offered for everybody else.
 pub async fn configs(state: web::Data<ApiState>, caller: Caller) -> Result<HttpResponse> {
-    let shown = state.catalog.models().iter().filter(|m| caller.user.is_admin || m.is_offered());
+    let shown = state.catalog.models().iter().filter(|m| caller.user.is_admin() || m.is_offered());
     Ok(body::ok(&shown.map(|m| config(&state.catalog, m)).collect::<Vec<_>>()))
 }
 
@@ -198,7 +198,7 @@ pub async fn change(
     path: web::Path<String>,
 ) -> Result<HttpResponse> {
     let id = uuid(&path).ok_or_else(|| Problem::bad_request("Invalid model config id."))?;
-    let known = state.catalog.model(id).filter(|m| caller.user.is_admin || m.is_offered());
+    let known = state.catalog.model(id).filter(|m| caller.user.is_admin() || m.is_offered());
     Err(known.map_or_else(|| Problem::not_found("Model config"), |_| declared()))
 }
 

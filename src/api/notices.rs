@@ -5,12 +5,17 @@ use super::auth::TokenCache;
 use crate::{
     bus::{Bus, Notice, WatchKind},
     ids::{ChatId, UserId},
+    store::Store,
 };
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use tokio::sync::{broadcast, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::{MissedTickBehavior, interval},
+};
 
 /// Sidebar events a socket may be behind before it is closed and its client lists again.
 const SIDEBAR_CAPACITY: usize = 256;
@@ -70,15 +75,45 @@ impl Notices {
             Notice::Resync => {
                 // Nobody knows which events were lost: every reader's channel ends.
                 self.lock().clear();
-                tokens.forget_all();
-                self.access.send_modify(|n| *n += 1);
+                self.access_changed(tokens);
             }
             Notice::Chat(_) | Notice::Ownership { .. } | Notice::Config { .. } => {}
         }
     }
 
+    /// Nobody's right to be here is believed any longer.
+    fn access_changed(&self, tokens: &TokenCache) {
+        tokens.forget_all();
+        self.access.send_modify(|n| *n += 1);
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, broadcast::Sender<Sidebar>>> {
         self.sidebars.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How often replicas look whether somebody's right to be here has changed without a hint: the command
+/// line beside a daemon sends none, and hints may be lost.
+const ACCESS_POLL: Duration = Duration::from_secs(2);
+
+/// Has everybody's right checked again whenever the database says that somebody's has changed. Runs
+/// until it is dropped.
+pub async fn poll_access(store: Store, notices: Arc<Notices>, tokens: Arc<TokenCache>) {
+    let mut seen = None;
+    let mut tick = interval(ACCESS_POLL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        match store.access_version().await {
+            Ok(version) => {
+                if seen.as_ref().is_some_and(|seen| *seen != version) {
+                    notices.access_changed(&tokens);
+                }
+                seen = Some(version);
+            }
+            // Tokens are believed for a few seconds only, whatever happens here.
+            Err(e) => tracing::debug!(error = %e, "changes of access could not be looked for"),
+        }
     }
 }
 

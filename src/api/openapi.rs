@@ -167,7 +167,9 @@ fn path_parameters(path: &str) -> Vec<Value> {
         .map(|name| {
             let schema = match name {
                 "message" | "queued" => json!({ "type": "integer", "format": "int64", "minimum": 1 }),
-                "user" | "name" | "context" | "idOrName" | "provider" | "key" => json!({ "type": "string" }),
+                "user" | "organization" | "group" | "name" | "context" | "idOrName" | "provider" | "key" => {
+                    json!({ "type": "string" })
+                }
                 _ => json!({ "type": "string", "format": "uuid" }),
             };
             json!({ "name": name, "in": "path", "required": true, "schema": schema })

@@ -121,6 +121,16 @@ impl Problem {
             .detail(format!("The body may have at most {limit} bytes."))
     }
 
+    /// 429 for somebody who asks too often.
+    #[must_use]
+    pub fn too_many(wait: std::time::Duration) -> Self {
+        let seconds = u16::try_from(wait.as_secs().saturating_add(1)).unwrap_or(u16::MAX);
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests.")
+            .detail(format!("Try again in {seconds} s."));
+        problem.retry_after = Some(seconds);
+        problem
+    }
+
     /// 500; the cause is logged.
     #[must_use]
     pub fn internal(cause: impl fmt::Display) -> Self {
@@ -162,6 +172,11 @@ impl Problem {
                 Self::conflict("This Idempotency-Key was used with a different request.")
             }
             store::Error::Duplicate(what) => Self::conflict(format!("There already is {what}.")),
+            store::Error::Conflict(why) => Self::conflict(why),
+            store::Error::NotAMember(user) => {
+                Self::bad_request("Only members of the organization can be members of its groups.")
+                    .detail(format!("User {user} is not a member of the organization."))
+            }
             store::Error::Overloaded => Self::unavailable("The server is overloaded. Try again.", error),
             e if e.is_transient() => Self::unavailable("The database is not available. Try again.", e),
             e @ (store::Error::Corrupt(_) | store::Error::Unavailable(_) | store::Error::Database(_)) => {

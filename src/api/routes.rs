@@ -2,13 +2,13 @@
 //! differ.
 
 use super::{
-    chats, control, create, deployment,
+    authcheck, chats, control, create, deployment,
     doc::Doc,
-    files, health, messages, models, parts, patch,
+    files, groups, health, messages, models, organizations, parts, patch,
     problem::{Problem, Result},
-    providers, queue,
+    providers, queue, sessions,
     settings::{self, Exposed as _},
-    stream, tool_results, users, watch,
+    stream, tokens, tool_results, users, watch,
 };
 use crate::store::settings as set;
 use actix_web::{
@@ -146,9 +146,41 @@ table! {
     }
     /// At their own paths.
     PLATFORM platform_routes {
-        GET "/api/v2/users/{user}"                 200 users::get, users::GET;
-        GET "/api/v2/users/{user}/organizations"   200 users::organizations_of, users::ORGANIZATIONS_OF;
-        GET "/api/v2/organizations"                200 users::organizations, users::ORGANIZATIONS;
+        POST   "/api/v2/users/login"                  201 sessions::login, sessions::LOGIN;
+        POST   "/api/v2/users/logout"                 200 sessions::logout, sessions::LOGOUT;
+        GET    "/login/once"                          303 sessions::once, sessions::ONCE;
+        GET    "/api/v2/users"                        200 users::list, users::LIST;
+        POST   "/api/v2/users"                        201 users::create, users::CREATE;
+        GET    "/api/v2/users/{user}"                 200 users::get, users::GET;
+        DELETE "/api/v2/users/{user}"                 204 users::delete, users::DELETE;
+        PATCH  "/api/v2/users/{user}/profile"         200 users::profile, users::PROFILE;
+        PUT    "/api/v2/users/{user}/profile"         200 users::profile, users::PROFILE;
+        PUT    "/api/v2/users/{user}/password"        204 sessions::password, sessions::PASSWORD;
+        PUT    "/api/v2/users/{user}/status/suspend"  200 users::suspend, users::SUSPEND;
+        PUT    "/api/v2/users/{user}/status/activate" 200 users::activate, users::ACTIVATE;
+        PUT    "/api/v2/users/{user}/roles"           200 users::roles, users::ROLES;
+        GET    "/api/v2/users/{user}/organizations"   200 organizations::of_user, organizations::OF_USER;
+        GET    "/api/v2/users/{user}/keys/tokens"     200 tokens::list, tokens::LIST;
+        POST   "/api/v2/users/{user}/keys/tokens"     201 tokens::create, tokens::CREATE;
+        DELETE "/api/v2/users/{user}/keys/{key}"      204 tokens::delete, tokens::DELETE;
+        GET    "/api/v2/organizations"                200 organizations::list, organizations::LIST;
+        POST   "/api/v2/organizations"                201 organizations::create, organizations::CREATE;
+        GET    "/api/v2/organizations/{organization}" 200 organizations::get, organizations::GET;
+        PATCH  "/api/v2/organizations/{organization}" 200 organizations::patch, organizations::PATCH;
+        DELETE "/api/v2/organizations/{organization}" 204 organizations::delete, organizations::DELETE;
+        GET    "/api/v2/organizations/{organization}/members" 200 organizations::members, organizations::MEMBERS;
+        POST   "/api/v2/organizations/{organization}/members/{user}" 201 organizations::add_member, organizations::ADD_MEMBER;
+        DELETE "/api/v2/organizations/{organization}/members/{user}" 204 organizations::remove_member, organizations::REMOVE_MEMBER;
+        PUT    "/api/v2/organizations/{organization}/members/{user}/roles" 200 organizations::member_roles, organizations::MEMBER_ROLES;
+        GET    "/api/v2/organizations/{organization}/groups" 200 groups::list, groups::LIST;
+        POST   "/api/v2/organizations/{organization}/groups" 201 groups::create, groups::CREATE;
+        GET    "/api/v2/organizations/{organization}/groups/{group}" 200 groups::get, groups::GET;
+        PATCH  "/api/v2/organizations/{organization}/groups/{group}" 200 groups::patch, groups::PATCH;
+        DELETE "/api/v2/organizations/{organization}/groups/{group}" 204 groups::delete, groups::DELETE;
+        GET    "/api/v2/organizations/{organization}/groups/{group}/members" 200 groups::members, groups::MEMBERS;
+        PUT    "/api/v2/organizations/{organization}/groups/{group}/members/{user}" 204 groups::add_member, groups::ADD_MEMBER;
+        DELETE "/api/v2/organizations/{organization}/groups/{group}/members/{user}" 204 groups::remove_member, groups::REMOVE_MEMBER;
+        POST   "/api/v2/authcheck"                    200 authcheck::check, authcheck::CHECK;
         GET "/api/v2/buildinfo"                    200 deployment::build_info, deployment::BUILD_INFO;
         GET "/api/v2/entitlements"                 200 deployment::entitlements, deployment::ENTITLEMENTS;
         GET "/api/v2/experiments"                  200 deployment::experiments, deployment::EXPERIMENTS;

@@ -3,7 +3,7 @@
 use super::{
     health, notices,
     observe::observe,
-    routes,
+    passwords, routes,
     sockets::stopping,
     state::{ApiState, Scrape},
 };
@@ -54,13 +54,17 @@ pub fn serve(
     stop_grace: Duration,
 ) -> io::Result<(Server, ServerHandle)> {
     let follower = notices::follow(state.store.bus(), Arc::clone(&state.notices), Arc::clone(&state.tokens));
+    let poll =
+        notices::poll_access(state.store.clone(), Arc::clone(&state.notices), Arc::clone(&state.tokens));
     let mut draining = state.draining.clone();
     rt::spawn(async move {
         tokio::select! {
             () = follower => {}
+            () = poll => {}
             () = stopping(&mut draining) => {}
         }
     });
+    tokio::task::spawn_blocking(passwords::warm_up);
     let state = web::Data::new(state);
     let server = HttpServer::new(move || {
         App::new().app_data(state.clone()).wrap(from_fn(observe)).configure(routes::configure)

@@ -1,6 +1,6 @@
 //! What every handler is given.
 
-use super::{access::OwnerCache, auth::TokenCache, notices::Notices};
+use super::{access::OwnerCache, auth::TokenCache, limits::Limits, notices::Notices};
 use crate::{
     actors::replicas::ReplicaSecret,
     clock::Clock,
@@ -30,6 +30,8 @@ pub struct ApiSettings {
     pub templates: Vec<TemplateId>,
     /// MCP servers that may be picked.
     pub mcp_servers: Vec<McpServerId>,
+    /// How long a session lasts.
+    pub session_ttl: Duration,
     /// Time between two pings; a socket that has not answered the last one is closed.
     pub ping_interval: Duration,
     /// How long one frame may wait for a socket that does not drain.
@@ -47,6 +49,7 @@ impl Default for ApiSettings {
             max_queue: 20,
             templates: Vec::new(),
             mcp_servers: Vec::new(),
+            session_ttl: Duration::from_secs(30 * 24 * 60 * 60),
             ping_interval: Duration::from_secs(15),
             write_timeout: Duration::from_secs(10),
         }
@@ -83,6 +86,8 @@ pub struct ApiState {
     pub owners: Arc<OwnerCache>,
     /// Hints sorted by user; start with the default.
     pub notices: Arc<Notices>,
+    /// How often users may ask; the default is no limit.
+    pub limits: Arc<Limits>,
 }
 
 impl fmt::Debug for ApiState {

@@ -1,6 +1,10 @@
 //! API tokens: `<10-char id>-<22-char secret>` (api.md §1.2). Only the SHA-256 of the secret is kept.
 
-use crate::{clock::Timestamp, ids::UserId, store::records::TokenRecord};
+use crate::{
+    clock::Timestamp,
+    ids::UserId,
+    store::records::{TokenKind, TokenRecord},
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -29,12 +33,22 @@ impl std::fmt::Debug for Minted {
 pub fn mint(user_id: UserId, now: Timestamp, expires_at: Option<Timestamp>) -> Minted {
     let id = alphanumeric::<ID_LENGTH>();
     let secret = alphanumeric::<SECRET_LENGTH>();
-    let record = TokenRecord { id, user_id, hash: hash(&secret), created_at: now, expires_at };
+    let record = TokenRecord {
+        id,
+        user_id,
+        hash: hash(&secret),
+        kind: TokenKind::Token,
+        name: String::new(),
+        created_at: now,
+        expires_at,
+        last_used_at: None,
+        created_from: None,
+    };
     Minted { text: format!("{}-{secret}", record.id), record }
 }
 
 /// Random letters and digits; 22 of them carry 131 bits.
-fn alphanumeric<const N: usize>() -> String {
+pub(super) fn alphanumeric<const N: usize>() -> String {
     let mut text = String::with_capacity(N);
     while text.len() < N {
         // Base64 of random bytes without its two signs is uniform over letters and digits.

@@ -2,10 +2,12 @@
 
 use super::StartError;
 use crate::{
-    api::token,
+    api::{sessions, token},
     clock::Clock,
-    ids::UserId,
-    store::{Error, Store, records::UserRecord},
+    store::{
+        Error, Store,
+        records::{SiteRole, UserRecord},
+    },
 };
 use std::{
     io::Write,
@@ -13,7 +15,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Makes the first user when there is none. `Some(path)`: where the new token lies.
+/// What the very first start made for its operator.
+pub struct FirstUser {
+    /// Where the token lies.
+    pub token_file: PathBuf,
+    /// Text of a login link; see [`sessions::link_url`].
+    pub login: String,
+}
+
+/// Makes the first user when there is none.
 ///
 /// # Errors
 /// When the database or the file cannot be written.
@@ -21,7 +31,7 @@ pub async fn first_user(
     store: &Store,
     clock: &Clock,
     data_dir: &Path,
-) -> Result<Option<PathBuf>, StartError> {
+) -> Result<Option<FirstUser>, StartError> {
     let now = clock.now();
     let failed = |e: Error| StartError::Database(e.to_string());
     store.default_organization(now).await.map_err(failed)?;
@@ -29,14 +39,8 @@ pub async fn first_user(
         return Ok(None);
     }
     let admin = UserRecord {
-        id: UserId::fresh(),
-        username: "admin".into(),
         name: "Administrator".into(),
-        email: "admin@localhost".into(),
-        is_admin: true,
-        suspended: false,
-        created_at: now,
-        updated_at: now,
+        ..UserRecord::new("admin", now).with_role(SiteRole::Owner)
     };
     let admin = match store.create_user(admin, now).await {
         Ok(user) => user,
@@ -53,7 +57,9 @@ pub async fn first_user(
             path.display()
         ))
     })?;
-    Ok(Some(path))
+    let (login, link) = sessions::link(admin.id, now);
+    store.create_login_link(link).await.map_err(failed)?;
+    Ok(Some(FirstUser { token_file: path, login }))
 }
 
 /// Replaces a file by one that only its owner can read.

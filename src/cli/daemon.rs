@@ -29,7 +29,7 @@ impl From<StartError> for Failure {
 impl From<crate::store::Error> for Failure {
     fn from(e: crate::store::Error) -> Self {
         let exit = if e.is_transient() { Exit::Unavailable } else { Exit::Failed };
-        Self::new(exit, e.to_string())
+        Self::new(exit, e.to_string().trim_end_matches('.'))
     }
 }
 

@@ -49,7 +49,7 @@ pub enum Command {
     /// Make, list or revoke API tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Make, list or suspend users
+    /// Make, list, suspend, sign in users
     #[command(subcommand)]
     User(user::UserCommand),
     /// Copy the embedded database, while the daemon runs or not

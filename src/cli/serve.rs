@@ -56,9 +56,12 @@ fn announce(running: &app::Running) {
     if running.public_url != running.local_url() {
         output::note(format_args!("  public address: {}", running.public_url));
     }
+    if let Some(link) = &running.first_login {
+        output::note(format_args!("  first start: sign in once, within an hour, at {link}"));
+    }
     if let Some(path) = &running.first_token {
         output::note(format_args!(
-            "  first start: made the user \"admin\"; its API token lies in {} (only you can read it)",
+            "  made the user \"admin\"; its API token lies in {} (only you can read it)",
             path.display()
         ));
         output::note(format_args!(

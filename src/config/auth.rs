@@ -5,17 +5,26 @@ use super::{
     units::{self, Endpoint},
 };
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// Who may come in.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Auth {
     /// How callers prove who they are. Default: token.
     pub mode: AuthMode,
+    /// How long a browser stays signed in. Default: 30 days.
+    #[serde(with = "units::text")]
+    pub session_ttl: Duration,
     /// Sign-in with an OpenID Connect provider, beside tokens. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oidc: Option<Oidc>,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { mode: AuthMode::default(), session_ttl: Duration::from_secs(30 * 24 * 60 * 60), oidc: None }
+    }
 }
 
 /// How callers prove who they are.

@@ -18,6 +18,7 @@ pub(super) fn check(config: &Config, broken: &[String], report: &mut Report) {
     let sound = |sections: &[&str]| !sections.iter().any(|s| broken.iter().any(|b| b == s));
     if sound(&["server", "auth"]) {
         auth(config, report);
+        nonzero(report, "auth.session_ttl", config.auth.session_ttl);
     }
     if sound(&["server"]) {
         positive(report, "server.max_body", config.server.max_body);

@@ -2,9 +2,9 @@
 
 use super::{Config, auth::Auth};
 use super::{
-    auth::Oidc, chat::Chat, database::Database, log::Log, mcp_servers::McpServer, metrics::Metrics,
-    models::Model, providers::Provider, server::Server, stream::Stream, telemetry::Telemetry,
-    templates::Template, worker::Worker,
+    auth::Oidc, chat::Chat, database::Database, limits::Limits, log::Log, mcp_servers::McpServer,
+    metrics::Metrics, models::Model, providers::Provider, server::Server, stream::Stream,
+    telemetry::Telemetry, templates::Template, worker::Worker,
 };
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::fmt;
@@ -28,6 +28,7 @@ pub(super) fn sections() -> Vec<(&'static str, &'static [&'static str])> {
         ("worker", fields_of::<Worker>()),
         ("stream", fields_of::<Stream>()),
         ("chat", fields_of::<Chat>()),
+        ("limits", fields_of::<Limits>()),
         ("log", fields_of::<Log>()),
         ("metrics", fields_of::<Metrics>()),
         ("telemetry", fields_of::<Telemetry>()),

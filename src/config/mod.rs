@@ -10,6 +10,7 @@ mod check;
 pub mod database;
 mod dotenv;
 mod keys;
+pub mod limits;
 pub mod log;
 pub mod mcp_servers;
 pub mod metrics;
@@ -72,6 +73,8 @@ pub struct Config {
     pub stream: stream::Stream,
     /// Limits and habits of every chat.
     pub chat: chat::Chat,
+    /// How often somebody may ask.
+    pub limits: limits::Limits,
     /// What is logged.
     pub log: log::Log,
     /// Figures for Prometheus.
@@ -98,6 +101,7 @@ impl Default for Config {
             worker: worker::Worker::default(),
             stream: stream::Stream::default(),
             chat: chat::Chat::default(),
+            limits: limits::Limits::default(),
             log: log::Log::default(),
             metrics: metrics::Metrics::default(),
             telemetry: telemetry::Telemetry::default(),

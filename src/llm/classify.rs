@@ -6,7 +6,7 @@ mod tests;
 use super::{
     failure::{Failure, FailureKind},
     providers,
-    wire::WireError,
+    wire::{self, WireError},
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -182,7 +182,7 @@ fn read_body(body: &str) -> (Option<String>, String) {
         .or_else(|| value.get("message"))
         .or_else(|| value.get("error"))
         .and_then(Value::as_str)
-        .map(str::to_owned);
+        .map(|message| wire::with_upstream(message.to_owned(), value.get("error").unwrap_or(value)));
     let mut text = detail.clone().unwrap_or_else(|| value.to_string());
     for pointer in ["/error/type", "/error/code", "/error/status", "/code", "/type"] {
         if let Some(word) = value.pointer(pointer).and_then(Value::as_str) {

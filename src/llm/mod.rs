@@ -18,6 +18,7 @@ pub mod request;
 mod retry_after;
 pub mod scripted;
 mod secret;
+pub mod side_call;
 mod sse;
 #[cfg(test)]
 mod testing;

@@ -47,6 +47,9 @@ pub struct Provider {
     pub image_cap: Option<usize>,
 }
 
+/// Marks an Azure address of one deployment: `https://HOST/openai/deployments/NAME?api-version=…`.
+pub(super) const AZURE_DEPLOYMENTS: &str = "/openai/deployments/";
+
 /// 5 MiB.
 const ANTHROPIC_IMAGE_CAP: Option<usize> = Some(5 * 1024 * 1024);
 
@@ -199,8 +202,10 @@ impl Provider {
                 format!("There is no API key for {}. Add one and send the message again.", self.display_name);
             return Err(self.refusal(FailureKind::MissingKey, message));
         }
-        let format =
-            if use_responses && self.has_responses { WireFormat::OpenaiResponses } else { own_format };
+        // Azure's addresses of one deployment know Chat Completions only.
+        let deployment = self.name == "azure" && base_url.contains(AZURE_DEPLOYMENTS);
+        let responses = use_responses && self.has_responses && !deployment;
+        let format = if responses { WireFormat::OpenaiResponses } else { own_format };
         let endpoint = Endpoint {
             provider_type: self.name.to_owned(),
             display_name: self.display_name.to_owned(),
@@ -270,6 +275,13 @@ mod tests {
                 "https://r.openai.azure.com/openai/v1/responses",
             ),
             ("azure", Some("https://r/openai/v1/?v=1"), false, "https://r/openai/v1/chat/completions?v=1"),
+            ("azure", Some("https://r/openai"), true, "https://r/openai/v1/responses"),
+            (
+                "azure",
+                Some("https://r/openai/deployments/d?api-version=2024-10-21"),
+                true,
+                "https://r/openai/deployments/d/chat/completions?api-version=2024-10-21",
+            ),
             (
                 " OpenAI_Compatible ",
                 Some("http://127.0.0.1:9/v1"),

@@ -30,6 +30,21 @@ pub struct Request {
     pub reasoning_effort: Option<String>,
     /// `provider_options` of the model config: one key per provider (api.md §2.11).
     pub provider_options: serde_json::Map<String, serde_json::Value>,
+    /// The answer must be JSON of this shape. Such a request has no tools.
+    pub output: Option<OutputSchema>,
+    /// Headers that tell the provider whose call it is (workspace-and-providers.md §6.6).
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// The shape of an answer that is read by a program.
+#[derive(Debug, Clone)]
+pub struct OutputSchema {
+    /// Name of the schema, and of the tool where the format has none other way to ask for it.
+    pub name: &'static str,
+    /// What the answer is, for the model.
+    pub description: &'static str,
+    /// JSON Schema object: every property required, no others.
+    pub schema: Json,
 }
 
 /// One message of the prompt.

@@ -28,7 +28,9 @@ impl Secret {
     /// 8 bytes are no keys, and replacing them would riddle ordinary text.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
-        if self.0.len() < 8 { text.to_owned() } else { text.replace(&self.0, "[REDACTED]") }
+        // As it is sent: white space around a configured key stays at home.
+        let sent = self.0.trim();
+        if sent.len() < 8 { text.to_owned() } else { text.replace(sent, "[REDACTED]") }
     }
 }
 
@@ -53,5 +55,17 @@ impl From<String> for Secret {
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_as_it_is_sent() {
+        let key = Secret::new(" sk-12345678\n");
+        assert_eq!(key.redact("bad key sk-12345678."), "bad key [REDACTED].");
+        assert_eq!(Secret::new("        ").redact("a        b"), "a        b");
     }
 }

@@ -57,11 +57,16 @@ impl Reader {
         Ok(())
     }
 
-    /// The bytes have ended: gives the last event when only its blank line is missing.
+    /// The bytes have ended: gives the last event when its blank line, or its line end too, is missing.
+    /// An event that was cut in the middle is given as well; no decoder can read it.
     ///
     /// # Errors
     /// The error of `event`.
     pub fn finish<E>(&mut self, mut event: impl FnMut(&str, &str) -> Result<(), E>) -> Result<(), E> {
+        let line = std::mem::take(&mut self.line);
+        if !line.is_empty() {
+            self.take_line(&line, &mut event)?;
+        }
         self.dispatch(&mut event)
     }
 
@@ -159,6 +164,12 @@ mod tests {
         }
         assert_eq!(result, Err(TooLarge));
         assert!(reader.line.len() <= MAX_EVENT + chunk.len());
+    }
+
+    #[test]
+    fn the_last_line_may_lack_its_end() {
+        assert_eq!(read(&[b"data: 1\n\ndata: [DO", b"NE]"]).unwrap()[1].1, "[DONE]");
+        assert_eq!(read(&[b": only a comment"]).unwrap(), []);
     }
 
     #[test]

@@ -75,8 +75,14 @@ impl Endpoint {
             return Err("it must be an absolute http or https address".to_owned());
         }
         let mut path = url.path().trim_end_matches('/').to_owned();
-        if self.provider_type == "azure" && !path.ends_with("/openai/v1") {
-            path.push_str("/openai/v1");
+        // The address of one deployment, with its `api-version`, is the older form and complete.
+        if self.provider_type == "azure" && !path.contains(providers::AZURE_DEPLOYMENTS) {
+            let (openai, v1) = (path.ends_with("/openai"), path.ends_with("/openai/v1"));
+            path.push_str(match (openai, v1) {
+                (_, true) => "",
+                (true, _) => "/v1",
+                _ => "/openai/v1",
+            });
         }
         path.push_str(match self.format {
             WireFormat::AnthropicMessages if path.ends_with("/v1") => "/messages",
@@ -117,6 +123,10 @@ impl Endpoint {
                 KeyHeader::ApiKey => headers.insert("api-key", secret(key.to_owned())?),
             };
         }
+        for (name, value) in &request.headers {
+            // Ids only; what the administrator configures below goes before.
+            headers.insert(*name, HeaderValue::from_str(value).map_err(|_| "an id is no header value")?);
+        }
         for (name, value) in &self.headers {
             let name =
                 HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is no header name"))?;
@@ -141,7 +151,12 @@ pub fn client() -> reqwest::Result<reqwest::Client> {
         // Providers close idle connections after about a minute or more; ours go first, so that a
         // request is not sent into a connection that is being closed.
         .pool_idle_timeout(Duration::from_secs(50))
-        .user_agent(concat!("chatd/", env!("CARGO_PKG_VERSION")))
+        .user_agent(format!(
+            "chatd/{} ({}/{})",
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        ))
         .build()
 }
 

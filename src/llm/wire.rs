@@ -60,8 +60,11 @@ impl WireError {
     /// Numeric codes (OpenRouter) are HTTP statuses.
     pub(super) fn from_value(value: &Value) -> Self {
         let inner = value.get("error").filter(|e| !e.is_null()).unwrap_or(value);
-        let status =
-            inner.get("code").and_then(Value::as_u64).or_else(|| inner.get("status").and_then(Value::as_u64));
+        let status_in = |key: &str| {
+            let value = inner.get(key)?;
+            value.as_u64().or_else(|| value.as_str()?.parse().ok())
+        };
+        let status = status_in("code").or_else(|| status_in("status"));
         let words: Vec<&str> =
             ["type", "code", "status"].iter().filter_map(|k| inner.get(k).and_then(Value::as_str)).collect();
         let message = inner
@@ -69,11 +72,21 @@ impl WireError {
             .and_then(Value::as_str)
             .or_else(|| inner.as_str())
             .map_or_else(|| inner.to_string(), str::to_owned);
+        let message = with_upstream(message, inner);
         Self::Provider {
             status: status.and_then(|s| u16::try_from(s).ok()).filter(|s| (400..600).contains(s)),
             code: (!words.is_empty()).then(|| words.join(" ")),
             message,
         }
+    }
+}
+
+/// OpenRouter says "Provider returned error" and keeps the words of the provider behind it in
+/// `metadata.raw`, which is what a person needs and what the rules of classification look at.
+pub(super) fn with_upstream(message: String, error: &Value) -> String {
+    match error.pointer("/metadata/raw").and_then(Value::as_str).map(str::trim).filter(|r| !r.is_empty()) {
+        Some(raw) => format!("{message}: {raw}"),
+        None => message,
     }
 }
 

@@ -26,6 +26,12 @@ pub enum Error {
     /// A unique name is taken.
     #[error("{0} already exists")]
     Duplicate(&'static str),
+    /// What the database holds does not allow it; a sentence for the caller.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// Only members of an organization can be members of its groups.
+    #[error("user {0} is not a member of the organization")]
+    NotAMember(crate::ids::UserId),
     /// A stored value cannot be read: the database was changed by hand or by a newer program.
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),
@@ -57,6 +63,15 @@ impl From<diesel::result::Error> for Error {
 }
 
 impl Error {
+    /// The error of a write of something unique: [`Error::Duplicate`] when it is there already.
+    pub(super) fn unless_new(what: &'static str) -> impl Fn(diesel::result::Error) -> Self {
+        use diesel::result::{DatabaseErrorKind, Error as D};
+        move |e| match e {
+            D::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => Self::Duplicate(what),
+            other => other.into(),
+        }
+    }
+
     /// Trying the same operation again may succeed: the connection broke, or two transactions met.
     #[must_use]
     pub fn is_transient(&self) -> bool {

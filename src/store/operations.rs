@@ -1,4 +1,5 @@
-//! The table of operations: each is one line, the same for both engines.
+//! The table of operations: each is one line, the same for both engines, here or in a file of its
+//! family below `operations/`.
 
 use super::{
     Store,
@@ -9,8 +10,8 @@ use super::{
     files::{FileRecord, LoadedFile},
     postgres::{self, detached},
     records::{
-        ChatRecord, Head, JoinFrom, ListFilter, ListedChat, MessageRow, MetaPatch, NewChat,
-        OrganizationRecord, PageSpec, PendingCall, QueuedRow, StreamRead, TokenRecord, TurnRead, UserRecord,
+        ChatRecord, Head, JoinFrom, ListFilter, ListedChat, MessageRow, MetaPatch, NewChat, PageSpec,
+        PendingCall, QueuedRow, StreamRead, TurnRead,
     },
     sqlite,
 };
@@ -159,6 +160,8 @@ pub(super) fn is_collision(e: &Error) -> bool {
     matches!(e, Error::Database(D::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
 }
 
+mod people;
+
 accepting! {
     /// Creates a chat; announced by [`Store::create_chat`].
     create_row = create::create(new: NewChat, now: Timestamp, key: Option<Idempotency<Created>>) -> Accepted<Created>, Taken::created;
@@ -179,6 +182,8 @@ operations! {
     write pub patch_chat = chats::patch(id: ChatId, patch: MetaPatch) -> ChatRecord;
     /// Moves the owner's read cursor to the newest assistant message.
     write pub mark_read = chats::mark_read(id: ChatId) -> ();
+    /// Replaces a title unless somebody else has. Moves no version.
+    write pub retitle = chats::retitle(id: ChatId, from: String, to: String) -> bool;
     /// Snapshot versions of many chats.
     read pub snapshots = chats::snapshots(ids: Vec<ChatId>) -> Vec<(ChatId, i64)>;
     /// Owner of a chat, and that it exists.
@@ -218,28 +223,6 @@ operations! {
     read pub replica_address = replicas::address(id: WorkerId) -> Option<String>;
     /// The moment by which deadlines are judged: the database's clock.
     read pub database_now = clock::now(now: Timestamp) -> Timestamp;
-    /// The default organization, made if there is none.
-    write pub default_organization = accounts::default_organization(now: Timestamp) -> OrganizationRecord;
-    /// Makes a user in the default organization.
-    write pub create_user = accounts::create_user(user: UserRecord, now: Timestamp) -> UserRecord;
-    /// Every user.
-    read pub list_users = accounts::list_users() -> Vec<UserRecord>;
-    /// A user by login name.
-    read pub user_by_name = accounts::user_by_name(username: String) -> UserRecord;
-    /// A user by id.
-    read pub user = accounts::user(id: UserId) -> UserRecord;
-    /// Suspends a user or lets them in again.
-    write pub set_suspended = accounts::set_suspended(username: String, suspended: bool, now: Timestamp) -> UserRecord;
-    /// The organizations of a user.
-    read pub organizations_of = accounts::organizations_of(user: UserId) -> Vec<OrganizationRecord>;
-    /// Stores a token.
-    write pub create_token = accounts::create_token(token: TokenRecord) -> ();
-    /// A token with its user.
-    read pub token = accounts::token(id: String) -> Option<(TokenRecord, UserRecord)>;
-    /// Every token.
-    read pub list_tokens = accounts::list_tokens() -> Vec<(TokenRecord, UserRecord)>;
-    /// Removes a token.
-    write pub revoke_token = accounts::revoke_token(id: String) -> bool;
     /// The stored answer of an idempotency key, if it was used for this request.
     read pub replayed = accounts::replayed(user: UserId, key: String, request_hash: Vec<u8>) -> Option<(u16, Json)>;
     /// Begins an upload; nobody sees the file yet.

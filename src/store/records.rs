@@ -1,5 +1,12 @@
 //! Rows as the rest of the program sees them.
 
+mod people;
+
+pub use people::{
+    GroupPatch, GroupRecord, LoginLink, LoginType, MemberRecord, NewUser, OrganizationPatch,
+    OrganizationRecord, SiteRole, TokenKind, TokenRecord, UserPage, UserPatch, UserRecord,
+};
+
 use crate::{
     chat::{
         json::Json,
@@ -225,59 +232,6 @@ pub struct Claimed {
     pub head: Head,
     /// Whether a dead owner was replaced.
     pub takeover: bool,
-}
-
-/// A user account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UserRecord {
-    /// Id.
-    pub id: UserId,
-    /// Unique login name.
-    pub username: String,
-    /// Display name.
-    pub name: String,
-    /// Mail address.
-    pub email: String,
-    /// Deployment administrator.
-    pub is_admin: bool,
-    /// Suspended users are refused everywhere.
-    pub suspended: bool,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// When it was changed.
-    pub updated_at: Timestamp,
-}
-
-/// An organization.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OrganizationRecord {
-    /// Id.
-    pub id: OrganizationId,
-    /// Unique name.
-    pub name: String,
-    /// Display name.
-    pub display_name: String,
-    /// The one that users are put in at first.
-    pub is_default: bool,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// When it was changed.
-    pub updated_at: Timestamp,
-}
-
-/// An API token, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenRecord {
-    /// Public 10-character half of the token.
-    pub id: String,
-    /// Whose it is.
-    pub user_id: UserId,
-    /// SHA-256 of the secret half.
-    pub hash: Vec<u8>,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it ends; never when `None`.
-    pub expires_at: Option<Timestamp>,
 }
 
 /// Which chats a list shows.

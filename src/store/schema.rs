@@ -6,6 +6,7 @@ diesel::table! {
     use crate::store::types::sql::*;
     organizations (id) {
         id -> Uid, name -> Text, display_name -> Text, is_default -> Bool, created_at -> Moment, updated_at -> Moment,
+        icon -> Text, description -> Text,
     }
 }
 diesel::table! {
@@ -13,13 +14,16 @@ diesel::table! {
     use crate::store::types::sql::*;
     users (id) {
         id -> Uid, username -> Text, name -> Text, email -> Text, is_admin -> Bool, status -> Text,
-        created_at -> Moment, updated_at -> Moment,
+        created_at -> Moment, updated_at -> Moment, role -> Text, login_type -> Text,
+        password_hash -> Nullable<Text>, avatar_url -> Text, last_seen_at -> Nullable<Moment>,
+        deleted_at -> Nullable<Moment>, login_email -> Nullable<Text>,
     }
 }
 diesel::table! {
+    use diesel::sql_types::*;
     use crate::store::types::sql::*;
     organization_members (user_id, organization_id) {
-        organization_id -> Uid, user_id -> Uid, created_at -> Moment,
+        organization_id -> Uid, user_id -> Uid, created_at -> Moment, agents_access -> Bool,
     }
 }
 diesel::table! {
@@ -27,6 +31,28 @@ diesel::table! {
     use crate::store::types::sql::*;
     api_tokens (id) {
         id -> Text, user_id -> Uid, hash -> Binary, created_at -> Moment, expires_at -> Nullable<Moment>,
+        kind -> Text, name -> Text, last_used_at -> Nullable<Moment>, created_from -> Nullable<Text>,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    login_links (id) {
+        id -> Text, user_id -> Uid, hash -> Binary, created_at -> Moment, expires_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    groups (id) {
+        id -> Uid, organization_id -> Uid, name -> Text, display_name -> Text, avatar_url -> Text,
+        created_at -> Moment, updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use crate::store::types::sql::*;
+    group_members (group_id, user_id) {
+        group_id -> Uid, user_id -> Uid, created_at -> Moment,
     }
 }
 diesel::table! {
@@ -180,6 +206,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     organization_members,
     users,
     api_tokens,
+    login_links,
+    groups,
+    group_members,
     files,
     chat_files,
 );

@@ -41,6 +41,16 @@ macro_rules! title_contains {
             .sql(")) > 0")
     };
 }
+/// Substring of a user's names or address, any case.
+macro_rules! person_contains {
+    ($text:expr) => {
+        diesel::dsl::sql::<diesel::sql_types::Bool>(
+            "instr(chatd_lower(users.username || ' ' || users.name || ' ' || users.email), chatd_lower(",
+        )
+        .bind::<diesel::sql_types::Text, _>($text.clone())
+        .sql(")) > 0")
+    };
+}
 /// A label has a value.
 macro_rules! label_is {
     ($key:expr, $value:expr) => {

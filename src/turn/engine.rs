@@ -42,6 +42,12 @@ pub struct ModelChoice {
 }
 
 impl ModelChoice {
+    /// Whether it can be called as it is declared.
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        self.enabled && self.endpoint.is_ok()
+    }
+
     /// What compaction goes by.
     #[must_use]
     pub fn limits(&self) -> Limits {

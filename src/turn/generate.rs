@@ -17,9 +17,10 @@ use crate::{
         request::{Request, ToolSpec},
     },
     metrics,
+    store::records::ChatRecord,
 };
 use futures_util::StreamExt;
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 /// Builds the prompt of a history for a model.
 #[must_use]
@@ -60,6 +61,21 @@ pub fn request(choice: &ModelChoice, prompt: Prompt, tools: &[ToolSpec], effort:
     request
 }
 
+/// Headers that tell the provider for whom it works (workspace-and-providers.md §6.6).
+#[must_use]
+pub fn identity(chat: &ChatRecord) -> Vec<(&'static str, String)> {
+    let own = chat.head.id.to_string();
+    let mut headers = vec![("x-chatd-owner-id", chat.owner_id.to_string())];
+    match chat.parent_chat_id {
+        Some(parent) => {
+            headers.push(("x-chatd-chat-id", parent.to_string()));
+            headers.push(("x-chatd-subchat-id", own));
+        }
+        None => headers.push(("x-chatd-chat-id", own)),
+    }
+    headers
+}
+
 /// Asks the model and publishes what it says. Dropping the future closes the provider's socket.
 ///
 /// # Errors
@@ -68,13 +84,37 @@ pub async fn call(
     choice: &ModelChoice,
     request: &Request,
     clock: &Clock,
+    publish: impl FnMut(Role, Part),
+) -> Result<Step, Failure> {
+    let labels = [("provider", choice.provider_type.clone()), ("model", choice.defaults.model.clone())];
+    ::metrics::histogram!(metrics::MESSAGE_COUNT, &labels)
+        .record(u32::try_from(request.messages.len()).unwrap_or(u32::MAX));
+    let first = |waited: Duration| {
+        ::metrics::histogram!(metrics::TTFT_SECONDS, &labels).record(waited.as_secs_f64());
+    };
+    let step = ask(choice, request, clock, first, publish).await?;
+    ::metrics::counter!(metrics::STEPS_TOTAL, &labels).increment(1);
+    Ok(step)
+}
+
+/// Asks the model something that is no step of a turn (a title): nobody watches, and the figures of
+/// steps do not count it. Dropping the future closes the provider's socket.
+///
+/// # Errors
+/// The classified failure.
+pub async fn side_call(choice: &ModelChoice, request: &Request, clock: &Clock) -> Result<Step, Failure> {
+    ask(choice, request, clock, |_| {}, |_, _| {}).await
+}
+
+async fn ask(
+    choice: &ModelChoice,
+    request: &Request,
+    clock: &Clock,
+    first_event: impl FnOnce(Duration),
     mut publish: impl FnMut(Role, Part),
 ) -> Result<Step, Failure> {
     let endpoint = choice.endpoint.as_ref().map_err(Clone::clone)?;
     let client = engine::client().map_err(|e| fail(choice, format!("HTTP client: {e}")))?;
-    let labels = [("provider", choice.provider_type.clone()), ("model", choice.defaults.model.clone())];
-    ::metrics::histogram!(metrics::MESSAGE_COUNT, &labels)
-        .record(u32::try_from(request.messages.len()).unwrap_or(u32::MAX));
     let started = clock.now();
     let config = StepConfig {
         model_config_id: Some(choice.id),
@@ -84,12 +124,12 @@ pub async fn call(
     };
     let mut fold = Accumulator::new(config, started);
     let mut events = llm::stream(&client, endpoint, request);
-    let mut first = true;
+    let mut first_event = Some(first_event);
     while let Some(event) = events.next().await {
         let event = event?;
         let now = clock.now();
-        if std::mem::take(&mut first) {
-            ::metrics::histogram!(metrics::TTFT_SECONDS, &labels).record(now.since(started).as_secs_f64());
+        if let Some(first_event) = first_event.take() {
+            first_event(now.since(started));
         }
         match fold.on(event, now) {
             Ok(Some((role, part))) => publish(role, part),
@@ -97,10 +137,7 @@ pub async fn call(
             Err(e @ (Unusable::TooLarge | Unusable::Cut)) => return Err(fail(choice, e.to_string())),
         }
     }
-    let step =
-        fold.finish(clock.now()).map_err(|_| classify(&choice.provider_type, RawFailure::Incomplete))?;
-    ::metrics::counter!(metrics::STEPS_TOTAL, &labels).increment(1);
-    Ok(step)
+    fold.finish(clock.now()).map_err(|_| classify(&choice.provider_type, RawFailure::Incomplete))
 }
 
 fn fail(choice: &ModelChoice, message: String) -> Failure {

@@ -12,6 +12,7 @@ mod files;
 mod hostile;
 mod interrupts;
 mod ownership;
+mod people;
 mod providers;
 mod queue;
 mod relay;

@@ -5,6 +5,7 @@ mod await_action;
 mod compaction;
 mod generate;
 mod interrupt;
+pub mod title;
 mod tool_step;
 
 use super::{ChatActor, LivePart, Moved, OpenEpisode};

@@ -154,7 +154,7 @@ async fn sockets_close_when_the_replica_stops_or_the_right_is_gone(on: Engine) {
     let chat = world.chat().await;
     let mut mine = server.open(&world.owner, &format!("/{chat}/stream")).await.unwrap();
     let mut sidebar = server.open(&world.admin, "/watch").await.unwrap();
-    world.state.store.set_suspended("owner".into(), true, super::support::NOW).await.unwrap();
+    world.state.store.set_suspended(world.owner_id, true, super::support::NOW).await.unwrap();
     world.state.store.bus().publish(Notice::Access { user: world.owner_id });
     assert_eq!(closed(&mut mine).await, 1008);
     world.draining.send(true).unwrap();

@@ -16,7 +16,7 @@ use crate::{
     store::{
         Store,
         commit::Commit,
-        records::UserRecord,
+        records::{SiteRole, UserRecord},
         settings::{Deployment, LiveSettings},
         tests::support::Db,
     },
@@ -82,16 +82,11 @@ impl Answer {
     }
 }
 
-async fn account(store: &Store, name: &str, is_admin: bool) -> (UserId, String) {
+async fn account(store: &Store, name: &str, role: SiteRole) -> (UserId, String) {
     let user = UserRecord {
-        id: UserId::fresh(),
-        username: name.into(),
         name: format!("{name} the tester"),
         email: format!("{name}@example.test"),
-        is_admin,
-        suspended: false,
-        created_at: NOW,
-        updated_at: NOW,
+        ..UserRecord::new(name, NOW).with_role(role)
     };
     let user = store.create_user(user, NOW).await.unwrap();
     let minted = token::mint(user.id, NOW, None);
@@ -139,9 +134,9 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         ..Model::default()
     };
     let catalog = Catalog::new(&[provider], &[model("one", true), model("off", false)], 70, NOW);
-    let (admin_id, admin) = account(&store, "admin", true).await;
-    let (owner_id, owner) = account(&store, "owner", false).await;
-    let (_, stranger) = account(&store, "stranger", false).await;
+    let (admin_id, admin) = account(&store, "admin", SiteRole::Owner).await;
+    let (owner_id, owner) = account(&store, "owner", SiteRole::Member).await;
+    let (_, stranger) = account(&store, "stranger", SiteRole::Member).await;
     let organization = store.organizations_of(admin_id).await.unwrap()[0].id.to_string();
     let streams = Arc::new(FakeStreams::default());
     let (draining, stops) = watch::channel(false);
@@ -159,6 +154,7 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         tokens: Arc::default(),
         owners: Arc::default(),
         notices: Arc::default(),
+        limits: Arc::default(),
     };
     World { state, streams, draining, organization, owner, stranger, admin, owner_id, db }
 }

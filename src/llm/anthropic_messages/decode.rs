@@ -15,7 +15,7 @@ use std::{borrow::Cow, collections::HashSet};
 
 #[derive(Deserialize)]
 struct Frame<'a> {
-    #[serde(rename = "type", borrow)]
+    #[serde(rename = "type", borrow, default)]
     kind: Cow<'a, str>,
     #[serde(default)]
     index: u64,
@@ -289,11 +289,16 @@ impl Block {
 
 impl Wire for Decoder {
     fn feed(&mut self, _: &str, data: &str, out: &mut Vec<Event>) -> Result<(), WireError> {
-        if self.done {
+        // Gateways that speak several formats add the end mark of another one.
+        if self.done || data.trim().is_empty() || data.trim() == "[DONE]" {
             return Ok(());
         }
         let frame: Frame<'_> = serde_json::from_str(data)?;
         match frame.kind.as_ref() {
+            // An error of a gateway in front, in nobody's format.
+            "" if serde_json::from_str::<Object>(data)?.has("error") => {
+                return Err(WireError::from_value(&serde_json::from_str(data)?));
+            }
             "message_start" => {
                 if let Some(message) = frame.message {
                     let message: Object = serde_json::from_str(message.get())?;

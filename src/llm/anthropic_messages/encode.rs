@@ -34,8 +34,10 @@ pub(in crate::llm) fn betas(request: &Request) -> Vec<&'static str> {
 pub(in crate::llm) fn encode(request: &Request) -> Vec<u8> {
     let options = Options::of(request, "anthropic");
     let mut turns = turns(request, options.flag("send_reasoning") != Some(false));
-    // Markers: the end of the system texts and the last two messages (agent-loop.md §5.4).
-    for turn in turns.iter_mut().rev().take(2) {
+    // Markers: the end of the system texts and the last two messages (agent-loop.md §5.4). A prompt that
+    // is asked once only is not worth the price of writing it to the cache.
+    let marked = if request.output.is_some() { 0 } else { 2 };
+    for turn in turns.iter_mut().rev().take(marked) {
         let markable =
             |b: &&mut Object| !matches!(b.text("type").as_deref(), Some("thinking" | "redacted_thinking"));
         if let Some(block) = turn.blocks.iter_mut().rev().find(markable) {
@@ -44,7 +46,7 @@ pub(in crate::llm) fn encode(request: &Request) -> Vec<u8> {
     }
     let mut system: Vec<Object> =
         request.system.iter().filter(|s| !s.trim().is_empty()).map(|s| text(s)).collect();
-    if let Some(last) = system.last_mut() {
+    if let Some(last) = system.last_mut().filter(|_| marked > 0) {
         last.set("cache_control", &ephemeral());
     }
 
@@ -66,7 +68,9 @@ pub(in crate::llm) fn encode(request: &Request) -> Vec<u8> {
     let tools = tools(request, options);
     if !tools.is_empty() {
         body.set("tools", &tools);
-        if let Some(disable) = options.flag("disable_parallel_tool_use") {
+        if let Some(output) = &request.output {
+            body.set("tool_choice", &json!({ "type": "tool", "name": output.name }));
+        } else if let Some(disable) = options.flag("disable_parallel_tool_use") {
             body.set("tool_choice", &json!({ "type": "auto", "disable_parallel_tool_use": disable }));
         }
     }
@@ -86,7 +90,9 @@ pub(in crate::llm) fn encode(request: &Request) -> Vec<u8> {
             body.set_some("top_k", request.top_k);
         }
     }
-    if let Some(effort) = options::effort(request, options.text("effort"), &EFFORTS) {
+    if request.output.is_none()
+        && let Some(effort) = options::effort(request, options.text("effort"), &EFFORTS)
+    {
         body.set("output_config", &json!({ "effort": effort }));
     }
     body.set("stream", &true);
@@ -101,6 +107,10 @@ enum Thinking {
 }
 
 fn thinking(request: &Request, options: Options<'_>, turns: &[Turn]) -> Option<Thinking> {
+    // A forced tool and thinking exclude each other.
+    if request.output.is_some() {
+        return None;
+    }
     if request.reasoning_effort.as_deref().map(str::trim) == Some("none") {
         return None;
     }
@@ -130,6 +140,15 @@ fn tools(request: &Request, options: Options<'_>) -> Vec<Object> {
                 .with("input_schema", &t.input_schema)
         })
         .collect();
+    if let Some(output) = &request.output {
+        // The format has no JSON answer: a tool that must be called takes its place.
+        return vec![
+            Object::new()
+                .with("name", output.name)
+                .with("description", output.description)
+                .with("input_schema", &output.schema),
+        ];
+    }
     if options.flag("web_search_enabled") == Some(true) {
         let mut search = Object::new().with("type", "web_search_20250305").with("name", "web_search");
         search.set_some("allowed_domains", options.list("allowed_domains"));
@@ -187,11 +206,17 @@ fn verbatim(native: &Native, content: &[AssistantContent], send_reasoning: bool)
     // A provider-run call without its result, or the other way round, is refused for ever after.
     blocks.retain(|b| match b.text("type").unwrap_or_default().as_str() {
         "server_tool_use" => b.text("id").is_some_and(|id| given.contains(&id)),
-        "thinking" | "redacted_thinking" => send_reasoning,
+        // Cut in the middle it has no signature, and is refused.
+        "thinking" => send_reasoning && b.text("signature").is_some_and(|s| !s.is_empty()),
+        "redacted_thinking" => send_reasoning,
         "text" => b.text("text").is_some_and(|t| !t.trim().is_empty()),
         t if t.ends_with("_tool_result") => b.text("tool_use_id").is_some_and(|id| asked.contains(&id)),
         _ => true,
     });
+    // A message may not end with thinking; one that was cut while the model thought does.
+    while blocks.last().is_some_and(|b| is(b, "thinking") || is(b, "redacted_thinking")) {
+        blocks.pop();
+    }
     let mut calls = content.iter().filter_map(|c| match c {
         AssistantContent::ToolCall { id, .. } => Some(options::call_id(id)),
         _ => None,

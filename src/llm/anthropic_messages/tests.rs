@@ -354,3 +354,47 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_gateway_adds_is_no_error_unless_it_is_one() {
+    let end = json!({"type": "message_stop"});
+    let odd = [json!(""), json!({"unknown": 1}), json!({"type": "new_event"}), end, json!("[DONE]")];
+    assert_eq!(words(&decode(F, &odd)), ["finish Other"]);
+    let failed = [json!({"error": {"message": "upstream is down", "code": "503"}})];
+    let WireError::Provider { status, message, .. } = decode_err(F, &failed) else {
+        panic!("a provider's error")
+    };
+    assert_eq!((status, message.as_str()), (Some(503), "upstream is down"));
+}
+
+#[test]
+fn thinking_that_was_cut_does_not_go_back() {
+    let native =
+        |items: &[Value]| Native { format: F, model: MODEL.into(), items: items.iter().map(raw).collect() };
+    let signed = json!({"type": "thinking", "thinking": "a", "signature": "S"});
+    let cut = json!({"type": "thinking", "thinking": "b", "signature": ""});
+    let said = json!({"type": "text", "text": "said"});
+    for (items, kept) in [
+        (vec![signed.clone(), said.clone()], vec!["thinking", "text"]),
+        (vec![signed.clone(), said.clone(), cut.clone()], vec!["thinking", "text"]),
+        (vec![cut, said.clone()], vec!["text"]),
+        (vec![said, signed.clone()], vec!["text"]),
+        (vec![signed], vec![]),
+    ] {
+        let messages = vec![
+            user("q"),
+            assistant(vec![AssistantContent::Text("said".into())], Some(native(&items))),
+            user("r"),
+        ];
+        let sent = body("anthropic", F, &request(messages));
+        let kinds: Vec<&str> = sent["messages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|m| m["role"] == "assistant")
+            .flat_map(|m| m["content"].as_array().unwrap())
+            .map(|b| b["type"].as_str().unwrap())
+            .collect();
+        assert_eq!(kinds, kept);
+    }
+}

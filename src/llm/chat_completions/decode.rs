@@ -33,8 +33,7 @@ struct Chunk<'a> {
 
 #[derive(Deserialize)]
 struct Choice {
-    #[serde(default)]
-    index: u64,
+    index: Option<u64>,
     delta: Option<Delta>,
     finish_reason: Option<String>,
     error: Option<Value>,
@@ -454,7 +453,7 @@ impl Wire for Decoder {
         }
         let choices = chunk.choices.unwrap_or_default();
         let bare_usage = choices.is_empty() && chunk.usage.is_some_and(|u| u.get() != "null");
-        for choice in choices.into_iter().filter(|c| c.index == 0) {
+        for choice in choices.into_iter().filter(|c| c.index.is_none_or(|i| i == 0)) {
             if let Some(error) = choice.error.filter(|e| !e.is_null()) {
                 return Err(WireError::from_value(&error));
             }

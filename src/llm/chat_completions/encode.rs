@@ -60,6 +60,11 @@ pub(in crate::llm) fn encode(provider: &Provider, request: &Request) -> Vec<u8> 
             body.set_some("reasoning_effort", effort);
         }
     }
+    if let Some(output) = &request.output {
+        let schema =
+            Object::new().with("name", output.name).with("strict", &true).with("schema", &output.schema);
+        body.set("response_format", &Object::new().with("type", "json_schema").with("json_schema", &schema));
+    }
     body.set("stream", &true);
     body.set("stream_options", &json!({ "include_usage": true }));
     body.bytes()

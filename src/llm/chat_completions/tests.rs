@@ -381,3 +381,23 @@ proptest! {
         prop_assert_eq!(scripted::check(sent.to_string().as_bytes()), Ok(()));
     }
 }
+
+#[test]
+fn a_null_index_is_the_first_choice_and_the_words_behind_a_gateway_are_kept() {
+    let values = [
+        json!({"choices": [{"index": null, "delta": {"content": "hi"}, "finish_reason": null}]}),
+        json!({"choices": [{"index": null, "delta": {}, "finish_reason": "stop"}]}),
+    ];
+    assert_eq!(words(&decode(F, &values)), ["text(", "hi", ")", "finish Stop"]);
+    let failed = [json!({"error": {"code": 502, "message": "Provider returned error",
+        "metadata": {"provider_name": "X", "raw": "the model is overloaded"}}})];
+    let error = decode_err(F, &failed);
+    assert_eq!(
+        error,
+        WireError::Provider {
+            status: Some(502),
+            code: None,
+            message: "Provider returned error: the model is overloaded".into()
+        }
+    );
+}

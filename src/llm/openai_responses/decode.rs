@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{borrow::Cow, collections::HashSet};
 
 #[derive(Deserialize)]
@@ -324,11 +324,25 @@ impl Wire for Decoder {
                 if let Some(id) = response.get("id").and_then(Value::as_str) {
                     self.response_id = Some(id.to_owned());
                 }
+                // Some servers give the items here only.
+                if self.items.is_empty() && self.calls.is_empty() {
+                    let output: Vec<Json> = response
+                        .get("output")
+                        .and_then(Value::as_array)
+                        .map(|items| items.iter().map(Json::of).collect())
+                        .unwrap_or_default();
+                    for (at, item) in (0..).zip(output) {
+                        self.item_done(at, item, out)?;
+                    }
+                }
                 self.finish(&response, out);
             }
             "response.failed" => {
                 let response: Value = frame.response.map_or(Ok(Value::Null), |r| r.read())?;
-                return Err(WireError::from_value(&response));
+                // Without a reason the whole response would be quoted, prompt included.
+                let reason = response.get("error").filter(|e| !e.is_null()).cloned();
+                let unnamed = || json!({ "code": "server_error", "message": "the response failed" });
+                return Err(WireError::from_value(&reason.unwrap_or_else(unnamed)));
             }
             "error" => {
                 let mut value: Value = serde_json::from_str(data)?;

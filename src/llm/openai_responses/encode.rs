@@ -46,8 +46,18 @@ pub(in crate::llm) fn encode(provider: &Provider, request: &Request) -> Vec<u8> 
     if !reasoning.is_empty() {
         body.set("reasoning", &reasoning);
     }
-    if let Some(verbosity) = options.text("text_verbosity") {
-        body.set("text", &json!({ "verbosity": verbosity }));
+    let mut text = Object::new();
+    text.set_some("verbosity", options.text("text_verbosity"));
+    if let Some(output) = &request.output {
+        let format = Object::new()
+            .with("type", "json_schema")
+            .with("name", output.name)
+            .with("strict", &true)
+            .with("schema", &output.schema);
+        text.set("format", &format);
+    }
+    if !text.is_empty() {
+        body.set("text", &text);
     }
     body.set("store", &store);
     let include = include(request, options);
@@ -147,6 +157,19 @@ fn verbatim(native: &Native, content: &[AssistantContent], store: bool) -> Optio
             i.text("type").as_deref() != Some("reasoning") || i.text("encrypted_content").is_some()
         });
     }
+    // An answer that was cut while it reasoned has an item which leads to none, and that is refused.
+    let mut leads_on = false;
+    let mut kept: Vec<Object> = Vec::with_capacity(items.len());
+    for item in items.into_iter().rev() {
+        if item.text("type").as_deref() != Some("reasoning") {
+            leads_on = true;
+        }
+        if leads_on {
+            kept.push(item);
+        }
+    }
+    kept.reverse();
+    let mut items = kept;
     let mut calls = content.iter().filter_map(|c| match c {
         AssistantContent::ToolCall { id, .. } => Some(options::call_id(id)),
         _ => None,

@@ -2,7 +2,9 @@
 
 use crate::llm::{
     event::FinishReason,
-    request::{AssistantContent, PromptMessage, Request, UserContent, WireFormat::OpenaiResponses as F},
+    request::{
+        AssistantContent, Native, PromptMessage, Request, UserContent, WireFormat::OpenaiResponses as F,
+    },
     testing::*,
     wire::WireError,
 };
@@ -256,5 +258,42 @@ proptest! {
             items.filter(|i| i["type"] == kind).map(|i| i["call_id"].as_str().unwrap().to_owned()).collect()
         };
         prop_assert_eq!(ids("function_call"), ids("function_call_output"));
+    }
+}
+
+#[test]
+fn items_may_come_at_the_end_only() {
+    let response = json!({"id": "r", "status": "completed", "output": [
+        {"type": "message", "content": [{"type": "output_text", "text": "hi"}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}]});
+    let events = decode(F, &[json!({"type": "response.completed", "response": response})]);
+    assert_eq!(words(&events), ["text(", "hi", ")", "start c f", "call c f {}", "finish ToolCalls"]);
+}
+
+#[test]
+fn a_failure_without_a_reason_quotes_no_prompt() {
+    let failed =
+        json!({"type": "response.failed", "response": {"id": "r", "error": null, "instructions": "secret"}});
+    let error = decode_err(F, &[failed]).to_string();
+    assert!(!error.contains("secret") && error.contains("server_error"), "{error}");
+}
+
+#[test]
+fn reasoning_that_led_to_nothing_does_not_go_back() {
+    let thought = |id: &str| json!({"type": "reasoning", "id": id, "summary": [], "encrypted_content": "E"});
+    let said =
+        json!({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a"}]});
+    for (items, kept) in [
+        (vec![thought("1"), said.clone(), thought("2")], vec!["reasoning", "message"]),
+        (vec![thought("1"), thought("2")], vec![]),
+        (vec![thought("1"), thought("2"), said], vec!["reasoning", "reasoning", "message"]),
+    ] {
+        let native = Native { format: F, model: MODEL.into(), items: items.iter().map(raw).collect() };
+        let messages = vec![user("q"), assistant(vec![], Some(native)), user("r")];
+        let sent = body("openai", F, &request(messages));
+        let input = sent["input"].as_array().unwrap();
+        let kinds: Vec<&str> =
+            input[3..input.len() - 1].iter().map(|i| i["type"].as_str().unwrap()).collect();
+        assert_eq!(kinds, kept);
     }
 }

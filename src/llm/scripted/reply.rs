@@ -93,6 +93,7 @@ fn holds(when: &When, asked: &Asked) -> bool {
         && has(&asked.system, &when.system_contains)
         && when.after_tool.as_ref().is_none_or(|tool| tool == after)
         && when.has_tool.as_ref().is_none_or(|tool| asked.tools.contains(tool))
+        && when.schema == asked.schema
 }
 
 struct Writer<'a> {

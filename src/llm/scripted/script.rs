@@ -66,6 +66,11 @@ pub struct When {
     /// A system message contains this, in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_contains: Option<String>,
+    /// The request asks for JSON by the schema of this name (`propose_title`). A rule without it never
+    /// answers such a request, so that a title takes no reply from a turn; an answer that no rule gives
+    /// is empty, and the chat keeps the title it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
 }
 
 /// One piece of an answer.

@@ -171,3 +171,19 @@ fn scripts_are_checked() {
     let built_in = Script::default();
     assert_eq!(Script::parse(&serde_json::to_string(&built_in).unwrap()).unwrap(), built_in);
 }
+
+#[tokio::test]
+async fn a_title_takes_no_reply_of_a_turn() {
+    let script = r#"[{ "times": 1, "reply": [{ "text": "the turn" }] },
+        { "when": { "schema": "propose_label" }, "reply": [{ "text": "{\"label\":\"Did it\"}" }] }]"#;
+    let server = start(fast(script)).await.unwrap();
+    let structured = |name: &'static str| {
+        let schema = raw(&json!({ "type": "object", "properties": {} }));
+        let output = crate::llm::request::OutputSchema { name, description: "", schema };
+        Request { tools: Vec::new(), output: Some(output), ..request(vec![user("hello")]) }
+    };
+    let title = ask(&server, &structured("propose_title")).await.unwrap();
+    assert_eq!((text(&title), finish(&title).reason), (String::new(), FinishReason::Stop));
+    assert_eq!(text(&ask(&server, &structured("propose_label")).await.unwrap()), "{\"label\":\"Did it\"}");
+    assert_eq!(text(&ask(&server, &request(vec![user("hello")])).await.unwrap()), "the turn");
+}

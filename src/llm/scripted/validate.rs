@@ -14,6 +14,8 @@ pub(super) struct Asked {
     /// The newest output of any tool.
     pub(super) last_output: String,
     pub(super) tools: HashSet<String>,
+    /// Name of the schema that the answer must follow.
+    pub(super) schema: Option<String>,
     /// Characters of the prompt.
     pub(super) chars: usize,
 }
@@ -28,6 +30,14 @@ pub(super) fn validate(body: &[u8]) -> Result<Asked, String> {
     };
     if body.get("stream") != Some(&Value::Bool(true)) {
         return Err("this server only streams: stream must be true".to_owned());
+    }
+    if let Some(format) = body.get("response_format").filter(|f| !f.is_null()) {
+        let name = format.pointer("/json_schema/name").and_then(Value::as_str).unwrap_or_default();
+        let object = format.pointer("/json_schema/schema/type").and_then(Value::as_str) == Some("object");
+        if text(format, "type") != Some("json_schema") || !is_name(name) || !object {
+            return Err("response_format must be a json_schema with a name and an object schema".to_owned());
+        }
+        asked.schema = Some(name.to_owned());
     }
     for tool in body.get("tools").and_then(Value::as_array).into_iter().flatten() {
         let name = tool.pointer("/function/name").and_then(Value::as_str).unwrap_or_default();

@@ -283,6 +283,15 @@ pub async fn mark_read(conn: &mut Conn, id: ChatId) -> Result<()> {
 /// Most ids of one statement: SQLite refuses more than 32,766 parameters.
 const MOST_BINDS: usize = 30_000;
 
+/// Replaces a title, unless it is no longer the one that was seen.
+pub async fn retitle(conn: &mut Conn, id: ChatId, from: String, to: String) -> Result<bool> {
+    let n = diesel::update(chats::table.find(Id(id.0)).filter(chats::title.eq(from)))
+        .set(chats::title.eq(to))
+        .execute(conn)
+        .await?;
+    Ok(n == 1)
+}
+
 /// The version columns of many chats, for the sync poller.
 pub async fn snapshots(conn: &mut Conn, ids: Vec<ChatId>) -> Result<Vec<(ChatId, i64)>> {
     let mut found = Vec::with_capacity(ids.len());

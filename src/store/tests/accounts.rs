@@ -6,7 +6,7 @@ use crate::{
     store::{
         Error,
         commit::{Accepted, Commit},
-        records::TokenRecord,
+        records::{TokenKind, TokenRecord},
     },
 };
 use std::time::Duration;
@@ -21,10 +21,10 @@ both! {
         let names: Vec<_> = store.list_users().await.unwrap().into_iter().map(|u| u.username).collect();
         assert_eq!(names, ["ann", "bob"]);
         let later = NOW + Duration::from_secs(1);
-        let off = store.set_suspended("ann".into(), true, later).await.unwrap();
+        let off = store.set_suspended(ann.id, true, later).await.unwrap();
         assert!(off.suspended && off.updated_at == later && off.created_at == NOW);
         assert_eq!(store.user_by_name("ann".into()).await.unwrap(), off);
-        assert!(matches!(store.set_suspended("zoe".into(), true, NOW).await, Err(Error::NotFound)));
+        assert!(matches!(store.set_suspended(crate::ids::UserId::fresh(), true, NOW).await, Err(Error::NotFound)));
         let organization = store.default_organization(NOW).await.unwrap();
         assert!(organization.is_default);
         assert_eq!(store.organizations_of(ann.id).await.unwrap(), [organization]);
@@ -45,14 +45,25 @@ both! {
     async fn tokens_belong_to_users(db) {
         let store = &db.store;
         let ann = store.create_user(new_user("ann"), NOW).await.unwrap();
-        let token = TokenRecord { id: "abc".into(), user_id: ann.id, hash: vec![0, 255, 7], created_at: NOW, expires_at: Some(NOW) };
+        let token = TokenRecord {
+            id: "abc".into(),
+            user_id: ann.id,
+            hash: vec![0, 255, 7],
+            kind: TokenKind::Session,
+            name: "laptop".into(),
+            created_at: NOW,
+            expires_at: Some(NOW),
+            last_used_at: None,
+            created_from: Some("::1".into()),
+        };
         store.create_token(token.clone()).await.unwrap();
         assert!(matches!(store.create_token(token.clone()).await, Err(Error::Database(_))));
         assert_eq!(store.token("abc".into()).await.unwrap(), Some((token.clone(), ann.clone())));
         assert_eq!(store.token("nope".into()).await.unwrap(), None);
-        assert_eq!(store.list_tokens().await.unwrap(), [(token.clone(), ann)]);
-        assert!(store.revoke_token("abc".into()).await.unwrap());
-        assert!(!store.revoke_token("abc".into()).await.unwrap());
+        assert_eq!(store.tokens(None).await.unwrap(), [(token.clone(), ann.clone())]);
+        assert_eq!(store.revoke_token("abc".into(), Some(crate::ids::UserId::fresh())).await.unwrap(), None);
+        assert_eq!(store.revoke_token("abc".into(), Some(ann.id)).await.unwrap(), Some(ann.id));
+        assert_eq!(store.revoke_token("abc".into(), None).await.unwrap(), None);
         let stranger = TokenRecord { user_id: crate::ids::UserId::fresh(), ..token };
         assert!(store.create_token(stranger).await.is_err(), "foreign keys hold on both engines");
     }

@@ -87,14 +87,9 @@ pub fn fresh<T>(accepted: Accepted<T>) -> T {
 
 pub fn new_user(name: &str) -> UserRecord {
     UserRecord {
-        id: UserId::fresh(),
-        username: name.to_owned(),
         name: name.to_uppercase(),
         email: format!("{name}@example.com"),
-        is_admin: false,
-        suspended: false,
-        created_at: NOW,
-        updated_at: NOW,
+        ..UserRecord::new(name, NOW)
     }
 }
 

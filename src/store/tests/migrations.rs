@@ -25,22 +25,21 @@ struct Script {
     sql: Option<String>,
 }
 
-/// The texts of every migration of an engine, in order.
-fn scripts(engine: &str, file: &str) -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(engine);
-    let mut folders: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+/// The scripts of one direction as one text: forwards, or backwards from the last.
+fn scripts(engine: &str, direction: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(engine);
+    let mut folders: Vec<_> = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).collect();
     folders.sort();
-    folders.iter().map(|f| std::fs::read_to_string(f.join(file)).unwrap()).collect()
+    if direction == "down" {
+        folders.reverse();
+    }
+    let read = |folder: &std::path::PathBuf| std::fs::read_to_string(folder.join(format!("{direction}.sql")));
+    folders.iter().map(|folder| read(folder).unwrap()).collect::<Vec<_>>().join("\n")
 }
 
-fn up(engine: &str) -> String {
-    scripts(engine, "up.sql").concat()
-}
-
-fn down(engine: &str) -> String {
-    let mut all = scripts(engine, "down.sql");
-    all.reverse();
-    all.concat()
+/// How many migrations there are.
+fn migrations() -> usize {
+    std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite")).unwrap().count()
 }
 
 fn sqlite(path: &Path) -> SqliteConnection {
@@ -81,16 +80,16 @@ fn sqlite_is_migrated_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("db");
     let look = migrate::sqlite(&path, false).unwrap();
-    assert_eq!((look.applied.len(), look.pending.len()), (0, scripts("sqlite", "up.sql").len()));
+    assert_eq!((look.applied.len(), look.pending.len()), (0, migrations()));
     let first = migrate::sqlite(&path, true).unwrap();
-    assert_eq!((first.applied.len(), first.pending.len(), first.unknown.len()), (look.pending.len(), 0, 0));
+    assert_eq!((first.applied.len(), first.pending.len(), first.unknown.len()), (migrations(), 0, 0));
     let schema = sqlite_schema(&path);
     assert_eq!(migrate::sqlite(&path, true).unwrap(), first);
     assert_eq!(sqlite_schema(&path), schema);
     let mut conn = sqlite(&path);
-    conn.batch_execute(&down("sqlite")).unwrap();
+    conn.batch_execute(&scripts("sqlite", "down")).unwrap();
     assert_eq!(sqlite_columns(&path).len(), 0);
-    conn.batch_execute(&up("sqlite")).unwrap();
+    conn.batch_execute(&scripts("sqlite", "up")).unwrap();
     assert_eq!(sqlite_schema(&path), schema);
     conn.batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('9999')").unwrap();
     let e = migrate::sqlite(&path, true).unwrap_err();
@@ -106,8 +105,7 @@ fn two_processes_migrate_one_file() {
         for _ in 0..4 {
             s.spawn(|| {
                 barrier.wait();
-                let all = scripts("sqlite", "up.sql").len();
-                assert_eq!(migrate::sqlite(&path, true).unwrap().applied.len(), all);
+                assert_eq!(migrate::sqlite(&path, true).unwrap().applied.len(), migrations());
             });
         }
     });
@@ -120,14 +118,14 @@ async fn postgres_is_migrated_once() {
     let other = Arc::new(Runtime::start().unwrap());
     let (a, b) = tokio::join!(migrate::postgres(&url, &runtime, true), migrate::postgres(&url, &other, true));
     let first = a.unwrap();
-    assert_eq!((first.applied.len(), first.pending.len()), (scripts("postgres", "up.sql").len(), 0));
+    assert_eq!((first.applied.len(), first.pending.len()), (migrations(), 0));
     assert_eq!(b.unwrap(), first);
     let (columns, indexes) = (postgres_names(&url, PG_COLUMNS).await, postgres_names(&url, PG_INDEXES).await);
     assert_eq!(migrate::postgres(&url, &runtime, true).await.unwrap(), first);
     let mut conn = AsyncPgConnection::establish(&url).await.unwrap();
-    conn.batch_execute(&down("postgres")).await.unwrap();
+    conn.batch_execute(&scripts("postgres", "down")).await.unwrap();
     assert!(postgres_names(&url, PG_COLUMNS).await.is_empty());
-    conn.batch_execute(&up("postgres")).await.unwrap();
+    conn.batch_execute(&scripts("postgres", "up")).await.unwrap();
     assert_eq!(postgres_names(&url, PG_COLUMNS).await, columns);
     assert_eq!(postgres_names(&url, PG_INDEXES).await, indexes);
     conn.batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('9999')").await.unwrap();
@@ -141,4 +139,30 @@ async fn both_engines_have_the_same_tables() {
         unreachable!()
     };
     assert_eq!(sqlite_columns(path), postgres_names(url, PG_COLUMNS).await);
+}
+
+#[test]
+fn those_who_were_there_before_keep_their_rights() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    migrate::sqlite(&path, true).unwrap();
+    let mut conn = sqlite(&path);
+    let undo = include_str!("../../../migrations/sqlite/0002_people/down.sql");
+    let redo = include_str!("../../../migrations/sqlite/0002_people/up.sql");
+    conn.batch_execute(undo).unwrap();
+    conn.batch_execute(
+        "INSERT INTO users (id, username, name, email, is_admin, status, created_at, updated_at) VALUES \
+         (x'01', 'a', 'A', 'A@x', 1, 'active', 1, 1), (x'02', 'b', 'B', 'a@x', 0, 'active', 1, 1), \
+         (x'03', 'c', 'C', 'c@x', 0, 'suspended', 1, 1)",
+    )
+    .unwrap();
+    conn.batch_execute(redo).unwrap();
+    let rows: Vec<Name> = diesel::sql_query(
+        "SELECT username || ' ' || role || ' ' || login_type || ' ' || coalesce(login_email, '-') AS name \
+         FROM users ORDER BY id",
+    )
+    .load(&mut conn)
+    .unwrap();
+    let rows: Vec<_> = rows.into_iter().map(|r| r.name).collect();
+    assert_eq!(rows, ["a owner token a@x", "b member token -", "c member token c@x"]);
 }

@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 mod leases;
 mod lists;
 mod migrations;
+mod people;
 mod races;
 mod replicas;
 mod retention;

@@ -251,6 +251,10 @@ both! {
         assert_eq!(after.head, before.head);
         assert_eq!(after.updated_at, before.updated_at);
         assert_eq!((after.title.as_str(), after.pin_order), ("New", 1));
+        assert!(!chat.store.retitle(chat.id, "Old".into(), "Newer".into()).await.unwrap());
+        assert!(chat.store.retitle(chat.id, "New".into(), "Newer".into()).await.unwrap());
+        let after = chat.store.chat(chat.id).await.unwrap();
+        assert_eq!((after.head, after.updated_at, after.title.as_str()), (before.head.clone(), before.updated_at, "Newer"));
     }
 
     /// Plans that PostgreSQL writes in one statement, and those that it does not.

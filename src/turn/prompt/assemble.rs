@@ -57,7 +57,7 @@ pub fn assemble(selection: &Selection<'_, '_>, options: &Options<'_>) -> Prompt 
     for &entry in &selection.conversation {
         collect(entry, options, &mut items);
     }
-    Prompt { system, messages: emit(items) }
+    Prompt { system, messages: emit(items, options.max_image_bytes) }
 }
 
 /// A system row speaks with its first text part only.
@@ -125,7 +125,7 @@ fn assistant_item<'h>(entry: &'h Entry<'_>, options: &Options<'_>) -> Item<'h> {
     Item::Assistant { pieces, native }
 }
 
-fn emit(items: Vec<Item<'_>>) -> Vec<PromptMessage> {
+fn emit(items: Vec<Item<'_>>, max_image: Option<usize>) -> Vec<PromptMessage> {
     let pairs = pair(&items);
     let mut ids = CallIds::default();
     let mut out: Vec<PromptMessage> = Vec::new();
@@ -149,7 +149,7 @@ fn emit(items: Vec<Item<'_>>) -> Vec<PromptMessage> {
                                 native = None; // it would still carry what was rewritten
                             }
                             let result = pairs.answers.get(&(index, number)).copied();
-                            answers.push(answer(id.clone(), name.clone(), result));
+                            answers.push(answer(id.clone(), name.clone(), result, max_image));
                             content.push(AssistantContent::ToolCall { id, name, args });
                         }
                     }
@@ -164,7 +164,7 @@ fn emit(items: Vec<Item<'_>>) -> Vec<PromptMessage> {
                 let args = Json::of(&serde_json::Map::new());
                 let call = AssistantContent::ToolCall { id: id.clone(), name: name.clone(), args };
                 push_assistant(&mut out, vec![call], None);
-                out.push(PromptMessage::Tool(vec![answer(id, name, Some(result))]));
+                out.push(PromptMessage::Tool(vec![answer(id, name, Some(result), max_image)]));
             }
             Item::Result(_) => {}
         }
@@ -204,15 +204,15 @@ fn prompt_args(call: &ToolCallPart) -> (Json, bool) {
     }
 }
 
-fn answer(id: String, name: String, result: Option<&ToolResultPart>) -> ToolAnswer {
+fn answer(id: String, name: String, result: Option<&ToolResultPart>, max_image: Option<usize>) -> ToolAnswer {
     let Some(result) = result else {
         let output = json!({ "error": NO_RESULT }).to_string();
         return ToolAnswer { id, name, output, is_error: true, media: Vec::new() };
     };
     let (output, media) = match &result.result {
         Some(json) if json.get().trim_start().starts_with('{') => {
-            match result.is_media.then(|| split_media(json)).flatten() {
-                Some((output, image)) => (output, vec![image]),
+            match result.is_media.then(|| split_media(json, max_image)).flatten() {
+                Some((output, image)) => (output, image.into_iter().collect()),
                 None => (json.get().to_owned(), Vec::new()),
             }
         }
@@ -224,12 +224,25 @@ fn answer(id: String, name: String, result: Option<&ToolResultPart>) -> ToolAnsw
     ToolAnswer { id, name, output, is_error: result.is_error, media }
 }
 
-/// Takes the binary data out of a media result; the rest stays as the text of the answer.
-fn split_media(json: &Json) -> Option<(String, (String, String))> {
+/// A picture: MIME type and base64.
+type Image = (String, String);
+
+/// Takes the binary data out of a media result; the rest stays as the text of the answer. An image that
+/// the provider would refuse, in this prompt and in all that follow, is replaced by a note.
+fn split_media(json: &Json, max_image: Option<usize>) -> Option<(String, Option<Image>)> {
     let mut object: serde_json::Map<String, Value> = json.read().ok()?;
     let Some(Value::String(data)) = object.remove("data") else { return None };
     let mime_type = object.get("mime_type")?.as_str()?.to_owned();
-    (!data.is_empty()).then(|| (Value::Object(object).to_string(), (mime_type, data)))
+    if data.is_empty() {
+        return None;
+    }
+    let bytes = data.trim_end_matches('=').len() * 3 / 4;
+    let refused = max_image.filter(|max| mime_type.starts_with("image/") && bytes >= *max);
+    if let Some(max) = refused {
+        let note = format!("The image has {bytes} bytes, the provider takes less than {max}.");
+        object.insert("note".to_owned(), note.into());
+    }
+    Some((Value::Object(object).to_string(), refused.is_none().then_some((mime_type, data))))
 }
 
 #[cfg(test)]
@@ -420,7 +433,7 @@ mod tests {
         let out = |json: &str, is_error, is_media| {
             let result = Json::parse(json.into()).ok();
             let part = ToolResultPart { result, is_error, is_media, ..Default::default() };
-            let answer = answer("1".into(), "t".into(), Some(&part));
+            let answer = answer("1".into(), "t".into(), Some(&part), None);
             (answer.output, answer.media)
         };
         assert_eq!(out("\"plain\"", false, false).0, r#"{"output":"plain"}"#);
@@ -430,6 +443,10 @@ mod tests {
         let media = r#"{"data":"QQ==","mime_type":"image/png","text":"shot"}"#;
         let (output, images) = out(media, false, true);
         assert_eq!(images, [("image/png".to_owned(), "QQ==".to_owned())]);
+        let part =
+            ToolResultPart { result: Json::parse(media.into()).ok(), is_media: true, ..Default::default() };
+        let capped = answer("1".into(), "t".into(), Some(&part), Some(1));
+        assert!(capped.media.is_empty() && capped.output.contains("takes less than 1"), "{}", capped.output);
         assert_eq!(
             serde_json::from_str::<Value>(&output).unwrap(),
             json!({"mime_type":"image/png","text":"shot"})

@@ -3,7 +3,7 @@
 use crate::support::{
     both,
     client::refusal,
-    fake_model::{Gate, says},
+    fake_model::{Gate, proposes, says},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -20,6 +20,8 @@ both! {
         let stranger = daemon.api_as(&daemon.token_for("stranger", &[]).await);
         let gate = Gate::new();
         h.model.push([says("done"), says("wait").gate(&gate)]);
+        // So that only a rename can change the title.
+        h.model.answer_titles(|request| proposes(request, &json!({ "title": "Mine" })));
         let chat = owner.create_chat("Mine").await;
         let chat = chat["id"].as_str().unwrap();
         let mut stream = owner.stream(chat, None).await;

@@ -1,7 +1,11 @@
 //! Models that are set for what nobody picks a model for.
 
 use super::{at, model_id, set, three_models};
-use crate::support::{both, fake_model::says, turns::id};
+use crate::support::{
+    both,
+    fake_model::{proposes, says},
+    turns::id,
+};
 use serde_json::{Value, json};
 
 const STRANGE: &str = "11111111-1111-4111-8111-111111111111";
@@ -48,6 +52,21 @@ both! {
         set(&api, "desktop-enabled", json!({ "enable_desktop": true })).await;
         let shown = api.get(&at("model-override/explore")).await.json(200);
         assert_eq!((&shown["model_config_id"], &shown["is_malformed"]), (&json!(STRANGE), &json!(true)));
+    }
+
+    async fn titles_are_made_by_the_model_that_is_set_for_them(h: Harness) {
+        three_models(&h);
+        h.model.push([says("A")]);
+        h.model.answer_titles(|request| proposes(request, &json!({ "title": "Named by another" })));
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        set(&api, "model-override/title_generation", model(&model_id(&api, "other").await)).await;
+        let mut watch = api.watch().await;
+        let chat = id(&api.create_chat("one two three four five six seven").await);
+        watch.kind("title_change", &chat).await;
+        api.stream(&chat, None).await.answered(1).await;
+        assert_eq!(h.turn(0).await.model(), "fake-model");
+        assert_eq!(h.model.side_request(0).await.model(), "other-model");
     }
 
     async fn users_set_models_of_their_own_where_they_may(h: Harness) {

@@ -50,6 +50,8 @@ both! {
         let body = json!({ "content": [{ "type": "text", "text": "Q" }, { "type": "file", "file_id": file }] });
         let old = id(&api.create_chat_with(body).await);
         api.stream(&old, None).await.answered(1).await;
+        // Whose chat it is is remembered from now on.
+        api.get(&format!("/chats/{old}/messages")).await.json(200);
         let (recent, live) = (answered(&api).await, answered(&api).await);
         for chat in [&old, &recent] {
             api.patch(&format!("/chats/{chat}"), json!({ "archived": true })).await.empty(204);
@@ -66,6 +68,7 @@ both! {
         })
         .await;
         api.get(&format!("/chats/files/{file}")).await.problem(404);
+        api.get(&format!("/chats/{old}/messages")).await.problem(404);
         assert_eq!(api.get("/chats?q=archived:true").await.json(200).as_array().map(Vec::len), Some(1));
         assert_eq!(api.chat(&recent).await["archived"], json!(true));
         assert_eq!(api.chat(&live).await["archived"], json!(false));

@@ -107,7 +107,6 @@ impl Harness {
             }
         };
         let model = FakeModel::start().await;
-        model.answer_side_requests();
         let folder = tempfile::Builder::new().prefix("chatd-test-").tempdir().expect("make a folder");
         Self(Arc::new(Parts {
             engine,
@@ -179,6 +178,9 @@ fn base_config(database_url: &str, model: &FakeModel, wire: Wire) -> toml::Table
         lease = "1500ms"
         [stream]
         sync_interval = "1s"
+        [limits]
+        requests_per_minute = 0
+        logins_per_minute = 0
         [log]
         filter = "info,chatd=debug"
     };

@@ -3,7 +3,7 @@
 use super::{Harness, client::Api, daemon::DaemonProcess, fake_model::RecordedRequest};
 use nix::unistd::Pid;
 use std::{path::Path, process::Stdio, time::Duration};
-use tokio::time::Instant;
+use tokio::{io::AsyncWriteExt as _, time::Instant};
 
 /// How long a condition may take to hold.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,14 +49,24 @@ pub struct Ran {
 
 /// Runs the program in a folder, with nothing but `HOME` and `PATH` in its environment.
 pub async fn chatd(home: &Path, args: &[&str]) -> Ran {
+    chatd_with_input(home, args, "").await
+}
+
+/// The same with a text on its standard input.
+pub async fn chatd_with_input(home: &Path, args: &[&str], input: &str) -> Ran {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_chatd"));
     command.args(args).current_dir(home).env_clear().env("HOME", home).kill_on_drop(true);
     command.envs(std::env::var("PATH").map(|path| ("PATH", path)));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let Ok(output) = tokio::time::timeout(PATIENCE, command.output()).await else {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("start chatd");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // A command that does not read is gone before the text has arrived.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let Ok(output) = tokio::time::timeout(PATIENCE, child.wait_with_output()).await else {
         panic!("chatd {args:?} did not end within {PATIENCE:?}");
     };
-    let output = output.expect("start chatd");
+    let output = output.expect("wait for chatd");
     let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
     Ran { status: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
 }
@@ -64,10 +74,15 @@ pub async fn chatd(home: &Path, args: &[&str]) -> Ran {
 impl DaemonProcess {
     /// Runs a command on the configuration of this daemon.
     pub async fn command(&self, args: &[&str]) -> Ran {
+        self.command_with_input(args, "").await
+    }
+
+    /// The same with a text on its standard input.
+    pub async fn command_with_input(&self, args: &[&str], input: &str) -> Ran {
         let file = self.config_file();
         let file = file.to_str().expect("a folder of ours is text");
         let home = file.rsplit_once('/').expect("an absolute path").0;
-        chatd(Path::new(home), &[args, &["--config", file]].concat()).await
+        chatd_with_input(Path::new(home), &[args, &["--config", file]].concat(), input).await
     }
 
     /// A token for this user, made by the command line; the user is made when there is none.
@@ -95,10 +110,7 @@ impl DaemonProcess {
 impl Harness {
     /// Requests for turns so far: those for titles and labels left out.
     pub fn turn_requests(&self) -> Vec<RecordedRequest> {
-        let side = |r: &RecordedRequest| {
-            ["propose_title", "propose_turn_status_label"].iter().any(|name| r.tool_names() == [*name])
-        };
-        self.model.requests().into_iter().filter(|r| !side(r)).collect()
+        self.model.requests()
     }
 }
 

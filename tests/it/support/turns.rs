@@ -9,24 +9,12 @@ use serde_json::{Value, json};
 impl Harness {
     /// Waits for model call number `n` of the turns, counted from 0; titles and labels do not count.
     pub async fn turn(&self, n: usize) -> RecordedRequest {
-        let mut left = n;
-        let mut index = 0;
-        loop {
-            let request = self.model.request(index).await;
-            index += 1;
-            if is_side(&request) {
-                continue;
-            }
-            if left == 0 {
-                return request;
-            }
-            left -= 1;
-        }
+        self.model.request(n).await
     }
 
     /// How many model calls the turns have made so far.
     pub fn turns(&self) -> usize {
-        self.model.requests().iter().filter(|request| !is_side(request)).count()
+        self.model.requests().len()
     }
 
     /// Adds keys to the one declared model.
@@ -37,10 +25,6 @@ impl Harness {
         over.insert("models".into(), toml::Value::Array(vec![model.into()]));
         self.configure(&over.to_string());
     }
-}
-
-fn is_side(request: &RecordedRequest) -> bool {
-    ["propose_title", "propose_turn_status_label"].iter().any(|name| request.mentions(name))
 }
 
 /// The conversation of a request without its system texts, one `role: text` a message.

@@ -10,4 +10,5 @@ mod picks;
 mod plain;
 mod races;
 mod restart;
+mod titles;
 mod watch;

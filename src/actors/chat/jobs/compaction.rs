@@ -7,7 +7,10 @@ use crate::{
         message::{Part, Role},
         state::Status,
     },
-    llm::failure::{Failure, FailureKind},
+    llm::{
+        failure::{Failure, FailureKind},
+        request::Request,
+    },
     metrics,
     store::{
         commit::Committed,
@@ -39,7 +42,10 @@ pub(super) async fn run(
         let mut prompt = generate::prompt(&history, choice, &files);
         compact::append_request(&mut prompt.messages);
         (
-            generate::request(choice, prompt, &[], chat.last_reasoning_effort.as_deref()),
+            Request {
+                headers: generate::identity(chat),
+                ..generate::request(choice, prompt, &[], chat.last_reasoning_effort.as_deref())
+            },
             compact::measurement(&history, &choice.limits()),
         )
     };

@@ -1,10 +1,15 @@
 //! One pass of a turn: read the history, decide, act, commit once. Attempts at one history repeat
 //! inside a pass; every commit ends it.
 
-use super::{End, Work, compaction, tool_step};
+use super::{End, Work, compaction, title, tool_step};
 use crate::{
     chat::{command::Command, state::Status},
-    llm::{classify, event::FinishReason, failure::Failure, request::ToolSpec},
+    llm::{
+        classify,
+        event::FinishReason,
+        failure::Failure,
+        request::{Request, ToolSpec},
+    },
     metrics,
     store::{
         commit::Committed,
@@ -75,6 +80,7 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
         NextAction::Compact(source) => compaction::run(work, &chat, &rows, &choice, source).await,
         NextAction::StillOverLimit(_) => still_over(work, &choice, attempt).await,
         NextAction::Generate { already_compacted } => {
+            title::start(work, &chat, &rows, &choice);
             ask(work, &chat, &rows, &choice, registry.specs(), already_compacted).await
         }
     }
@@ -113,7 +119,8 @@ async fn ask(
         ::metrics::histogram!(metrics::PROMPT_SIZE_BYTES, "provider" => choice.provider_type.clone(),
             "model" => choice.defaults.model.clone())
         .record(u32::try_from(size).unwrap_or(u32::MAX));
-        generate::request(choice, prompt, tools, chat.last_reasoning_effort.as_deref())
+        let effort = chat.last_reasoning_effort.as_deref();
+        Request { headers: generate::identity(chat), ..generate::request(choice, prompt, tools, effort) }
     };
     let mut attempt = chat.head.versions.attempt;
     loop {

@@ -35,11 +35,43 @@ pub fn check(request: &RecordedRequest, faults: &mut Vec<String>) {
             "the final assistant text ends in white space",
         );
     }
+    check_structured(request, faults);
     check_messages(request, faults);
     check_calls(request, faults);
     check_tools(request, faults);
     if request.wire == Wire::Responses {
         check_items(list(&body["input"]), faults);
+    }
+}
+
+/// A structured answer: a strict schema, or one tool that must be called; few tokens and nothing else.
+fn check_structured(request: &RecordedRequest, faults: &mut Vec<String>) {
+    let body = &request.body;
+    let schema = match request.wire {
+        Wire::Chat => &body["response_format"]["json_schema"],
+        Wire::Responses => &body["text"]["format"],
+        Wire::Anthropic if body["tool_choice"]["type"] == "tool" => {
+            if request.tool_names() != [body["tool_choice"]["name"].as_str().unwrap_or_default()] {
+                faults.push(format!("tool_choice {} beside {:?}", body["tool_choice"], request.tool_names()));
+            }
+            if !body["thinking"].is_null() {
+                faults.push("thinking together with a forced tool".to_owned());
+            }
+            return;
+        }
+        Wire::Anthropic | Wire::Unknown => return,
+    };
+    if schema.is_null() {
+        return;
+    }
+    let properties = schema["schema"]["properties"].as_object();
+    let required = list(&schema["schema"]["required"]);
+    let all = properties.is_some_and(|map| map.keys().all(|key| required.contains(&json!(key))));
+    if schema["strict"] != json!(true) || schema["schema"]["additionalProperties"] != json!(false) || !all {
+        faults.push(format!("a schema that is not strict: {schema}"));
+    }
+    if !request.tools.is_empty() {
+        faults.push("tools beside a structured answer".to_owned());
     }
 }
 

@@ -46,11 +46,25 @@ struct State {
     queue: VecDeque<Reply>,
     routes: Vec<(Matcher, Answer)>,
     fallback: Option<Answer>,
+    turns: Lane,
+    sides: Lane,
+    violations: Vec<String>,
+    key: Option<String>,
+}
+
+/// Requests of one kind. Turns and what runs beside them (titles, labels) come in any order to each other,
+/// so each kind has numbers of its own.
+#[derive(Default)]
+struct Lane {
     requests: Vec<RecordedRequest>,
     /// Same index as `requests`.
     endings: Vec<Ending>,
-    violations: Vec<String>,
-    key: Option<String>,
+}
+
+impl State {
+    fn lane(&mut self, side: bool) -> &mut Lane {
+        if side { &mut self.sides } else { &mut self.turns }
+    }
 }
 
 struct Shared {
@@ -95,7 +109,9 @@ impl FakeModel {
         let state = State { key: Some(Self::KEY.to_owned()), ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(0) });
         let server = tokio::spawn(accept(listener, shared.clone()));
-        Self { shared, address, server }
+        let model = Self { shared, address, server };
+        model.answer_side_requests();
+        model
     }
 
     /// Starts a model that plays these replies, one a request.
@@ -132,20 +148,38 @@ impl FakeModel {
 
     /// Answers structured side requests (title, turn label) so that scripts hold turns only. Works for
     /// a forced tool call and for a JSON schema alike.
-    pub fn answer_side_requests(&self) {
+    fn answer_side_requests(&self) {
         for (tool, key, text) in
             [("propose_title", "title", "A proposed title"), ("propose_turn_status_label", "label", "Did it")]
         {
             self.on(
-                move |request| {
-                    request.tool_names() == [tool] || (request.tools.is_empty() && request.mentions(tool))
-                },
-                move |request| {
-                    let answer = json!({ key: text });
-                    if request.tools.is_empty() { says(answer.to_string()) } else { calls(tool, answer) }
-                },
+                move |request| request.side() == Some(tool),
+                move |request| proposes(request, &json!({ key: text })),
             );
         }
+    }
+
+    /// Answers requests for titles in this way.
+    pub fn answer_titles(&self, answer: impl Fn(&RecordedRequest) -> Reply + Send + Sync + 'static) {
+        self.on(|request| request.side() == Some("propose_title"), answer);
+    }
+
+    /// Requests beside the turns so far.
+    pub fn side_requests(&self) -> Vec<RecordedRequest> {
+        self.shared.state().sides.requests.clone()
+    }
+
+    /// Waits for request number `index` beside the turns, counted from 0.
+    pub async fn side_request(&self, index: usize) -> RecordedRequest {
+        self.wait(&format!("side request {index}"), |state| state.sides.requests.get(index).cloned()).await
+    }
+
+    /// Waits until the answer to a request beside the turns ended, and says how.
+    pub async fn side_ended(&self, index: usize) -> Ending {
+        self.wait(&format!("the end of side request {index}"), |state| {
+            state.sides.endings.get(index).copied().filter(|ending| *ending != Ending::Open)
+        })
+        .await
     }
 
     /// The API key a client must send; `None` for a model without authentication.
@@ -153,14 +187,14 @@ impl FakeModel {
         self.shared.state().key = key.map(str::to_owned);
     }
 
-    /// All requests so far, malformed ones included.
+    /// All requests of turns so far, malformed ones included.
     pub fn requests(&self) -> Vec<RecordedRequest> {
-        self.shared.state().requests.clone()
+        self.shared.state().turns.requests.clone()
     }
 
     /// Waits for request number `index`, counted from 0, and returns it.
     pub async fn request(&self, index: usize) -> RecordedRequest {
-        self.wait(&format!("request {index}"), |state| state.requests.get(index).cloned()).await
+        self.wait(&format!("request {index}"), |state| state.turns.requests.get(index).cloned()).await
     }
 
     /// Waits until the client closed the socket in the middle of the answer to request `index`.
@@ -172,7 +206,7 @@ impl FakeModel {
     /// Waits until the answer to request `index` ended, and says how.
     pub async fn ended(&self, index: usize) -> Ending {
         self.wait(&format!("the end of request {index}"), |state| {
-            state.endings.get(index).copied().filter(|ending| *ending != Ending::Open)
+            state.turns.endings.get(index).copied().filter(|ending| *ending != Ending::Open)
         })
         .await
     }
@@ -195,8 +229,12 @@ impl FakeModel {
 
     fn summary(&self) -> String {
         let state = self.shared.state();
-        let seen: Vec<String> = state.requests.iter().map(RecordedRequest::summary).collect();
-        format!("violations: {:?}; requests: {:#?}; {:?}", state.violations, seen, state.endings)
+        let seen: Vec<String> = state.turns.requests.iter().map(RecordedRequest::summary).collect();
+        let beside = state.sides.requests.len();
+        format!(
+            "violations: {:?}; requests: {:#?}; {:?}; beside them: {beside}",
+            state.violations, seen, state.turns.endings
+        )
     }
 
     /// Takes what was wrong so far: malformed or unscripted requests.
@@ -252,18 +290,21 @@ async fn serve(mut connection: Connection, shared: Arc<Shared>) {
 struct Gone;
 
 async fn answer(connection: &mut Connection, http: &HttpRequest, shared: &Shared) -> Result<(), Gone> {
-    let index = shared.state().requests.len();
     let mut faults = Vec::new();
-    let request = RecordedRequest::read(index, http, &mut faults);
+    let mut request = RecordedRequest::read(0, http, &mut faults);
+    let side = request.side().is_some();
     check::check(&request, &mut faults);
     let key = shared.state().key.clone();
     let unauthorised = key.is_some_and(|key| !request.carries_key(&key));
     if unauthorised {
         faults.push("the API key is missing or wrong".to_owned());
     }
-    let reply = shared.change(|state| {
-        state.requests.push(request.clone());
-        state.endings.push(Ending::Open);
+    let (index, reply) = shared.change(|state| {
+        let lane = state.lane(side);
+        let index = lane.requests.len();
+        request.index = index;
+        lane.requests.push(request.clone());
+        lane.endings.push(Ending::Open);
         let reply = if unauthorised {
             refusal(request.wire, 401, "authentication_error", &faults)
         } else if faults.is_empty() {
@@ -276,7 +317,7 @@ async fn answer(connection: &mut Connection, http: &HttpRequest, shared: &Shared
         };
         let summary = request.summary();
         state.violations.extend(faults.iter().map(|fault| format!("request {index}: {fault}\n  {summary}")));
-        reply
+        (index, reply)
     });
     let ending = reply.play(connection, &request).await;
     let (ending, result) = match ending {
@@ -284,7 +325,7 @@ async fn answer(connection: &mut Connection, http: &HttpRequest, shared: &Shared
         script::Played::Close => (Ending::Played, Err(Gone)),
         script::Played::ClientClosed => (Ending::ClientClosed, Err(Gone)),
     };
-    shared.change(|state| state.endings[index] = ending);
+    shared.change(|state| state.lane(side).endings[index] = ending);
     result
 }
 
@@ -294,6 +335,14 @@ impl State {
             return Some(answer(request));
         }
         self.queue.pop_front().or_else(|| self.fallback.as_ref().map(|answer| answer(request)))
+    }
+}
+
+/// A structured answer, as a call or as text, in the way the request asks for it.
+pub fn proposes(request: &RecordedRequest, answer: &Value) -> Reply {
+    match request.tools.first() {
+        Some(tool) => calls(&tool.name, answer.clone()),
+        None => says(answer.to_string()),
     }
 }
 

@@ -115,6 +115,17 @@ impl RecordedRequest {
         self.body["model"].as_str().unwrap_or_default()
     }
 
+    /// Name of what is asked for beside a turn: a title, a label.
+    pub fn side(&self) -> Option<&'static str> {
+        let schema = match self.wire {
+            Wire::Responses => &self.body["text"]["format"]["name"],
+            _ => &self.body["response_format"]["json_schema"]["name"],
+        };
+        ["propose_title", "propose_turn_status_label"]
+            .into_iter()
+            .find(|name| schema == name || self.tool_names() == [*name])
+    }
+
     /// Names of the tools offered.
     pub fn tool_names(&self) -> Vec<&str> {
         self.tools.iter().map(|tool| tool.name.as_str()).collect()

@@ -352,7 +352,6 @@ async fn failures_cuts_and_garbage_arrive_as_scripted() {
 #[tokio::test]
 async fn side_requests_do_not_eat_the_script() {
     let model = FakeModel::script([says("the turn")]).await;
-    model.answer_side_requests();
     let mut title = good(Wire::Chat);
     title["tools"] =
         json!([tool(Wire::Chat, "propose_title", json!({ "type": "object", "properties": {} }))]);
@@ -360,5 +359,6 @@ async fn side_requests_do_not_eat_the_script() {
     assert!(text.contains("propose_title"), "{text}");
     let text = post(&model, Wire::Chat, FakeModel::KEY, &good(Wire::Chat)).await.text().await.unwrap();
     assert!(text.contains("turn"), "{text}");
+    assert_eq!((model.requests().len(), model.side_requests().len()), (1, 1));
     assert!(model.verdict().is_empty());
 }

@@ -1,0 +1,140 @@
+//! Has a model name a new chat, beside the first turn and in nobody's way (agent-loop.md §14.2): it is no
+//! transition, the turn does not wait for it, and when it fails the chat keeps the title it has.
+
+use super::Work;
+use crate::{
+    actors::Shared,
+    bus::WatchKind,
+    ids::{ChatId, UserId},
+    store::{
+        records::{ChatRecord, MessageRow},
+        settings::ModelUse,
+    },
+    turn::{
+        engine::ModelChoice,
+        generate,
+        retry::Verdict,
+        title::{candidates, read, request, subject},
+    },
+};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// Longest time all of it may take (agent-loop.md §14.2).
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The chats whose title is being made in this process: a pass that is repeated asks no second time.
+#[derive(Debug, Clone, Default)]
+pub struct Underway(Arc<Mutex<HashSet<ChatId>>>);
+
+impl Underway {
+    fn lock(&self) -> MutexGuard<'_, HashSet<ChatId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a chat until the answer is dropped; `None` when it is there already.
+    fn enter(&self, chat: ChatId) -> Option<Entered> {
+        self.lock().insert(chat).then(|| Entered { all: self.clone(), chat })
+    }
+}
+
+struct Entered {
+    all: Underway,
+    chat: ChatId,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.chat);
+    }
+}
+
+/// What is to be named.
+struct Unnamed {
+    chat: ChatId,
+    owner: UserId,
+    /// Its title so far, which must still be there when the new one is written.
+    title: String,
+    /// What the user said.
+    said: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+/// Starts to look for a title if the chat wants one. Returns at once; the process's end cancels it.
+pub(super) fn start(work: &Work, chat: &ChatRecord, rows: &[MessageRow], choice: &Arc<ModelChoice>) {
+    let Some(said) = subject(chat, rows) else { return };
+    let Some(entered) = work.shared.titles.enter(work.chat) else { return };
+    let unnamed = Unnamed {
+        chat: work.chat,
+        owner: chat.owner_id,
+        title: chat.title.clone(),
+        said,
+        headers: generate::identity(chat),
+    };
+    let (shared, choice) = (Arc::clone(&work.shared), Arc::clone(choice));
+    let mut draining = shared.draining.clone();
+    actix::spawn(async move {
+        let _entered = entered;
+        let id = unnamed.chat;
+        tokio::select! {
+            biased;
+            _ = draining.wait_for(|d| *d) => {}
+            done = tokio::time::timeout(LIMIT, name(&shared, &unnamed, &choice)) => {
+                if done.is_err() {
+                    tracing::info!(chat = %id, "no title came in time; the chat keeps its first words");
+                }
+            }
+        }
+    });
+}
+
+/// Asks, and writes what comes if nobody has named the chat meanwhile.
+async fn name(shared: &Shared, unnamed: &Unnamed, own: &Arc<ModelChoice>) {
+    let Some(title) = propose(shared, unnamed, own).await else { return };
+    if title == unnamed.title {
+        return;
+    }
+    match shared.store.retitle(unnamed.chat, unnamed.title.clone(), title).await {
+        Ok(true) => shared.store.watch(unnamed.owner, unnamed.chat, WatchKind::TitleChange),
+        Ok(false) => tracing::debug!(chat = %unnamed.chat, "the chat was named meanwhile"),
+        Err(e) => tracing::warn!(chat = %unnamed.chat, error = %e, "the title could not be stored"),
+    }
+}
+
+/// The title that the first candidate to answer proposes. One that fails is asked again only when no
+/// other is left; an answer that is of no use is final, for another would hardly be better.
+async fn propose(shared: &Shared, unnamed: &Unnamed, own: &Arc<ModelChoice>) -> Option<String> {
+    let set = shared.live.current().model_for(ModelUse::TitleGeneration);
+    let mut left = candidates(&shared.turn, set, own).into_iter().peekable();
+    while let Some(choice) = left.next() {
+        let mut request = request(&choice, &unnamed.said);
+        request.headers.clone_from(&unnamed.headers);
+        for attempt in 1.. {
+            let failure = match generate::side_call(&choice, &request, &shared.clock).await {
+                Ok(step) => {
+                    let title = read(&step);
+                    if title.is_none() {
+                        tracing::debug!(chat = %unnamed.chat, model = choice.name, "the proposed title is of no use");
+                    }
+                    return title;
+                }
+                Err(failure) => failure,
+            };
+            tracing::info!(chat = %unnamed.chat, model = choice.name, attempt, kind = failure.kind.as_str(),
+                error = %failure.message, "no title was proposed");
+            let Verdict::Retry { delay, .. } =
+                shared.turn.policy.after(&failure, attempt, shared.clock.now())
+            else {
+                break;
+            };
+            if left.peek().is_some() {
+                break;
+            }
+            tokio::time::sleep(delay).await;
+        }
+    }
+    None
+}

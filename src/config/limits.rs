@@ -1,0 +1,20 @@
+//! `[limits]`: how often somebody may ask.
+
+use serde::{Deserialize, Serialize};
+
+/// How often somebody may ask.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests of one user a minute, on each replica; 0 = no limit. Default: 6000, a hundred a second.
+    pub requests_per_minute: u32,
+    /// Attempts to sign in to one account a minute, on each replica; six times as many from one
+    /// address; 0 = no limit. Default: 10.
+    pub logins_per_minute: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { requests_per_minute: 6000, logins_per_minute: 10 }
+    }
+}
