@@ -148,6 +148,7 @@ both! {
             }
             set(&admin, row.path, row.good[0].clone()).await;
         }
+        daemon.stop().await;
         daemon.restart().await;
         let admin = daemon.api();
         for row in &rows {
