@@ -32,7 +32,7 @@ pub async fn run(mut hints: Receiver, chats: Chats, acquisition: Option<Addr<Acq
                     a.do_send(Wake);
                 }
             }
-            // The API's own connections listen for these.
+            // The API's own connections listen for these, and whoever keeps a copy.
             Notice::Watch { .. } | Notice::Access { .. } | Notice::Config { .. } => {}
         }
     }
