@@ -84,7 +84,7 @@ async fn run(state: &web::Data<ApiState>, chat: ChatRecord, keep: bool) -> Resul
         match timeout(RELEASE, state.store.unlock_title(lock)).await {
             Ok(Ok(())) => {}
             Ok(Err(e)) => {
-                tracing::warn!(chat = %lock.chat, error = %e, "the lock of a title is left to its end")
+                tracing::warn!(chat = %lock.chat, error = %e, "the lock of a title is left to its end");
             }
             Err(_) => tracing::warn!(chat = %lock.chat, "the lock of a title is left to its end"),
         }
