@@ -85,8 +85,9 @@ both! {
         let chat = Driven { store: db.store.clone(), id, owner: owner(), person };
         chat.attempt(Commit::new(id, Command::FinishTurn, NOW).releasing()).await.unwrap();
         let mut send = Box::pin(db.store.commit(Commit::new(id, send("hello"), NOW)));
-        // It is under way, and then nobody waits for it any more.
-        assert!(futures_util::FutureExt::now_or_never(&mut send).is_none());
+        // It is under way (a quick writer may even be through with it), and then nobody waits for it
+        // or looks at what it gave.
+        let _whatever = futures_util::FutureExt::now_or_never(&mut send);
         drop(send);
         let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while driver.taken().is_empty() {
