@@ -369,7 +369,12 @@ impl Daemon {
             .worker_enabled
             .then(|| Acquisition::new(self.shared.clone(), self.chats.clone()).start());
         self.shared.store.claim_for(Arc::downgrade(&self.claimer));
-        let router = actix::spawn(router::run(hints, self.chats.clone(), acquisition.clone()));
+        let router = actix::spawn(router::run(
+            hints,
+            self.shared.store.clone(),
+            self.chats.clone(),
+            acquisition.clone(),
+        ));
         let beats = Arbiter::new();
         let (shared, chats) = (self.shared.clone(), self.chats.clone());
         beats.spawn_fn(move || {

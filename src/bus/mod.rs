@@ -43,6 +43,8 @@ pub enum Notice {
         /// Whose.
         user: UserId,
     },
+    /// The default spend limit was set or switched off.
+    Limits,
     /// Hints may have been lost: look at everything.
     Resync,
 }

@@ -163,7 +163,7 @@ pub(super) mod lite {
         clock::Timestamp,
         ids::{ChatId, RunnerId, WorkerId},
         store::{
-            commit::{Lease, Locked, MetaChange, Written},
+            commit::{Along, Locked, Written},
             error::Result,
             schema::chat_heartbeats,
             sqlite::{Conn, queries::leases::ClaimSpec},
@@ -256,8 +256,7 @@ pub(super) mod lite {
         _: &mut Conn,
         _: ChatId,
         _: &Plan,
-        _: &MetaChange,
-        _: Lease,
+        _: &Along,
         _: Timestamp,
     ) -> Result<Option<Written>> {
         Ok(None)

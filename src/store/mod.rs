@@ -16,7 +16,9 @@ pub mod postgres;
 pub mod records;
 mod rows;
 mod schema;
+pub mod spend;
 pub mod sqlite;
+mod statement;
 mod statements;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -2,21 +2,24 @@
 //! connection type [`Conn`]; what must differ between the engines comes from the parent as a macro
 //! or lies in [`divergent`]. A function here awaits nothing but its connection.
 
-use super::{Conn, divergent};
+use super::{Conn, Statement, divergent};
 
 pub mod accounts;
 pub mod chats;
 pub mod clock;
 pub mod commit;
+pub mod costs;
 pub mod create;
 pub mod files;
 pub mod groups;
 pub mod leases;
+pub mod limits;
 pub mod messages;
 pub mod open_calls;
 pub mod organizations;
 pub mod replicas;
 pub mod sessions;
+pub mod spend;
 pub mod stream;
 pub mod turn;
 pub mod users;

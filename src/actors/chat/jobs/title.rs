@@ -6,7 +6,10 @@ use crate::{
     actors::Shared,
     bus::WatchKind,
     ids::{ChatId, UserId},
-    store::records::{ChatRecord, MessageRow},
+    store::{
+        records::{ChatRecord, MessageRow},
+        spend::CallKind,
+    },
     turn::{
         engine::ModelChoice,
         generate,
@@ -112,6 +115,11 @@ async fn propose(shared: &Shared, unnamed: &Unnamed, own: &Arc<ModelChoice>) -> 
         for attempt in 1.. {
             let failure = match generate::side_call(&choice, &request, &shared.clock).await {
                 Ok(step) => {
+                    // Of use or not, it was paid for.
+                    let call = choice.called(CallKind::Title, &step.figures);
+                    if let Err(e) = shared.store.charge(unnamed.chat, call, shared.clock.now()).await {
+                        tracing::error!(chat = %unnamed.chat, error = %e, "a model call is missing in the ledger");
+                    }
                     let title = read(&step);
                     if title.is_none() {
                         tracing::debug!(chat = %unnamed.chat, model = choice.name, "the proposed title is of no use");
