@@ -17,6 +17,7 @@ mod providers;
 mod queue;
 mod relay;
 mod simulation;
+mod spend;
 mod states;
 mod stock_client;
 mod streaming;

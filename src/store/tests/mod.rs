@@ -12,6 +12,7 @@ mod migrations;
 mod people;
 mod races;
 mod replicas;
+mod spend;
 mod streams;
 pub(crate) mod support;
 mod transitions;
