@@ -28,7 +28,7 @@ use crate::{
     clock::{Clock, Timestamp},
     config::{Config, DatabaseUrl, auth::AuthMode},
     ids::WorkerId,
-    llm::catalog::Catalog,
+    llm::catalog::LiveCatalog,
     metrics,
     store::{self, Claimer, Store},
     stream::StreamLimits,
@@ -206,6 +206,7 @@ struct Daemon {
     arbiters: Vec<Arbiter>,
     grace: Duration,
     recorder: PrometheusHandle,
+    catalog: Arc<LiveCatalog>,
     _opened: open::Opened,
     _models: Vec<crate::llm::scripted::ScriptedServer>,
 }
@@ -231,9 +232,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         .map_err(|e| StartError::Database(e.to_string()))?;
     let replicas = join_replicas(&config, &store, worker, address, now).await?;
     let replica_secret = replicas.as_ref().map(|r| r.secret.clone());
-    let catalog =
-        Catalog::new(&config.providers, &config.models, config.chat.compaction_threshold_percent, now);
-    let models = models::build(&config, &catalog).await?;
+    let models = models::build(&config, &store, now).await?;
     let (drain, draining) = watch::channel(false);
     let shared = Arc::new(Shared {
         store: store.clone(),
@@ -253,7 +252,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let state = ApiState {
         store: store.clone(),
         clock,
-        catalog: Arc::new(catalog),
+        catalog: models.catalog.clone(),
         settings: Arc::new(ApiSettings {
             open_to_all: config.auth.mode == AuthMode::None,
             public_url: config.server.public_url(address),
@@ -261,10 +260,12 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             max_body: usize::try_from(config.server.max_body).unwrap_or(usize::MAX),
             max_queue: config.chat.max_queue as usize,
             session_ttl: config.auth.session_ttl,
+            sharing: config.chat.sharing,
             ping_interval: config.stream.ping_interval,
             ..ApiSettings::default()
         }),
         streams: Arc::new(chats.clone()),
+        titles: shared.clone(),
         metrics: figures.clone().filter(|_| own_metrics.is_none()),
         draining,
         replica_secret,
@@ -301,6 +302,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         arbiters,
         grace: config.server.shutdown_grace,
         recorder,
+        catalog: models.catalog,
         _opened: opened,
         _models: models.scripted,
     };
@@ -369,6 +371,7 @@ impl Daemon {
             .worker_enabled
             .then(|| Acquisition::new(self.shared.clone(), self.chats.clone()).start());
         self.shared.store.claim_for(Arc::downgrade(&self.claimer));
+        let catalog = actix::spawn(self.catalog.clone().follow());
         let router = actix::spawn(router::run(
             hints,
             self.shared.store.clone(),
@@ -407,6 +410,7 @@ impl Daemon {
             handle.stop(true).await;
         }
         router.abort();
+        catalog.abort();
         upkeep.abort();
         beats.stop();
         for arbiter in &self.arbiters {

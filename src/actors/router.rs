@@ -36,7 +36,7 @@ pub async fn run(mut hints: Receiver, store: Store, chats: Chats, acquisition: O
                 }
             }
             // The API's own connections listen for these.
-            Notice::Watch { .. } | Notice::Access { .. } => {}
+            Notice::Watch { .. } | Notice::Access { .. } | Notice::Config { .. } => {}
         }
     }
 }

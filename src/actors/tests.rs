@@ -12,6 +12,7 @@ use crate::{
     chat::{duty::Job, state::Status},
     clock::Clock,
     ids::{ChatId, WorkerId},
+    llm::catalog::{LiveCatalog, Outside},
     metrics,
     store::tests::{fixture::Person, support::Db},
     stream::StreamLimits,
@@ -20,7 +21,6 @@ use crate::{
 use actix::{Actor as _, Arbiter};
 use std::{
     cell::Cell,
-    collections::HashMap,
     io::Write,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
@@ -85,14 +85,15 @@ impl World {
         let db = Db::sqlite();
         let person = Person::of(&db.store).await;
         let (draining, stops) = watch::channel(false);
+        let now = Clock::system().now();
+        let catalog = LiveCatalog::open(&db.store, &[], &[], 70, Outside::default(), now).await.unwrap();
         let shared = Arc::new(Shared {
             store: db.store.clone(),
             clock: Clock::system(),
             worker: WorkerId::fresh(),
             settings: settings(lease),
             turn: Arc::new(TurnEngine {
-                models: HashMap::new(),
-                default_model: None,
+                catalog: Arc::new(catalog),
                 max_steps: 10,
                 policy: Policy::default(),
                 tool_result_timeout: Duration::from_secs(300),
@@ -108,7 +109,10 @@ impl World {
         let arbiter = Arbiter::new();
         let subscriber = lines.subscriber();
         // For as long as the thread lives.
-        arbiter.spawn_fn(move || std::mem::forget(tracing::subscriber::set_default(subscriber)));
+        arbiter.spawn(async move {
+            let _here = tracing::subscriber::set_default(subscriber);
+            std::future::pending::<()>().await;
+        });
         let chats = Chats::new(shared.clone(), std::slice::from_ref(&arbiter));
         let panics = counted();
         Self { db, person, shared, chats, draining, lines, arbiter, panics, _alone: alone }

@@ -18,10 +18,12 @@ use std::{
 /// What the caller wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
-    /// Look at it: owner and administrators.
+    /// Look at it: owner, administrators and those it is shared with.
     Read,
     /// Change it without speaking in the owner's name: owner and administrators.
     Update,
+    /// Say who may look at it: owner and administrators; readers are told that they may not.
+    Share,
     /// Speak in it: the owner alone.
     Own,
 }
@@ -42,7 +44,7 @@ pub fn chat_id(text: &str) -> Result<ChatId> {
 pub async fn chat(state: &ApiState, caller: &Caller, id: &str, right: Right) -> Result<ChatRecord> {
     let id = chat_id(id)?;
     let record = state.store.chat(id).await.map_err(Problem::of_chat)?;
-    allow(caller, record.owner_id, right)?;
+    permit(state, caller, id, record.owner_id, right).await?;
     Ok(record)
 }
 
@@ -60,7 +62,7 @@ pub async fn only_id(state: &ApiState, caller: &Caller, id: &str, right: Right) 
             owner
         }
     };
-    allow(caller, owner, right)?;
+    permit(state, caller, id, owner, right).await?;
     Ok(id)
 }
 
@@ -86,13 +88,35 @@ impl OwnerCache {
     }
 }
 
+/// Whether the caller may do this. A chat that was shared does exist for its readers, so they are told
+/// why they may not write; but as others, they find no chat to update (api.md §2.5).
+async fn permit(state: &ApiState, caller: &Caller, chat: ChatId, owner: UserId, right: Right) -> Result<()> {
+    let Err(problem) = allow(caller, owner, right) else { return Ok(()) };
+    if caller.user.is_admin() || right == Right::Update || !is_reader(state, caller, chat).await? {
+        return Err(problem);
+    }
+    match right {
+        Right::Read => Ok(()),
+        Right::Share => Err(Problem::forbidden("Only the owner of the chat may share it.")),
+        Right::Update | Right::Own => Err(Problem::forbidden("Only the owner of the chat may do this.")),
+    }
+}
+
+/// Whether the chat is shared with the caller.
+///
+/// # Errors
+/// Those of the store.
+pub async fn is_reader(state: &ApiState, caller: &Caller, chat: ChatId) -> Result<bool> {
+    Ok(state.settings.sharing && state.store.may_read(chat, caller.user.id).await?)
+}
+
 fn allow(caller: &Caller, owner: UserId, right: Right) -> Result<()> {
     match right {
         _ if caller.user.id == owner => Ok(()),
-        Right::Read | Right::Update if caller.user.is_admin() => Ok(()),
+        Right::Read | Right::Update | Right::Share if caller.user.is_admin() => Ok(()),
         Right::Own if caller.user.is_admin() => {
             Err(Problem::forbidden("Only the owner of the chat may do this."))
         }
-        Right::Read | Right::Update | Right::Own => Err(Problem::not_found("Chat")),
+        Right::Read | Right::Update | Right::Share | Right::Own => Err(Problem::not_found("Chat")),
     }
 }

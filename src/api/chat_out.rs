@@ -4,8 +4,8 @@ use super::files::FileOut;
 use crate::{
     chat::{json::Json, state::Status},
     clock::Timestamp,
-    ids::{ChatId, McpServerId, ModelConfigId, OrganizationId, UserId},
-    store::records::{ChatRecord, ListedChat, UserRecord},
+    ids::{AgentId, BuildId, ChatId, McpServerId, ModelConfigId, OrganizationId, UserId, WorkspaceId},
+    store::records::{ChatRecord, DiffRecord, ListedChat, UserRecord},
     turn::retry::ChatError,
 };
 use serde::Serialize;
@@ -23,6 +23,12 @@ pub struct ChatOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     owner_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    workspace_id: Option<WorkspaceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    build_id: Option<BuildId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_id: Option<AgentId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     parent_chat_id: Option<ChatId>,
     root_chat_id: ChatId,
     last_model_config_id: ModelConfigId,
@@ -38,7 +44,7 @@ pub struct ChatOut<'a> {
     #[schema(required = true)]
     last_turn_summary: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    diff_status: Option<DiffStatus>,
+    diff_status: Option<DiffStatus<'a>>,
     created_at: Timestamp,
     updated_at: Timestamp,
     archived: bool,
@@ -60,16 +66,66 @@ pub struct ChatOut<'a> {
     children: Vec<Self>,
 }
 
-/// The changes a chat has made to code (api.md §3.3); all zero until something collects them.
+/// The changes a chat has made to code (api.md §3.3); all zero until something is known of them.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct DiffStatus {
+pub struct DiffStatus<'a> {
     chat_id: ChatId,
-    pull_request_title: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pull_request_state: Option<&'a str>,
+    pull_request_title: &'a str,
     pull_request_draft: bool,
     changes_requested: bool,
     additions: i64,
     deletions: i64,
     changed_files: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    author_login: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    author_avatar_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_branch: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head_branch: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pr_number: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commits: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approved: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reviewer_count: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refreshed_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_at: Option<Timestamp>,
+}
+
+impl<'a> DiffStatus<'a> {
+    fn new(chat_id: ChatId, diff: Option<&'a DiffRecord>) -> Self {
+        Self {
+            chat_id,
+            url: diff.and_then(|d| d.url.as_deref()),
+            pull_request_state: diff.and_then(|d| d.pull_request_state.as_deref()),
+            pull_request_title: diff.map_or("", |d| &d.pull_request_title),
+            pull_request_draft: diff.is_some_and(|d| d.pull_request_draft),
+            changes_requested: diff.is_some_and(|d| d.changes_requested),
+            additions: diff.map_or(0, |d| d.additions),
+            deletions: diff.map_or(0, |d| d.deletions),
+            changed_files: diff.map_or(0, |d| d.changed_files),
+            author_login: diff.and_then(|d| d.author_login.as_deref()),
+            author_avatar_url: diff.and_then(|d| d.author_avatar_url.as_deref()),
+            base_branch: diff.and_then(|d| d.base_branch.as_deref()),
+            head_branch: diff.and_then(|d| d.head_branch.as_deref()),
+            pr_number: diff.and_then(|d| d.pr_number),
+            commits: diff.and_then(|d| d.commits),
+            approved: diff.and_then(|d| d.approved),
+            reviewer_count: diff.and_then(|d| d.reviewer_count),
+            refreshed_at: diff.and_then(|d| d.refreshed_at),
+            stale_at: diff.and_then(|d| d.stale_at),
+        }
+    }
 }
 
 impl<'a> ChatOut<'a> {
@@ -82,6 +138,9 @@ impl<'a> ChatOut<'a> {
             owner_id: chat.owner_id,
             owner_username: None,
             owner_name: None,
+            workspace_id: chat.workspace_id,
+            build_id: chat.build_id,
+            agent_id: chat.agent_id,
             parent_chat_id: chat.parent_chat_id,
             root_chat_id: chat.root_chat_id,
             last_model_config_id: chat.last_model_config_id,
@@ -107,24 +166,52 @@ impl<'a> ChatOut<'a> {
         }
     }
 
-    /// As a list has it.
+    /// As a list has it, without its children.
     #[must_use]
     pub fn listed(chat: &'a ListedChat) -> Self {
-        Self { has_unread: chat.has_unread, ..Self::new(&chat.chat).with_diff() }
+        Self {
+            has_unread: chat.has_unread,
+            shared: chat.shared,
+            ..Self::new(&chat.chat).with_diff(chat.diff.as_ref())
+        }
+    }
+
+    /// As a list has it, with its children.
+    #[must_use]
+    pub fn family(chat: &'a ListedChat, owner: &'a UserRecord) -> Self {
+        Self {
+            children: chat.children.iter().map(|child| Self::family(child, owner)).collect(),
+            ..Self::listed(chat).of_owner(owner)
+        }
+    }
+
+    /// As somebody else than its owner sees it: what the owner has read and pinned is not theirs.
+    #[must_use]
+    pub fn for_reader(mut self) -> Self {
+        (self.has_unread, self.pin_order) = (false, 0);
+        self.children = self.children.into_iter().map(Self::for_reader).collect();
+        self
+    }
+
+    /// Says whether others may read it.
+    #[must_use]
+    pub fn with_shared(mut self, shared: bool) -> Self {
+        self.shared = shared;
+        self
+    }
+
+    /// What is shared is not, where sharing is switched off.
+    #[must_use]
+    pub fn unless_off(mut self, sharing: bool) -> Self {
+        self.shared &= sharing;
+        self.children = self.children.into_iter().map(|child| child.unless_off(sharing)).collect();
+        self
     }
 
     /// Adds the diff status.
     #[must_use]
-    pub fn with_diff(mut self) -> Self {
-        self.diff_status = Some(DiffStatus {
-            chat_id: self.id,
-            pull_request_title: "",
-            pull_request_draft: false,
-            changes_requested: false,
-            additions: 0,
-            deletions: 0,
-            changed_files: 0,
-        });
+    pub fn with_diff(mut self, diff: Option<&'a DiffRecord>) -> Self {
+        self.diff_status = Some(DiffStatus::new(self.id, diff));
         self
     }
 
@@ -149,13 +236,6 @@ impl<'a> ChatOut<'a> {
     #[must_use]
     pub fn with_warnings(mut self, warnings: Vec<String>) -> Self {
         self.warnings = warnings;
-        self
-    }
-
-    /// Adds the family's other members.
-    #[must_use]
-    pub fn with_children(mut self, children: impl Iterator<Item = Self>) -> Self {
-        self.children = children.collect();
         self
     }
 }
@@ -197,6 +277,9 @@ mod tests {
             compaction_requested_at: None,
             created_at: Timestamp::from_micros(0),
             updated_at: Timestamp::from_micros(0),
+            workspace_id: None,
+            build_id: None,
+            agent_id: None,
         }
     }
 
@@ -240,10 +323,12 @@ mod tests {
         );
         assert_eq!(v["root_chat_id"], v["id"]);
         chat.head.status = Status::Error;
-        let listed = ListedChat { chat, has_unread: true };
+        chat.workspace_id = Some(WorkspaceId::fresh());
+        let listed = ListedChat { chat, has_unread: true, shared: true, diff: None, children: Vec::new() };
         let v = serde_json::to_value(ChatOut::listed(&listed)).unwrap();
         assert_eq!(v["last_error"]["retryable"], false);
-        assert_eq!(v["has_unread"], true);
+        assert_eq!((&v["has_unread"], &v["shared"]), (&json!(true), &json!(true)));
+        assert!(v["workspace_id"].is_string() && v.get("build_id").is_none(), "{v}");
         assert_eq!(v["diff_status"]["chat_id"], v["id"]);
         assert_eq!(v["diff_status"]["additions"], 0);
     }

@@ -127,11 +127,12 @@ async fn run(
     key: Option<Key>,
 ) -> Result<HttpResponse> {
     let owner = chats::owner(state, caller, &chat).await?;
+    let shared = state.settings.sharing && state.store.is_shared(chat.root_chat_id).await?;
     let now = state.clock.now();
     let commit = Commit::new(chat.head.id, command, now);
     commit::run(state, commit, key, move |done| {
         let after = ChatRecord { head: done.head.clone(), updated_at: now, ..chat.clone() };
-        (200, Json::of(&ChatOut::new(&after).of_owner(&owner)))
+        (200, Json::of(&ChatOut::new(&after).of_owner(&owner).with_shared(shared)))
     })
     .await
 }

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{ChatId, ModelConfigId, UserId},
+    llm::catalog::Catalog,
     store::spend::{ChatCosts, ModelCosts, Spender, SpenderPage, Totals},
 };
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -110,17 +111,14 @@ pub struct ByModelOut<'a> {
 
 impl<'a> ByModelOut<'a> {
     /// What the row does not know any more comes from the model as it is now.
-    fn new(state: &'a ApiState, costs: &'a ModelCosts) -> Self {
-        let entry = costs.model_config_id.and_then(|id| state.catalog.model(id));
+    fn new(catalog: &'a Catalog, costs: &'a ModelCosts) -> Self {
+        let entry = costs.model_config_id.and_then(|id| catalog.model(id));
         let or = |kept: &'a str, now: Option<&'a str>| if kept.is_empty() { now.unwrap_or("") } else { kept };
-        let model = or(&costs.model, entry.map(|e| e.spec.model.as_str()));
+        let model = or(&costs.model, entry.map(|e| e.record.model.as_str()));
         Self {
             model_config_id: costs.model_config_id.unwrap_or(ModelConfigId(uuid::Uuid::nil())),
-            display_name: entry.map_or(model, |e| e.spec.display_name()),
-            provider: or(
-                &costs.provider,
-                entry.map(|e| crate::llm::catalog::wire_name(e.provider.spec.kind)),
-            ),
+            display_name: entry.map_or(model, |e| e.display_name()),
+            provider: or(&costs.provider, entry.map(|e| e.provider.record.kind.as_str())),
             model,
             total_cost_micros: costs.totals.cost_micros,
             message_count: costs.totals.calls,
@@ -175,6 +173,7 @@ pub async fn summary(
         other => other?,
     };
     let costs = state.store.user_costs(user.id, start_date, end_date).await?;
+    let catalog = state.catalog.current();
     let status = usage_limits::status_of(&state, user.id).await?;
     Ok(body::ok(&SummaryOut {
         start_date,
@@ -183,7 +182,7 @@ pub async fn summary(
         priced_message_count: costs.totals.priced,
         unpriced_message_count: costs.totals.calls - costs.totals.priced,
         tokens: (&costs.totals).into(),
-        by_model: costs.models.iter().map(|m| ByModelOut::new(&state, m)).collect(),
+        by_model: costs.models.iter().map(|m| ByModelOut::new(&catalog, m)).collect(),
         by_chat: costs.chats.iter().map(ByChatOut::from).collect(),
         usage_limit: status.limited(),
     }))

@@ -18,7 +18,7 @@ use crate::{
         json::Json,
         message::{NewMessage, Part, Role, Visibility},
     },
-    ids::{ChatId, McpServerId, ModelConfigId, OrganizationId, WorkspaceId},
+    ids::{ChatId, McpServerId, ModelConfigId, OrganizationId, UserId, WorkspaceId},
     store::{commit::Created, files::FileRecord, records::NewChat},
     turn::{prompt::sanitize::sanitize, title},
 };
@@ -111,7 +111,7 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
         mcp_server_ids: body.mcp_server_ids,
         plan_mode: body.plan_mode,
     }
-    .checked(state)?;
+    .checked(state, caller.user.id)?;
     let labels = labels::stored(&body.labels.unwrap_or_default())?;
     let dynamic_tools = dynamic_tools(&body.unsafe_dynamic_tools.unwrap_or_default())?;
     let client_type = match body.client_type.as_deref() {
@@ -132,7 +132,7 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
     let files = files::resolve(state, caller, organization_id, &mut parts).await?;
     let model_config_id = match picks.model_config_id {
         Some(id) => id,
-        None => default_model(state)?,
+        None => default_model(state, caller.user.id)?,
     };
     let title = title::first(&title::text(&parts));
     let system = [state.settings.system_prompt.as_deref(), body.system_prompt.as_deref()];
@@ -166,14 +166,18 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
     Ok((new, files))
 }
 
-fn default_model(state: &ApiState) -> Result<ModelConfigId> {
-    let model = state.catalog.default_model().ok_or_else(|| {
-        Problem::field("model_config_id", "No model is configured. Declare one in the configuration file.")
+fn default_model(state: &ApiState, user: UserId) -> Result<ModelConfigId> {
+    let catalog = state.catalog.current();
+    let model = catalog.default_model().ok_or_else(|| {
+        Problem::field(
+            "model_config_id",
+            "No model is configured. Add a provider and a model, or declare them in the configuration file.",
+        )
     })?;
-    match model.provider.usable() {
-        Ok(()) => Ok(model.id),
+    match model.usable_by(user) {
+        Ok(()) => Ok(model.id()),
         Err(why) => {
-            let detail = format!("The default model {:?} cannot be used: {why}.", model.spec.display_name());
+            let detail = format!("The default model {:?} cannot be used: {why}.", model.display_name());
             Err(Problem::field("model_config_id", detail))
         }
     }

@@ -252,7 +252,7 @@ async fn may_read(state: &ApiState, caller: &Caller, file: &FileRecord) -> Resul
     if file.owner_id == caller.user.id || caller.user.is_admin() {
         return Ok(true);
     }
-    Ok(state.store.file_chat_owners(file.id).await?.contains(&caller.user.id))
+    Ok(state.store.may_read_file(file.id, caller.user.id, state.settings.sharing).await?)
 }
 
 /// `inline` or `attachment` with the name, once for every client and once for those that read UTF-8

@@ -89,6 +89,50 @@ pub async fn page(
     }))
 }
 
+/// What a user wrote before.
+#[derive(Serialize, ToSchema)]
+pub struct Prompt {
+    id: MessageId,
+    text: String,
+}
+
+/// What users wrote in a chat.
+#[derive(Serialize, ToSchema)]
+pub struct Prompts {
+    prompts: Vec<Prompt>,
+}
+
+/// Prompts of an answer whose number was not asked for (api.md §1.6).
+const DEFAULT_PROMPTS: i64 = 500;
+/// Most prompts of an answer (api.md §1.6).
+const MAX_PROMPTS: i64 = 2000;
+
+/// What the OpenAPI document says of it.
+pub const PROMPTS: Doc = Doc::new("Past text prompts of a chat, newest first")
+    .replies::<Prompts>()
+    .params(&[Param::query(
+        "limit",
+        ParamKind::Integer(0, MAX_PROMPTS),
+        "Prompts in the answer; 0 means 500",
+    )])
+    .errors(&[400, 404]);
+
+/// The texts that were written in a chat, newest first.
+pub async fn prompts(
+    request: HttpRequest,
+    state: web::Data<ApiState>,
+    caller: Caller,
+    path: web::Path<String>,
+) -> Result<HttpResponse> {
+    let query = Query::parse(request.query_string())?;
+    let limit = query.number("limit", 0..=MAX_PROMPTS, "a whole number from 0 to 2000")?;
+    let chat = access::only_id(&state, &caller, &path, Right::Read).await?;
+    let limit = limit.filter(|n| *n > 0).unwrap_or(DEFAULT_PROMPTS);
+    let found = state.store.prompts(chat, limit).await.map_err(Problem::of_chat)?;
+    let prompts = found.into_iter().map(|(id, text)| Prompt { id, text }).collect();
+    Ok(body::ok(&Prompts { prompts }))
+}
+
 /// A message to send.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = SendMessage)]
@@ -151,7 +195,7 @@ pub async fn send(
     let (message, files) = message(&state, &caller, chat, body.content, &picks).await?;
     let command = Command::SendMessage { message, busy, max_queue: state.settings.max_queue };
     let mut commit = Commit::new(chat, command, state.clock.now());
-    commit.meta = picks.checked(&state)?;
+    commit.meta = picks.checked(&state, caller.user.id)?;
     commit.files = files;
     commit::run(&state, commit, key, |done| (200, Json::of(&sent(done)))).await
 }
@@ -251,7 +295,7 @@ pub async fn edit(
     };
     let (replacement, files) = message(&state, &caller, chat, body.content, &picks).await?;
     let mut commit = Commit::new(chat, Command::EditMessage { target, replacement }, state.clock.now());
-    commit.meta = picks.checked(&state)?;
+    commit.meta = picks.checked(&state, caller.user.id)?;
     commit.files = files;
     commit::run(&state, commit, key, |done| {
         let edited = Edited {

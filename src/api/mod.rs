@@ -5,6 +5,7 @@
 //! that [`stream`], [`parts`] and [`watch`] share.
 
 pub mod access;
+pub mod ai_providers;
 pub mod auth;
 pub mod authcheck;
 pub mod body;
@@ -16,6 +17,7 @@ pub mod control;
 pub mod costs;
 pub mod create;
 pub mod deployment;
+pub mod diff;
 pub mod doc;
 pub mod files;
 mod frame_limit;
@@ -36,6 +38,7 @@ pub mod passwords;
 pub mod patch;
 pub mod picks;
 pub mod problem;
+mod provider_input;
 pub mod providers;
 pub mod query;
 pub mod queue;
@@ -43,13 +46,16 @@ pub mod routes;
 pub mod search;
 pub mod serve;
 pub mod sessions;
+pub mod sharing;
 pub mod sockets;
 pub mod state;
 pub mod stream;
+pub mod titles;
 pub mod token;
 pub mod tokens;
 pub mod tool_results;
 pub mod usage_limits;
+pub mod user_keys;
 pub mod users;
 pub mod watch;
 

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     chat::json::Json,
     config::models::REASONING_EFFORTS,
-    ids::{McpServerId, ModelConfigId},
+    ids::{McpServerId, ModelConfigId, UserId},
     store::commit::MetaChange,
 };
 
@@ -27,13 +27,13 @@ pub struct Picks {
 }
 
 impl Picks {
-    /// Checks them.
+    /// Checks them for this user.
     ///
     /// # Errors
     /// 400 that names the field.
-    pub fn checked(self, state: &ApiState) -> Result<MetaChange> {
+    pub fn checked(self, state: &ApiState, user: UserId) -> Result<MetaChange> {
         if let Some(id) = self.model_config_id {
-            model(state, id)?;
+            model(state, id, user)?;
         }
         if let Some(effort) = &self.reasoning_effort
             && !REASONING_EFFORTS.contains(&effort.as_str())
@@ -53,12 +53,12 @@ impl Picks {
     }
 }
 
-fn model(state: &ApiState, id: ModelConfigId) -> Result<()> {
+fn model(state: &ApiState, id: ModelConfigId, user: UserId) -> Result<()> {
     let wrong = |why: String| Problem::field("model_config_id", why);
     if id.0.is_nil() {
         return Err(wrong("model_config_id must not be the nil UUID.".into()));
     }
-    match state.catalog.usable(id) {
+    match state.catalog.current().usable(id, user) {
         Ok(_) => Ok(()),
         Err(why) => Err(wrong(format!("model_config_id cannot be used: {why}."))),
     }

@@ -41,7 +41,7 @@ pub struct Problem {
     validations: Vec<Validation>,
     retry_after: Option<u16>,
     /// The limit that was reached.
-    exceeded: Option<Exceeded>,
+    exceeded: Option<Box<Exceeded>>,
     /// Logged, never sent.
     cause: Option<String>,
 }
@@ -189,7 +189,7 @@ impl Problem {
             store::Error::Refused(refusal) => (&refusal).into(),
             store::Error::SpendLimit(exceeded) => {
                 let mut problem = Self::conflict("Chat usage limit exceeded.").detail(exceeded.to_string());
-                problem.exceeded = Some(exceeded);
+                problem.exceeded = Some(Box::new(exceeded));
                 problem
             }
             store::Error::Stale => Self::conflict("The chat has moved on. Look at it and try again."),
@@ -206,6 +206,7 @@ impl Problem {
             e if e.is_transient() => Self::unavailable("The database is not available. Try again.", e),
             e @ (store::Error::Corrupt(_)
             | store::Error::LimitUnresolved(_)
+            | store::Error::Sealed(_)
             | store::Error::Unavailable(_)
             | store::Error::Database(_)) => Self::internal(e),
         }
@@ -306,7 +307,7 @@ impl ResponseError for Problem {
                 message: &self.message,
                 detail: detail.as_deref(),
                 validations: &self.validations,
-                exceeded: self.exceeded.map(|e| ExceededBody {
+                exceeded: self.exceeded.as_ref().map(|e| ExceededBody {
                     spent_micros: e.spent_micros,
                     limit_micros: e.limit_micros,
                     resets_at: e.resets_at,

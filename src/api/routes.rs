@@ -2,11 +2,12 @@
 //! differ.
 
 use super::{
-    authcheck, chats, control, costs, create, deployment,
+    ai_providers, authcheck, chats, control, costs, create, deployment, diff,
     doc::Doc,
     files, groups, health, insights, messages, models, organizations, parts, patch,
     problem::{Problem, Result},
-    providers, queue, sessions, stream, tokens, tool_results, usage_limits, users, watch,
+    providers, queue, sessions, sharing, stream, titles, tokens, tool_results, usage_limits, user_keys,
+    users, watch,
 };
 use actix_web::{
     HttpRequest, HttpResponse, Route as ActixRoute, Scope, guard,
@@ -86,6 +87,7 @@ table! {
         GET    "/cost/{user}/summary"              200 costs::summary, costs::SUMMARY;
         GET    "/insights/pull-requests"           200 insights::pull_requests, insights::PULL_REQUESTS;
         GET    "/watch"                            101 watch::watch, watch::WATCH;
+        GET    "/by-workspace"                     200 chats::by_workspace, chats::BY_WORKSPACE;
     }
     /// Below both chat prefixes, after the reserved segments.
     CHATS chats_routes {
@@ -94,6 +96,12 @@ table! {
         GET    "/{chat}/messages"                  200 messages::page, messages::PAGE;
         POST   "/{chat}/messages"                  200 messages::send, messages::SEND;
         PATCH  "/{chat}/messages/{message}"        200 messages::edit, messages::EDIT;
+        GET    "/{chat}/prompts"                   200 messages::prompts, messages::PROMPTS;
+        GET    "/{chat}/diff"                      200 diff::get, diff::GET;
+        GET    "/{chat}/acl"                       200 sharing::get, sharing::GET;
+        PATCH  "/{chat}/acl"                       204 sharing::patch, sharing::PATCH;
+        POST   "/{chat}/title/regenerate"          200 titles::regenerate, titles::REGENERATE;
+        POST   "/{chat}/title/propose"             200 titles::propose, titles::PROPOSE;
         DELETE "/{chat}/queue/{queued}"            204 queue::delete, queue::DELETE;
         POST   "/{chat}/queue/{queued}/promote"    202 queue::promote, queue::PROMOTE;
         POST   "/{chat}/interrupt"                 200 control::interrupt, control::INTERRUPT;
@@ -111,11 +119,14 @@ table! {
         GET    "/model-configs"                    200 models::configs, models::CONFIGS;
         POST   "/model-configs"                    201 models::create, models::CREATE;
         PATCH  "/model-configs/{model}"            200 models::change, models::CHANGE;
-        DELETE "/model-configs/{model}"            204 models::change, models::CHANGE;
+        DELETE "/model-configs/{model}"            204 models::delete, models::DELETE;
         GET    "/providers"                        200 providers::list, providers::LIST;
         POST   "/providers"                        201 providers::create, providers::CREATE;
         PATCH  "/providers/{provider}"             200 providers::change, providers::CHANGE;
-        DELETE "/providers/{provider}"             204 providers::change, providers::CHANGE;
+        DELETE "/providers/{provider}"             204 providers::delete, providers::DELETE;
+        GET    "/user-provider-configs"            200 user_keys::legacy_list, user_keys::LEGACY_LIST;
+        PUT    "/user-provider-configs/{provider}" 200 user_keys::legacy_put, user_keys::LEGACY_PUT;
+        DELETE "/user-provider-configs/{provider}" 204 user_keys::legacy_delete, user_keys::LEGACY_DELETE;
     }
     /// At their own paths.
     PLATFORM platform_routes {
@@ -154,6 +165,14 @@ table! {
         PUT    "/api/v2/organizations/{organization}/groups/{group}/members/{user}" 204 groups::add_member, groups::ADD_MEMBER;
         DELETE "/api/v2/organizations/{organization}/groups/{group}/members/{user}" 204 groups::remove_member, groups::REMOVE_MEMBER;
         POST   "/api/v2/authcheck"                    200 authcheck::check, authcheck::CHECK;
+        GET    "/api/v2/users/{user}/ai-provider-keys"            200 user_keys::list, user_keys::LIST;
+        PUT    "/api/v2/users/{user}/ai-provider-keys/{provider}" 200 user_keys::put, user_keys::PUT;
+        DELETE "/api/v2/users/{user}/ai-provider-keys/{provider}" 204 user_keys::delete, user_keys::DELETE;
+        GET    "/api/v2/ai/providers"              200 ai_providers::list, ai_providers::LIST;
+        POST   "/api/v2/ai/providers"              201 ai_providers::create, ai_providers::CREATE;
+        GET    "/api/v2/ai/providers/{provider}"   200 ai_providers::get, ai_providers::GET;
+        PATCH  "/api/v2/ai/providers/{provider}"   200 ai_providers::change, ai_providers::CHANGE;
+        DELETE "/api/v2/ai/providers/{provider}"   204 ai_providers::delete, ai_providers::DELETE;
         GET "/api/v2/buildinfo"                    200 deployment::build_info, deployment::BUILD_INFO;
         GET "/api/v2/entitlements"                 200 deployment::entitlements, deployment::ENTITLEMENTS;
         GET "/api/v2/experiments"                  200 deployment::experiments, deployment::EXPERIMENTS;

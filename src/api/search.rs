@@ -1,7 +1,13 @@
 //! The search terms of a list (api.md §2.4): `key:value`, quotes allowed, AND between terms.
 
 use super::problem::{Problem, Result};
-use crate::chat::state::Status;
+use crate::{
+    chat::state::Status,
+    store::{
+        records::{DiffFilter, DiffStates},
+        words,
+    },
+};
 
 /// What `q` asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,12 +20,16 @@ pub struct Search {
     pub status: Option<Status>,
     /// Only unread, or only read ones.
     pub has_unread: Option<bool>,
-    /// Chats of others that are shared with the caller. Nothing can be shared on this server yet.
+    /// Chats of others that are shared with the caller.
     pub shared_with_me: bool,
+    /// Words of one of its messages; none when all that was asked for says nothing.
+    pub words: Option<Vec<String>>,
+    /// What is asked of its changes to code.
+    pub diff: DiffFilter,
 }
 
-/// Documented keys that need something this server does not have yet.
-const LATER: [&str; 6] = ["pr_status", "diff_url", "pr", "repo", "pr_title", "search"];
+/// Keys that look at a title, beside which `search` cannot stand.
+const TITLES: [&str; 3] = ["title", "pr", "pr_title"];
 
 /// Reads the terms.
 ///
@@ -39,10 +49,17 @@ pub fn parse(text: &str) -> Result<Search> {
         match key.as_str() {
             "archived" => search.archived = boolean(&key, value)?,
             "has_unread" => search.has_unread = Some(boolean(&key, value)?),
-            "title" if value.is_empty() || value.contains('\0') => {
-                return Err(Problem::field(key, "title must be a text to look for."));
+            "title" => search.title = Some(some(&key, value)?),
+            "search" => search.words = Some(words::asked(&some(&key, value)?)),
+            "pr_status" => search.diff.states = Some(states(value)?),
+            "diff_url" => search.diff.url = Some(some(&key, value)?),
+            "pr" => {
+                let number = value.trim_start_matches('#').parse().ok().filter(|n: &i64| *n > 0);
+                let rule = "pr must be the number of a pull request.";
+                search.diff.number = Some(number.ok_or_else(|| Problem::field("pr", rule))?);
             }
-            "title" => search.title = Some(value.to_owned()),
+            "repo" => search.diff.repository = Some(repository(value)?),
+            "pr_title" => search.diff.title = Some(some(&key, value)?),
             "status" => {
                 let status = Status::ALL.into_iter().find(|s| s.as_str() == value);
                 search.status = Some(status.ok_or_else(|| {
@@ -60,9 +77,6 @@ pub fn parse(text: &str) -> Result<Search> {
                     }
                 };
             }
-            later if LATER.contains(&later) => {
-                return Err(Problem::field(later, format!("{later} is not available on this server yet.")));
-            }
             unknown => {
                 let unknown = clip(unknown);
                 return Err(Problem::field(unknown.clone(), format!("There is no search key {unknown:?}.")));
@@ -70,7 +84,50 @@ pub fn parse(text: &str) -> Result<Search> {
         }
         seen.push(key);
     }
+    let beside = seen.iter().find(|key| TITLES.contains(&key.as_str()));
+    if let (Some(_), Some(key)) = (&search.words, beside) {
+        return Err(Problem::field("search", format!("search cannot be used together with {key}.")));
+    }
     Ok(search)
+}
+
+/// A text that is not empty.
+fn some(key: &str, value: &str) -> Result<String> {
+    // PostgreSQL has no text with a NUL character in it.
+    if value.trim().is_empty() || value.contains('\0') {
+        return Err(Problem::field(key, format!("{key} must be a text to look for.")));
+    }
+    Ok(value.to_owned())
+}
+
+fn states(value: &str) -> Result<DiffStates> {
+    let mut states = DiffStates::default();
+    for state in value.split(',') {
+        match state.trim() {
+            "draft" => states.draft = true,
+            "open" => states.open = true,
+            "merged" => states.merged = true,
+            "closed" => states.closed = true,
+            "none" => states.none = true,
+            _ => {
+                let rule =
+                    "pr_status must be a list of draft, open, merged, closed, none, with commas between.";
+                return Err(Problem::field("pr_status", rule));
+            }
+        }
+    }
+    Ok(states)
+}
+
+fn repository(value: &str) -> Result<String> {
+    match value.split_once('/') {
+        Some((owner, name))
+            if !owner.is_empty() && !name.is_empty() && !name.contains('/') && !value.contains('\0') =>
+        {
+            Ok(value.to_owned())
+        }
+        _ => Err(Problem::field("repo", "repo must be written as owner/name.")),
+    }
 }
 
 /// Splits at spaces outside of quotes; the quotes go.
@@ -127,11 +184,20 @@ mod tests {
                 title: Some("fix the: bug".into()),
                 status: Some(Status::Error),
                 has_unread: Some(false),
-                shared_with_me: false,
+                ..Search::default()
             }
         );
         assert!(parse("source:shared_with_me").unwrap().shared_with_me);
         assert_eq!(parse(r#""title:a b""#).unwrap().title.as_deref(), Some("a b"));
+        let s =
+            parse(r#"pr_status:draft,open diff_url:https://h/a/b/pull/7 pr:#7 repo:a/b pr_title:"add x""#)
+                .unwrap();
+        assert_eq!(s.diff.states, Some(DiffStates { draft: true, open: true, ..DiffStates::default() }));
+        assert_eq!((s.diff.url.as_deref(), s.diff.number), (Some("https://h/a/b/pull/7"), Some(7)));
+        assert_eq!((s.diff.repository.as_deref(), s.diff.title.as_deref()), (Some("a/b"), Some("add x")));
+        let words = parse(r#"search:"the login Test" archived:true"#).unwrap().words;
+        assert_eq!(words, Some(vec!["login".to_owned(), "test".to_owned()]));
+        assert_eq!(parse("search:the").unwrap().words, Some(Vec::new()));
     }
 
     #[test]
@@ -145,8 +211,19 @@ mod tests {
             ("status:paused", "\"status\""),
             ("source:x", "\"source\""),
             ("colour:red", "\"colour\""),
-            ("pr:5", "\"pr\""),
-            ("search:x", "\"search\""),
+            ("pr:x", "\"pr\""),
+            ("pr:0", "\"pr\""),
+            ("pr_status:", "\"pr_status\""),
+            ("pr_status:open,shut", "\"pr_status\""),
+            ("repo:x", "\"repo\""),
+            ("repo:a/b/c", "\"repo\""),
+            ("diff_url:", "\"diff_url\""),
+            ("pr_title:\"\"", "\"pr_title\""),
+            ("search:", "\"search\""),
+            ("search:\" \"", "\"search\""),
+            ("search:x title:y", "\"search\""),
+            ("pr:1 search:x", "\"search\""),
+            ("search:x pr_title:y", "\"search\""),
             ("title:", "\"title\""),
             ("archived:true archived:false", "\"archived\""),
         ] {

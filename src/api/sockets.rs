@@ -2,12 +2,13 @@
 //! deadlines.
 
 use super::{
+    access::{self, Right},
     auth::Caller,
     frame_limit,
     problem::{Problem, Result},
     state::ApiState,
 };
-use crate::actors::subscription::CloseReason;
+use crate::{actors::subscription::CloseReason, ids::ChatId};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{CloseCode, Message, MessageStream, Session};
 use bytestring::ByteString;
@@ -56,6 +57,8 @@ pub struct Socket {
     /// `None` for another replica.
     caller: Option<Caller>,
     access: watch::Receiver<u64>,
+    /// A chat that the caller must be allowed to read for as long as the socket is open.
+    readable: Option<ChatId>,
 }
 
 /// Answers the handshake. Without a caller it is another replica, whose socket ends with its source:
@@ -78,13 +81,18 @@ pub fn open(
     let (response, session, messages) = actix_ws::handle(request, payload)
         .map_err(|e| Problem::bad_request("A WebSocket handshake is expected here.").detail(e.to_string()))?;
     let messages = messages.max_frame_size(MAX_INPUT_BYTES);
-    Ok((response, Socket { session, messages, state, caller, access }))
+    Ok((response, Socket { session, messages, state, caller, access, readable: None }))
 }
 
 /// Why a socket ends. `None`: the other side is gone, there is nobody to tell.
 type End = Option<(u16, &'static str)>;
 
 impl Socket {
+    /// The socket ends when the caller may no longer read this chat.
+    pub fn only_while_readable(&mut self, chat: ChatId) {
+        self.readable = Some(chat);
+    }
+
     /// Forwards frames until one of the sides ends it.
     pub async fn run(mut self, mut source: impl Source) {
         let end = self.forward(&mut source).await;
@@ -157,7 +165,12 @@ impl Socket {
 
     /// Why the caller may not stay, if so. A store that does not answer takes nobody's right away.
     async fn access_end(&self) -> Option<(u16, &'static str)> {
-        match self.caller.as_ref()?.recheck(&self.state).await {
+        let caller = self.caller.as_ref()?;
+        let mut allowed = caller.recheck(&self.state).await;
+        if let (Ok(()), Some(chat)) = (&allowed, self.readable) {
+            allowed = access::only_id(&self.state, caller, &chat.to_string(), Right::Read).await.map(|_| ());
+        }
+        match allowed {
             Err(problem) if problem.status().is_client_error() => {
                 Some((CloseReason::Unauthorized.code(), CloseReason::Unauthorized.reason()))
             }

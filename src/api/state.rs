@@ -2,12 +2,15 @@
 
 use super::{access::OwnerCache, auth::TokenCache, limits::Limits, notices::Notices};
 use crate::{
-    actors::replicas::ReplicaSecret, clock::Clock, ids::McpServerId, llm::catalog::Catalog, store::Store,
+    actors::replicas::ReplicaSecret, clock::Clock, ids::McpServerId, llm::catalog::LiveCatalog, store::Store,
 };
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
-pub use crate::actors::subscription::Streams;
+pub use crate::actors::{
+    subscription::Streams,
+    titles::{TitleFailure, Titles},
+};
 
 /// How the API behaves.
 #[derive(Debug, Clone)]
@@ -24,6 +27,8 @@ pub struct ApiSettings {
     pub max_queue: usize,
     /// The operator's prompt, the first row of every new chat.
     pub system_prompt: Option<String>,
+    /// Whether chats can be shared with readers.
+    pub sharing: bool,
     /// MCP servers that may be picked.
     pub mcp_servers: Vec<McpServerId>,
     /// How long a session lasts.
@@ -44,6 +49,7 @@ impl Default for ApiSettings {
             max_body: 16 << 20,
             max_queue: 20,
             system_prompt: None,
+            sharing: true,
             mcp_servers: Vec::new(),
             session_ttl: Duration::from_secs(30 * 24 * 60 * 60),
             ping_interval: Duration::from_secs(15),
@@ -63,11 +69,13 @@ pub struct ApiState {
     /// The time.
     pub clock: Clock,
     /// Models and providers.
-    pub catalog: Arc<Catalog>,
+    pub catalog: Arc<LiveCatalog>,
     /// Behaviour.
     pub settings: Arc<ApiSettings>,
     /// Where readers of chats are taken on.
     pub streams: Arc<dyn Streams>,
+    /// Who makes titles.
+    pub titles: Arc<dyn Titles>,
     /// Makes the text of `GET /metrics`, if figures are shown.
     pub metrics: Option<Scrape>,
     /// True once this replica stops.

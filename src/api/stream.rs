@@ -61,7 +61,10 @@ pub async fn stream(
     let after_id = query.number("after_id", 0.., "a whole number that is not negative")?;
     let chat = access::chat(&state, &caller, &path, Right::Read).await?;
     let (id, is_owner) = (chat.head.id, chat.owner_id == caller.user.id);
-    let (response, socket) = sockets::open(&request, payload, state.clone(), caller)?;
+    let (response, mut socket) = sockets::open(&request, payload, state.clone(), caller)?;
+    if !is_owner {
+        socket.only_while_readable(id);
+    }
     let subscription = state.streams.subscribe(id, after_id);
     // A socket lives on the worker that answered its handshake.
     rt::spawn(async move {

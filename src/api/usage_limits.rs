@@ -12,7 +12,9 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{GroupId, UserId},
+    llm::catalog::ModelEntry,
     store::spend::{GroupLimit, LimitRecord, Period, Standing, UserLimit, Whose},
+    turn::cost::Prices,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -168,16 +170,11 @@ pub async fn list(state: web::Data<ApiState>, caller: Caller) -> Result<HttpResp
 
 /// Models that can be picked and have no price at all.
 fn unpriced_models(state: &ApiState) -> usize {
-    let unpriced = |m: &&std::sync::Arc<crate::llm::catalog::ModelEntry>| {
-        let prices = [
-            &m.spec.input_price_per_million,
-            &m.spec.output_price_per_million,
-            &m.spec.cache_read_price_per_million,
-            &m.spec.cache_write_price_per_million,
-        ];
-        m.is_offered() && prices.into_iter().all(Option::is_none)
+    let unpriced = |m: &ModelEntry| {
+        m.is_offered()
+            && Prices::from_model_config(&m.record.model_config).is_ok_and(|p| p == Prices::default())
     };
-    state.catalog.models().iter().filter(unpriced).count()
+    state.catalog.current().models().iter().filter(|m| unpriced(m)).count()
 }
 
 /// The default limit to set.

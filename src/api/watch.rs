@@ -11,10 +11,7 @@ use super::{
 };
 use crate::{
     bus::WatchKind,
-    store::{
-        self,
-        records::{ChatRecord, UserRecord},
-    },
+    store::{self, records::UserRecord},
     stream::wire::PendingCallOut,
 };
 use actix_web::{HttpRequest, HttpResponse, rt, web};
@@ -103,19 +100,16 @@ impl Events {
             }
             calls = Some(pending.iter().map(PendingCallOut::from).collect::<Vec<_>>());
         }
-        Ok(Some(encode(event.kind, &chat, &self.owner, calls.as_deref())))
+        let diff = match event.kind {
+            WatchKind::DiffStatusChange => Some(self.state.store.diff_status(event.chat).await?),
+            _ => None,
+        };
+        let shared = self.state.settings.sharing && self.state.store.is_shared(chat.root_chat_id).await?;
+        let mut out = ChatOut::new(&chat).of_owner(&self.owner).with_shared(shared);
+        if let Some(diff) = &diff {
+            out = out.with_diff(diff.as_ref());
+        }
+        let event = WatchOut { kind: event.kind, chat: out, tool_calls: calls.as_deref() };
+        Ok(Some(crate::chat::json::Json::of(&event).get().into()))
     }
-}
-
-fn encode(
-    kind: WatchKind,
-    chat: &ChatRecord,
-    owner: &UserRecord,
-    tool_calls: Option<&[PendingCallOut]>,
-) -> ByteString {
-    let mut out = ChatOut::new(chat).of_owner(owner);
-    if kind == WatchKind::DiffStatusChange {
-        out = out.with_diff();
-    }
-    crate::chat::json::Json::of(&WatchOut { kind, chat: out, tool_calls }).get().into()
 }

@@ -48,6 +48,13 @@ pub fn run(args: &BackupArgs, options: &Options) -> Outcome {
         return Err(Failure::failed(format!("cannot copy the database to {shown}: {failure}")));
     }
     output::note(format_args!("chatd: wrote {shown}; to use it, name it in database.url"));
+    if config.secrets.encryption_key_env.is_none() {
+        let keys = config.secrets.key_file(&config.data_dir);
+        let keys = keys.display();
+        output::note(format_args!(
+            "chatd: the secrets in it need the keys in {keys}; keep a copy of those too"
+        ));
+    }
     Ok(Exit::Done)
 }
 

@@ -10,6 +10,7 @@ mod daemon;
 pub mod demo;
 mod exit;
 pub mod healthcheck;
+pub mod keys;
 pub mod man;
 pub mod migrate;
 pub mod openapi;
@@ -52,6 +53,9 @@ pub enum Command {
     /// Make, list, suspend, sign in users
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Show or change the keys that secrets in the database are encrypted with
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Copy the embedded database, while the daemon runs or not
     Backup(backup::BackupArgs),
     /// Print the OpenAPI document
@@ -91,6 +95,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Migrate(args)) => migrate::run(&args, &options),
         Some(Command::Token(command)) => token::run(&command, &options),
         Some(Command::User(command)) => user::run(&command, &options),
+        Some(Command::Keys(command)) => keys::run(&command, &options),
         Some(Command::Backup(args)) => backup::run(&args, &options),
         Some(Command::Openapi) => openapi::run(),
         Some(Command::Config(command)) => config::run(command, &options),

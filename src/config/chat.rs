@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Chat {
     /// Messages that may wait in one chat's queue. Default: 20 (api.md).
     pub max_queue: u32,
+    /// Whether owners can let others read their chats. Default: true.
+    pub sharing: bool,
     /// Share of the model's context, in percent, at which the history is compacted; 100 = never.
     /// A model's own `compaction_threshold` goes before. Default: 70.
     pub compaction_threshold_percent: u8,
@@ -35,6 +37,7 @@ impl Default for Chat {
     fn default() -> Self {
         Self {
             max_queue: 20,
+            sharing: true,
             compaction_threshold_percent: 70,
             auto_archive_days: 0,
             debug_runs: DebugRuns::Off,

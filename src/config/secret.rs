@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serializer, de};
 use std::fmt;
+use zeroize::Zeroize as _;
 
 /// What is printed in place of a secret.
 pub const MASK: &str = "[REDACTED]";
@@ -21,6 +22,13 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+/// Memory that held a secret is wiped.
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

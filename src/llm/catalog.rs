@@ -1,54 +1,73 @@
-//! The models that people can pick and the providers that serve them, as the configuration declares
-//! them.
-//!
-//! Ids are derived from names, so that they are the same after a restart and on every replica.
+//! The models that people can pick and the providers that serve them: a snapshot of the database with
+//! the keys that the configuration holds ([`live`] keeps it up to date).
+
+mod declared;
+pub mod live;
+
+pub use declared::{model_id, model_record, provider_id, provider_record};
+pub use live::LiveCatalog;
 
 use crate::{
-    clock::Timestamp,
-    config::{
-        self,
-        models::Model,
-        providers::{Provider, ProviderKind},
-    },
-    ids::{ModelConfigId, ProviderId},
+    config,
+    ids::{ModelConfigId, ProviderId, UserId},
     llm::{
         Endpoint, Secret,
         failure::{Failure, FailureKind},
-        providers,
+        model_config::CallConfig,
+        providers::{self, Provider},
+    },
+    store::{
+        records::models::{ModelRecord, ModelTables, ProviderKeyRecord, ProviderRecord, Source},
+        sealing::{Column, Keyring},
     },
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 use uuid::Uuid;
 
-/// Namespace of derived ids: a random UUID, fixed for ever.
-const NAMESPACE: Uuid = Uuid::from_u128(0x6d0f_4a58_3c1e_4b7b_9a45_2f8e_b0c7_71d3);
-
-/// A provider that is declared.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProviderEntry {
-    /// Its id.
-    pub id: ProviderId,
-    /// What the configuration says.
-    pub spec: Provider,
+/// What the database does not hold.
+#[derive(Debug, Clone, Default)]
+pub struct Outside {
+    /// Keys of declared providers by name.
+    pub keys: HashMap<String, config::Secret>,
+    /// Addresses of the scripted models of this process by provider name.
+    pub scripted: HashMap<String, String>,
+    /// `secrets.allow_user_api_keys`.
+    pub allow_user_api_keys: bool,
 }
 
-/// A model that is declared.
-#[derive(Debug, Clone, PartialEq)]
+/// A provider.
+#[derive(Debug)]
+pub struct ProviderEntry {
+    /// The record.
+    pub record: ProviderRecord,
+    /// Its stored keys, oldest first. Their values stay sealed.
+    pub keys: Vec<ProviderKeyRecord>,
+    /// Whether users may bring keys of their own, in this deployment and for this provider.
+    pub byok: bool,
+    central: Option<Secret>,
+    user_keys: HashMap<UserId, (Uuid, Vec<u8>)>,
+    keyring: Keyring,
+    scripted: Option<String>,
+}
+
+/// A model.
+#[derive(Debug)]
 pub struct ModelEntry {
-    /// Its id.
-    pub id: ModelConfigId,
+    /// The record.
+    pub record: ModelRecord,
     /// Who serves it.
     pub provider: Arc<ProviderEntry>,
-    /// What the configuration says.
-    pub spec: Model,
-    /// Percent of the context at which a history is compacted; 100 = never.
-    pub compaction_threshold: u8,
+    /// Its `model_config`.
+    pub call: CallConfig,
 }
 
 /// Why a model cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// Nobody declared it.
+    /// There is none.
     #[error("there is no such model")]
     Unknown,
     /// It is switched off.
@@ -58,108 +77,186 @@ pub enum Unusable {
     #[error("the model's provider is disabled")]
     ProviderDisabled,
     /// Its provider needs a key and there is none.
-    #[error("the model's provider has no API key")]
+    #[error("the model's provider has no API key; an administrator can add one")]
     MissingKey,
+    /// Only a key of the user's own would help.
+    #[error("the model's provider needs an API key of your own; add one in your settings")]
+    UserKeyRequired,
 }
 
-/// All of them.
-#[derive(Debug, Clone, Default)]
+/// A snapshot of everything.
+#[derive(Debug, Default)]
 pub struct Catalog {
     providers: Vec<Arc<ProviderEntry>>,
     models: Vec<Arc<ModelEntry>>,
     by_id: HashMap<ModelConfigId, usize>,
     default: Option<ModelConfigId>,
-    declared_at: Option<Timestamp>,
-}
-
-/// The id of the provider of this name.
-#[must_use]
-pub fn provider_id(name: &str) -> ProviderId {
-    ProviderId(Uuid::new_v5(&NAMESPACE, format!("provider/{name}").as_bytes()))
-}
-
-/// The id of the model of this name.
-#[must_use]
-pub fn model_id(name: &str) -> ModelConfigId {
-    ModelConfigId(Uuid::new_v5(&NAMESPACE, format!("model/{name}").as_bytes()))
-}
-
-/// The type's name on the wire (api.md §2.12).
-#[must_use]
-pub fn wire_name(kind: ProviderKind) -> &'static str {
-    providers::lookup(kind.as_str()).map_or(kind.as_str(), |p| p.name)
-}
-
-/// Whether providers of this type answer nobody without a key.
-#[must_use]
-pub fn needs_key(kind: ProviderKind) -> bool {
-    providers::lookup(kind.as_str()).is_some_and(|p| p.key_required)
+    allow_user_api_keys: bool,
 }
 
 impl ProviderEntry {
-    /// Whether it can be called at all.
+    /// Its type; `None` for one that this program does not know.
+    #[must_use]
+    pub fn kind(&self) -> Option<&'static Provider> {
+        providers::lookup(&self.record.kind)
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> ProviderId {
+        self.record.id
+    }
+
+    /// Whether the configuration declares it.
+    #[must_use]
+    pub fn is_declared(&self) -> bool {
+        self.record.source == Source::Config
+    }
+
+    /// Whether there is a central key, used or not.
+    #[must_use]
+    pub const fn has_central_key(&self) -> bool {
+        self.central.is_some()
+    }
+
+    /// Whether a user has stored a key for it.
+    #[must_use]
+    pub fn has_user_key(&self, user: UserId) -> bool {
+        self.user_keys.contains_key(&user)
+    }
+
+    /// Whether the central key serves users without a key of their own.
+    #[must_use]
+    pub fn central_serves(&self) -> bool {
+        self.record.central_api_key_enabled
+            && (!self.byok || self.record.allow_central_api_key_fallback)
+            && self.central.is_some()
+    }
+
+    /// The key to call it with for a user (workspace-and-providers.md §6.3): the user's own, else the
+    /// central one, else none if it needs none.
     ///
     /// # Errors
-    /// Why it cannot.
-    pub fn usable(&self) -> Result<(), Unusable> {
-        if !self.spec.enabled {
-            Err(Unusable::ProviderDisabled)
-        } else if self.spec.key.is_none() && needs_key(self.spec.kind) {
-            Err(Unusable::MissingKey)
+    /// Why it cannot be called.
+    pub fn credential(&self, user: UserId) -> Result<Option<Secret>, Unusable> {
+        if !self.record.enabled {
+            return Err(Unusable::ProviderDisabled);
+        }
+        if let Some((row, sealed)) = self.user_keys.get(&user).filter(|_| self.byok) {
+            return match self.keyring.open(Column::UserProviderKey, *row, sealed) {
+                Ok(key) => Ok(Some(Secret::new(key.expose()))),
+                Err(e) => {
+                    tracing::error!(provider = self.record.name, error = %e, "a user's key cannot be opened");
+                    Err(Unusable::UserKeyRequired)
+                }
+            };
+        }
+        if self.central_serves() {
+            return Ok(self.central.clone());
+        }
+        self.without_key()
+    }
+
+    /// The same without opening anything.
+    ///
+    /// # Errors
+    /// Why it cannot be called.
+    pub fn usable_by(&self, user: UserId) -> Result<(), Unusable> {
+        if !self.record.enabled {
+            return Err(Unusable::ProviderDisabled);
+        }
+        if (self.byok && self.has_user_key(user)) || self.central_serves() {
+            return Ok(());
+        }
+        self.without_key().map(|_| ())
+    }
+
+    fn without_key(&self) -> Result<Option<Secret>, Unusable> {
+        if !self.kind().is_some_and(|k| k.key_required) {
+            Ok(None)
+        } else if self.byok {
+            Err(Unusable::UserKeyRequired)
         } else {
-            Ok(())
+            Err(Unusable::MissingKey)
         }
     }
 }
 
 impl Catalog {
-    /// What the configuration declares. A model whose provider is not declared is left out: the
-    /// check of the configuration has refused it before.
+    /// Puts a snapshot together. A model whose provider is gone is left out.
     #[must_use]
-    pub fn new(
-        providers: &[Provider],
-        models: &[Model],
-        compaction_threshold: u8,
-        declared_at: Timestamp,
-    ) -> Self {
-        let providers: Vec<_> = providers
-            .iter()
-            .map(|spec| Arc::new(ProviderEntry { id: provider_id(&spec.name), spec: spec.clone() }))
-            .collect();
-        let models: Vec<_> = models
-            .iter()
-            .filter_map(|spec| {
-                let provider = providers.iter().find(|p| p.spec.name == spec.provider)?;
-                Some(Arc::new(ModelEntry {
-                    id: model_id(&spec.name),
-                    provider: Arc::clone(provider),
-                    compaction_threshold: spec.compaction_threshold.unwrap_or(compaction_threshold),
-                    spec: spec.clone(),
-                }))
+    pub fn build(tables: ModelTables, outside: &Outside, keyring: &Keyring) -> Self {
+        let mut keys: HashMap<ProviderId, Vec<ProviderKeyRecord>> = HashMap::new();
+        for key in tables.provider_keys {
+            keys.entry(key.provider_id).or_default().push(key);
+        }
+        let mut user_keys: HashMap<ProviderId, HashMap<UserId, (Uuid, Vec<u8>)>> = HashMap::new();
+        for key in tables.user_keys {
+            user_keys.entry(key.provider_id).or_default().insert(key.user_id, (key.id, key.sealed));
+        }
+        let providers: Vec<_> = tables
+            .providers
+            .into_iter()
+            .map(|record| {
+                let keys = keys.remove(&record.id).unwrap_or_default();
+                let user_keys = user_keys.remove(&record.id).unwrap_or_default();
+                Arc::new(provider(record, keys, user_keys, outside, keyring))
             })
             .collect();
-        let by_id = models.iter().enumerate().map(|(at, m)| (m.id, at)).collect();
+        let models: Vec<_> = tables
+            .models
+            .into_iter()
+            .filter_map(|record| {
+                let provider = providers.iter().find(|p| p.id() == record.provider_id)?;
+                let call = CallConfig::read(&record.model_config).unwrap_or_else(|e| {
+                    tracing::error!(model = %record.id, error = %e, "a model's options cannot be read");
+                    CallConfig::default()
+                });
+                Some(Arc::new(ModelEntry { provider: Arc::clone(provider), call, record }))
+            })
+            .collect();
+        let by_id = models.iter().enumerate().map(|(at, m)| (m.record.id, at)).collect();
         let offered = || models.iter().filter(|m| m.is_offered());
-        let default = offered().find(|m| m.spec.default).or_else(|| offered().next()).map(|m| m.id);
-        Self { providers, models, by_id, default, declared_at: Some(declared_at) }
+        let default =
+            offered().find(|m| m.record.is_default).or_else(|| offered().next()).map(|m| m.record.id);
+        Self { providers, models, by_id, default, allow_user_api_keys: outside.allow_user_api_keys }
     }
 
-    /// Every model in the order of the configuration.
+    /// Every model, oldest first.
     #[must_use]
     pub fn models(&self) -> &[Arc<ModelEntry>] {
         &self.models
     }
 
-    /// Every provider in the order of the configuration.
+    /// Every provider, oldest first.
     #[must_use]
     pub fn providers(&self) -> &[Arc<ProviderEntry>] {
         &self.providers
     }
 
-    /// When the configuration was read.
+    /// A provider by id.
     #[must_use]
-    pub fn declared_at(&self) -> Timestamp {
-        self.declared_at.unwrap_or(Timestamp::from_micros(0))
+    pub fn provider(&self, id: ProviderId) -> Option<&Arc<ProviderEntry>> {
+        self.providers.iter().find(|p| p.id() == id)
+    }
+
+    /// A provider by its unique name.
+    #[must_use]
+    pub fn provider_named(&self, name: &str) -> Option<&Arc<ProviderEntry>> {
+        self.providers.iter().find(|p| p.record.name == name)
+    }
+
+    /// The provider that a type stands for: the oldest that the user can use, else the oldest.
+    #[must_use]
+    pub fn provider_of_kind(&self, kind: &str, user: UserId) -> Option<&Arc<ProviderEntry>> {
+        let of_kind = || self.providers.iter().filter(|p| p.record.kind == kind);
+        of_kind().find(|p| p.usable_by(user).is_ok()).or_else(|| of_kind().next())
+    }
+
+    /// Whether users may bring keys of their own in this deployment.
+    #[must_use]
+    pub const fn allows_user_keys(&self) -> bool {
+        self.allow_user_api_keys
     }
 
     /// A model by id, usable or not.
@@ -168,16 +265,21 @@ impl Catalog {
         self.by_id.get(&id).and_then(|at| self.models.get(*at))
     }
 
-    /// A model that can be called now.
+    /// A model that can be called now for a user.
     ///
     /// # Errors
     /// Why it cannot.
-    pub fn usable(&self, id: ModelConfigId) -> Result<&Arc<ModelEntry>, Unusable> {
+    pub fn usable(&self, id: ModelConfigId, user: UserId) -> Result<&Arc<ModelEntry>, Unusable> {
         let model = self.model(id).ok_or(Unusable::Unknown)?;
-        if !model.spec.enabled {
-            return Err(Unusable::Disabled);
-        }
-        model.provider.usable().map(|()| model)
+        model.usable_by(user).map(|()| model)
+    }
+
+    /// The models that a user could pick now.
+    pub fn offered_to(&self, user: UserId) -> impl Iterator<Item = &Arc<ModelEntry>> {
+        // Which providers are usable is asked once each.
+        let usable: HashSet<ProviderId> =
+            self.providers.iter().filter(|p| p.usable_by(user).is_ok()).map(|p| p.id()).collect();
+        self.models.iter().filter(move |m| m.is_offered() && usable.contains(&m.provider.id()))
     }
 
     /// The model for those who pick none: the one marked as default, else the first that is offered.
@@ -185,86 +287,121 @@ impl Catalog {
     pub fn default_model(&self) -> Option<&Arc<ModelEntry>> {
         self.default.and_then(|id| self.model(id))
     }
+
+    /// The model of a chat: its own, else the default when its own is gone.
+    #[must_use]
+    pub fn model_or_default(&self, id: ModelConfigId) -> Option<&Arc<ModelEntry>> {
+        self.model(id).or_else(|| self.default_model())
+    }
+}
+
+fn provider(
+    record: ProviderRecord,
+    keys: Vec<ProviderKeyRecord>,
+    user_keys: HashMap<UserId, (Uuid, Vec<u8>)>,
+    outside: &Outside,
+    keyring: &Keyring,
+) -> ProviderEntry {
+    let declared = outside.keys.get(&record.name).filter(|_| record.source == Source::Config);
+    let stored = || {
+        keys.iter().find_map(|key| match keyring.open(Column::ProviderKey, key.id, &key.sealed) {
+            Ok(key) => Some(Secret::new(key.expose())).filter(|key| !key.is_blank()),
+            Err(e) => {
+                tracing::error!(provider = record.name, error = %e, "a key cannot be opened");
+                None
+            }
+        })
+    };
+    ProviderEntry {
+        central: declared.map(|key| Secret::new(key.expose())).or_else(stored),
+        byok: outside.allow_user_api_keys && record.allow_user_api_key,
+        scripted: outside.scripted.get(&record.name).cloned(),
+        keys,
+        user_keys,
+        keyring: keyring.clone(),
+        record,
+    }
 }
 
 impl ModelEntry {
-    /// Where and how it is called.
-    ///
-    /// # Errors
-    /// `config` or `missing_key` when it cannot be called as it is declared.
-    pub fn endpoint(&self) -> Result<Endpoint, Failure> {
-        let spec = &self.provider.spec;
-        let Some(kind) = providers::lookup(spec.kind.as_str()) else {
-            return Err(Failure {
-                kind: FailureKind::Config,
-                retryable: false,
-                message: format!("Providers of the type {} are not supported.", spec.kind.as_str()),
-                detail: None,
-                provider: spec.kind.as_str().to_owned(),
-                status_code: None,
-                retry_after: None,
-                chain_broken: false,
-            });
-        };
-        let key = spec.key.as_ref().map(|key| Secret::new(key.expose()));
-        let base_url = spec.base_url.as_ref().map(config::Endpoint::as_str);
-        kind.endpoint(base_url, key, self.spec.use_responses_api.unwrap_or(true))
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> ModelConfigId {
+        self.record.id
+    }
+
+    /// What people see.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        if self.record.display_name.is_empty() { &self.record.model } else { &self.record.display_name }
+    }
+
+    /// Whether the configuration declares it.
+    #[must_use]
+    pub fn is_declared(&self) -> bool {
+        self.record.source == Source::Config
     }
 
     /// Whether people see it: it and its provider are enabled.
     #[must_use]
     pub fn is_offered(&self) -> bool {
-        self.spec.enabled && self.provider.spec.enabled
+        self.record.enabled && self.provider.record.enabled
+    }
+
+    /// Whether it can be called for a user.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn usable_by(&self, user: UserId) -> Result<(), Unusable> {
+        if self.record.enabled { self.provider.usable_by(user) } else { Err(Unusable::Disabled) }
+    }
+
+    /// Where and how it is called for a user.
+    ///
+    /// # Errors
+    /// `provider_disabled`, `missing_key` or `config` when it cannot be called now.
+    pub fn endpoint(&self, user: UserId) -> Result<Endpoint, Failure> {
+        let provider = &self.provider;
+        let Some(kind) = provider.kind() else {
+            let message = format!("Providers of the type {} are not supported.", provider.record.kind);
+            return Err(self.failure(FailureKind::Config, message));
+        };
+        let name = kind.display_name;
+        let key = provider.credential(user).map_err(|why| match why {
+            Unusable::ProviderDisabled => {
+                let message = format!("{name} is disabled. Contact an administrator, or choose another model.");
+                self.failure(FailureKind::ProviderDisabled, message)
+            }
+            Unusable::UserKeyRequired => {
+                let message = format!(
+                    "There is no API key for {name}. Add one of your own in your settings and send the message again."
+                );
+                self.failure(FailureKind::MissingKey, message)
+            }
+            Unusable::MissingKey | Unusable::Unknown | Unusable::Disabled => {
+                let message = format!(
+                    "There is no API key for {name}. Ask an administrator to add one, then send the message again."
+                );
+                self.failure(FailureKind::MissingKey, message)
+            }
+        })?;
+        let address = provider.record.base_url.as_deref().or(provider.scripted.as_deref());
+        kind.endpoint(address, key, self.call.use_responses_api.unwrap_or(true))
+    }
+
+    fn failure(&self, kind: FailureKind, message: String) -> Failure {
+        Failure {
+            kind,
+            retryable: false,
+            message,
+            detail: None,
+            provider: self.provider.record.kind.clone(),
+            status_code: None,
+            retry_after: None,
+            chain_broken: false,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Secret;
-
-    fn provider(name: &str, kind: ProviderKind) -> Provider {
-        Provider { name: name.into(), kind, ..Provider::default() }
-    }
-    fn model(name: &str, provider: &str) -> Model {
-        Model { name: name.into(), provider: provider.into(), model: name.into(), ..Model::default() }
-    }
-    fn catalog(providers: &[Provider], models: &[Model]) -> Catalog {
-        Catalog::new(providers, models, 70, Timestamp::from_micros(0))
-    }
-
-    #[test]
-    fn ids_are_stable() {
-        assert_eq!(model_id("a"), model_id("a"));
-        assert_ne!(model_id("a").0, provider_id("a").0);
-    }
-
-    #[test]
-    fn the_default_is_always_one_that_is_offered() {
-        let scripted = provider("s", ProviderKind::Scripted);
-        let (a, b) = (model("a", "s"), Model { default: true, ..model("b", "s") });
-        let two = catalog(std::slice::from_ref(&scripted), &[a.clone(), b.clone()]);
-        assert_eq!(two.default_model().unwrap().spec.name, "b");
-        let off = catalog(std::slice::from_ref(&scripted), &[a, Model { enabled: false, ..b }]);
-        assert_eq!(off.default_model().unwrap().spec.name, "a");
-        let stray = catalog(&[scripted], &[model("c", "nobody")]);
-        assert!(stray.default_model().is_none());
-        assert!(stray.models().is_empty());
-    }
-
-    #[test]
-    fn what_cannot_be_used_says_why() {
-        let keyless = provider("k", ProviderKind::Anthropic);
-        let with_key = Provider { key: Some(Secret::new("x")), ..provider("w", ProviderKind::Anthropic) };
-        let off = Provider { enabled: false, ..provider("o", ProviderKind::Scripted) };
-        let models =
-            [model("k", "k"), model("w", "w"), model("o", "o"), Model { enabled: false, ..model("d", "w") }];
-        let c = catalog(&[keyless, with_key, off], &models);
-        let why = |name: &str| c.usable(model_id(name)).err();
-        assert_eq!(why("k"), Some(Unusable::MissingKey));
-        assert_eq!(why("w"), None);
-        assert_eq!(why("o"), Some(Unusable::ProviderDisabled));
-        assert_eq!(why("d"), Some(Unusable::Disabled));
-        assert_eq!(why("x"), Some(Unusable::Unknown));
-    }
-}
+mod tests;

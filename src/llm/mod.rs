@@ -10,6 +10,7 @@ pub mod classify;
 pub mod event;
 pub mod failure;
 mod media;
+pub mod model_config;
 mod object;
 pub mod openai_responses;
 mod options;

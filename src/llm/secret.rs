@@ -1,6 +1,7 @@
 //! Text that must not reach logs, errors or clients.
 
 use std::fmt;
+use zeroize::Zeroize as _;
 
 /// A credential. `Debug` and `Display` print a placeholder; only [`Secret::expose`] gives the text.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -31,6 +32,13 @@ impl Secret {
         // As it is sent: white space around a configured key stays at home.
         let sent = self.0.trim();
         if sent.len() < 8 { text.to_owned() } else { text.replace(sent, "[REDACTED]") }
+    }
+}
+
+/// Memory that held a secret is wiped.
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

@@ -5,7 +5,7 @@ pub(super) mod pg {
     use crate::{
         chat::state::Owner,
         clock::Timestamp,
-        ids::{ChatId, RunnerId, WorkerId},
+        ids::{ChatId, MessageId, RunnerId, WorkerId},
         store::{
             error::Result,
             postgres::{Conn, queries::leases::ClaimSpec, statement::Statement},
@@ -115,6 +115,15 @@ pub(super) mod pg {
 
     pub use crate::store::postgres::commit::{lock, write};
 
+    /// One writer of providers and models at a time ("model" in ASCII).
+    pub async fn lock_models(conn: &mut Conn) -> Result<()> {
+        diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
+            .bind::<BigInt, _>(0x006d_6f64_656c_i64)
+            .execute(conn)
+            .await?;
+        Ok(())
+    }
+
     pub async fn drop_beat(conn: &mut Conn, chat: ChatId) -> Result<()> {
         diesel::delete(chat_heartbeats::table.find(Id(chat.0))).execute(conn).await?;
         Ok(())
@@ -144,6 +153,27 @@ pub(super) mod pg {
         Ok(())
     }
 
+    /// Enters the words of a message for search.
+    pub async fn index_words(conn: &mut Conn, message: MessageId, chat: ChatId, words: String) -> Result<()> {
+        let mut s = Statement::default();
+        s.sql("INSERT INTO chat_search (message_id, root_chat_id, body) SELECT ")
+            .bind::<BigInt, _>(message.0);
+        s.sql(", c.root_chat_id, to_tsvector('english', ").bind::<Text, _>(words);
+        s.sql(") || array_to_tsvector(ARRAY['o' || replace(c.owner_id::text, '-', '')]) FROM chats c WHERE c.id = ");
+        s.bind::<sql::Uid, _>(Id(chat.0));
+        s.execute(conn).await?;
+        Ok(())
+    }
+
+    /// Forgets the words of messages.
+    pub async fn forget_words(conn: &mut Conn, messages: &[i64]) -> Result<()> {
+        let mut s = Statement::default();
+        s.sql("DELETE FROM chat_search WHERE message_id = ANY(").bind::<Array<BigInt>, _>(messages.to_vec());
+        s.sql(")");
+        s.execute(conn).await?;
+        Ok(())
+    }
+
     /// The moment by which deadlines are judged.
     pub async fn now(conn: &mut Conn, _now: Timestamp) -> Result<Timestamp> {
         #[derive(QueryableByName)]
@@ -161,7 +191,7 @@ pub(super) mod lite {
     use crate::{
         chat::{plan::Plan, state::Owner},
         clock::Timestamp,
-        ids::{ChatId, RunnerId, WorkerId},
+        ids::{ChatId, MessageId, RunnerId, WorkerId},
         store::{
             commit::{Along, Locked, Written},
             error::Result,
@@ -262,6 +292,11 @@ pub(super) mod lite {
         Ok(None)
     }
 
+    /// There is one writer anyway.
+    pub async fn lock_models(_: &mut Conn) -> Result<()> {
+        Ok(())
+    }
+
     pub async fn drop_beat(conn: &mut Conn, chat: ChatId) -> Result<()> {
         diesel::delete(chat_heartbeats::table.find(Id(chat.0))).execute(conn).await?;
         Ok(())
@@ -283,6 +318,31 @@ pub(super) mod lite {
             .set(chat_heartbeats::beat_at.eq(Ts(now)))
             .execute(conn)
             .await?;
+        }
+        Ok(())
+    }
+
+    /// Enters the words of a message for search.
+    pub async fn index_words(conn: &mut Conn, message: MessageId, chat: ChatId, words: String) -> Result<()> {
+        diesel::sql_query(
+            "INSERT INTO chat_search (rowid, owner, body) \
+             SELECT ?, lower(hex(owner_id)), ? FROM chats WHERE id = ?",
+        )
+        .bind::<BigInt, _>(message.0)
+        .bind::<Text, _>(words)
+        .bind::<sql::Uid, _>(Id(chat.0))
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+
+    /// Forgets the words of messages. Those that were not entered are no error.
+    pub async fn forget_words(conn: &mut Conn, messages: &[i64]) -> Result<()> {
+        for id in messages {
+            diesel::sql_query("DELETE FROM chat_search WHERE rowid = ?")
+                .bind::<BigInt, _>(id)
+                .execute(conn)
+                .await?;
         }
         Ok(())
     }

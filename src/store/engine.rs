@@ -9,6 +9,7 @@ use super::{
     operations::{TRIES, deadpool_take, is_collision, spend::unresolved},
     postgres::{self, PgStore, detached},
     records::{Claimed, NewChat},
+    sealing::Keyring,
     spend::Gate,
     sqlite::{self, SqliteStore},
 };
@@ -38,6 +39,7 @@ pub struct Store {
     pub(super) bus: Bus,
     pub(super) gate: Gate,
     claimer: Arc<OnceLock<Weak<dyn Claimer>>>,
+    keys: Keyring,
 }
 
 /// Limits of a claim. Times are compared on the database's clock.
@@ -74,13 +76,17 @@ impl Store {
     /// A store on PostgreSQL.
     #[must_use]
     pub fn postgres(engine: PgStore, bus: Bus) -> Self {
-        Self { engine: Engine::Pg(engine), bus, gate: Gate::default(), claimer: Arc::default() }
+        Self::on(Engine::Pg(engine), bus)
     }
 
     /// A store on SQLite.
     #[must_use]
     pub fn sqlite(engine: SqliteStore, bus: Bus) -> Self {
-        Self { engine: Engine::Sqlite(engine), bus, gate: Gate::default(), claimer: Arc::default() }
+        Self::on(Engine::Sqlite(engine), bus)
+    }
+
+    fn on(engine: Engine, bus: Bus) -> Self {
+        Self { engine, bus, gate: Gate::default(), claimer: Arc::default(), keys: Keyring::none() }
     }
 
     /// From now on chats are claimed for this claimer, as long as it lives, in the transactions that
@@ -91,6 +97,18 @@ impl Store {
 
     fn offer(&self) -> Option<Offer> {
         Offer::of(self.claimer.get()?.upgrade()?)
+    }
+
+    /// The same store with the keys that secrets are sealed with.
+    #[must_use]
+    pub fn with_keys(self, keys: Keyring) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// The keys that secrets are sealed with.
+    #[must_use]
+    pub fn keys(&self) -> &Keyring {
+        &self.keys
     }
 
     /// `sqlite` or `postgres`.

@@ -12,10 +12,13 @@ mod engine;
 pub mod error;
 pub mod files;
 pub mod migrate;
+mod model_rows;
 pub mod postgres;
 pub mod records;
+mod rotation;
 mod rows;
 mod schema;
+pub mod sealing;
 pub mod spend;
 pub mod sqlite;
 mod statement;
@@ -23,7 +26,9 @@ mod statements;
 #[cfg(test)]
 pub(crate) mod tests;
 mod types;
+pub mod words;
 
 pub use claimer::{Claimer, Taken};
 pub use engine::{ClaimSpec, Store};
 pub use error::{Error, Result};
+pub use rotation::{KeyState, RotateError, Rotated};

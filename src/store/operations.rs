@@ -10,8 +10,8 @@ use super::{
     files::{FileRecord, LoadedFile},
     postgres::{self, detached},
     records::{
-        ChatRecord, Head, JoinFrom, ListFilter, ListedChat, MessageRow, MetaPatch, NewChat, PageSpec,
-        PendingCall, QueuedRow, StreamRead, TurnRead,
+        ChatRecord, Head, JoinFrom, MessageRow, MetaPatch, NewChat, PageSpec, PendingCall, QueuedRow,
+        StreamRead, TurnRead,
     },
     spend::Asked,
     sqlite,
@@ -149,6 +149,10 @@ macro_rules! accepting {
 }
 
 /// Takes a connection out of its pool, which makes another one.
+// Families of operations in files of their own; they see the macros above.
+mod keys;
+mod models;
+
 pub(super) fn deadpool_take(
     object: diesel_async::pooled_connection::deadpool::Object<diesel_async::AsyncPgConnection>,
 ) -> diesel_async::AsyncPgConnection {
@@ -161,6 +165,7 @@ pub(super) fn is_collision(e: &Error) -> bool {
     matches!(e, Error::Database(D::DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
 }
 
+mod lists;
 mod people;
 pub(super) mod spend;
 
@@ -176,10 +181,6 @@ operations! {
     write pub(super) archive_rows = commit::set_archived(root: ChatId, archived: bool, now: Timestamp) -> Vec<Committed>;
     /// One chat.
     read pub chat = chats::get(id: ChatId) -> ChatRecord;
-    /// Root chats in list order.
-    read pub list_chats = chats::list(filter: ListFilter) -> Vec<ListedChat>;
-    /// Sub-agent chats of some roots.
-    read pub children = chats::children(roots: Vec<ChatId>, archived: bool) -> Vec<ListedChat>;
     /// Changes metadata.
     write pub patch_chat = chats::patch(id: ChatId, patch: MetaPatch) -> ChatRecord;
     /// Moves the owner's read cursor to the newest assistant message.
@@ -192,6 +193,8 @@ operations! {
     read pub chat_owner = chats::owner(id: ChatId) -> (UserId, Timestamp);
     /// A page of client-visible messages, and whether more follow.
     read pub message_page = messages::page(chat: ChatId, page: PageSpec) -> (Vec<MessageRow>, bool);
+    /// Past text prompts of a chat, newest first.
+    read pub prompts = messages::prompts(chat: ChatId, limit: i64) -> Vec<(MessageId, String)>;
     /// One message that is not deleted.
     read pub message = messages::get(chat: ChatId, id: MessageId) -> MessageRow;
     /// The active history, however long.
@@ -243,8 +246,6 @@ operations! {
     read pub file_chunk = files::chunk(file: FileId, seq: i64) -> Option<Vec<u8>>;
     /// The files a chat names.
     read pub files_of_chat = files::of_chat(chat: ChatId) -> Vec<FileRecord>;
-    /// The owners of the chats that name a file.
-    read pub file_chat_owners = files::chat_owners(file: FileId) -> Vec<UserId>;
     /// Files with all their bytes; those that are gone are left out.
     read pub load_files = files::load(ids: Vec<FileId>) -> Vec<LoadedFile>;
     /// Removes uploads that no message named. Returns how many, at most `limit`.

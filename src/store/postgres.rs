@@ -29,6 +29,12 @@ macro_rules! for_no_key_update {
         $q.for_no_key_update()
     };
 }
+/// A lock that only writers of the row wait for.
+macro_rules! for_share {
+    ($q:expr) => {
+        $q.for_share()
+    };
+}
 /// Substring of the title, any case.
 macro_rules! title_contains {
     ($text:expr) => {
@@ -45,6 +51,32 @@ macro_rules! person_contains {
         )
         .bind::<diesel::sql_types::Text, _>($text.clone())
         .sql(")) > 0")
+    };
+}
+/// The same of the title of a chat's pull request.
+macro_rules! pull_request_contains {
+    ($text:expr) => {
+        diesel::dsl::sql::<diesel::sql_types::Bool>(
+            "EXISTS (SELECT 1 FROM chat_diff_statuses d WHERE d.chat_id = chats.id \
+             AND strpos(lower(d.pull_request_title), lower(",
+        )
+        .bind::<diesel::sql_types::Text, _>($text.clone())
+        .sql(")) > 0)")
+    };
+}
+/// One message of the family has all the words; words of which nothing is left find nothing.
+macro_rules! said {
+    ($words:expr, $owners:expr) => {
+        diesel::dsl::sql::<diesel::sql_types::Bool>(
+            "chats.id IN (SELECT s.root_chat_id FROM chat_search s \
+             WHERE s.body @@ (plainto_tsquery('english', ",
+        )
+        .bind::<diesel::sql_types::Text, _>($words.join(" "))
+        .sql(") && CAST(")
+        .bind::<diesel::sql_types::Text, _>($crate::store::words::tsquery_of($owners))
+        .sql(" AS tsquery)) AND numnode(plainto_tsquery('english', ")
+        .bind::<diesel::sql_types::Text, _>($words.join(" "))
+        .sql(")) > 0)")
     };
 }
 /// A label has a value.

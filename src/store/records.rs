@@ -1,7 +1,13 @@
 //! Rows as the rest of the program sees them.
 
+mod lists;
+pub mod models;
 mod people;
 
+pub use lists::{
+    Acl, AclGroup, AclSubject, DiffFilter, DiffRecord, DiffReference, DiffStates, ListFilter, ListedChat,
+    Readable, TitleLock,
+};
 pub use people::{
     GroupPatch, GroupRecord, LoginLink, LoginType, MemberRecord, NewUser, OrganizationPatch,
     OrganizationRecord, SiteRole, TokenKind, TokenRecord, UserPage, UserPatch, UserRecord,
@@ -14,7 +20,9 @@ use crate::{
         state::{Owner, Status, Versions},
     },
     clock::Timestamp,
-    ids::{ChatId, MessageId, ModelConfigId, OrganizationId, QueuedId, UserId},
+    ids::{
+        AgentId, BuildId, ChatId, MessageId, ModelConfigId, OrganizationId, QueuedId, UserId, WorkspaceId,
+    },
 };
 
 /// A row of `chat_messages`.
@@ -166,6 +174,12 @@ pub struct ChatRecord {
     pub created_at: Timestamp,
     /// When a transition last touched it.
     pub updated_at: Timestamp,
+    /// The workspace it is bound to.
+    pub workspace_id: Option<WorkspaceId>,
+    /// The build of the workspace it last used.
+    pub build_id: Option<BuildId>,
+    /// The agent in the workspace it last used.
+    pub agent_id: Option<AgentId>,
 }
 
 /// A chat to be created.
@@ -232,38 +246,6 @@ pub struct Claimed {
     pub head: Head,
     /// Whether a dead owner was replaced.
     pub takeover: bool,
-}
-
-/// Which chats a list shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListFilter {
-    /// Owner.
-    pub owner: UserId,
-    /// Archived ones or the others.
-    pub archived: bool,
-    /// Substring of the title, any case.
-    pub title: Option<String>,
-    /// Status.
-    pub status: Option<Status>,
-    /// Labels that all must match.
-    pub labels: Vec<(String, String)>,
-    /// Only read or only unread ones.
-    pub has_unread: Option<bool>,
-    /// Most roots to return.
-    pub limit: i64,
-    /// Roots to skip.
-    pub offset: i64,
-    /// Start after this chat in list order.
-    pub after: Option<ChatId>,
-}
-
-/// A chat in a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedChat {
-    /// The chat.
-    pub chat: ChatRecord,
-    /// An assistant message lies above the read cursor.
-    pub has_unread: bool,
 }
 
 /// A page of messages.

@@ -175,7 +175,109 @@ diesel::table! {
         chat_id -> Uid, file_id -> Uid, created_at -> Moment,
     }
 }
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    ai_providers (id) {
+        id -> Uid,
+        #[sql_name = "type"]
+        type_ -> Text,
+        name -> Text,
+        display_name -> Text,
+        icon -> Text,
+        enabled -> Bool,
+        base_url -> Nullable<Text>,
+        central_api_key_enabled -> Bool,
+        allow_user_api_key -> Bool,
+        allow_central_api_key_fallback -> Bool,
+        source -> Text,
+        deleted -> Bool,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    ai_provider_keys (id) {
+        id -> Uid, provider_id -> Uid, api_key -> Binary, hint -> Text, created_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    user_provider_keys (id) {
+        id -> Uid, user_id -> Uid, provider_id -> Uid, api_key -> Binary, created_at -> Moment, updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    model_configs (id) {
+        id -> Uid,
+        provider_id -> Uid,
+        name -> Nullable<Text>,
+        model -> Text,
+        display_name -> Text,
+        enabled -> Bool,
+        is_default -> Bool,
+        context_limit -> BigInt,
+        compression_threshold -> BigInt,
+        model_config -> JsonText,
+        source -> Text,
+        deleted -> Bool,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    chat_diff_statuses (chat_id) {
+        chat_id -> Uid,
+        url -> Nullable<Text>,
+        pull_request_state -> Nullable<Text>,
+        pull_request_title -> Text,
+        pull_request_draft -> Bool,
+        changes_requested -> Bool,
+        additions -> BigInt,
+        deletions -> BigInt,
+        changed_files -> BigInt,
+        author_login -> Nullable<Text>,
+        author_avatar_url -> Nullable<Text>,
+        base_branch -> Nullable<Text>,
+        head_branch -> Nullable<Text>,
+        pr_number -> Nullable<BigInt>,
+        commits -> Nullable<BigInt>,
+        approved -> Nullable<Bool>,
+        reviewer_count -> Nullable<BigInt>,
+        refreshed_at -> Nullable<Moment>,
+        stale_at -> Nullable<Moment>,
+        provider -> Nullable<Text>,
+        remote_origin -> Nullable<Text>,
+        branch -> Nullable<Text>,
+        repository -> Nullable<Text>,
+        diff -> Nullable<Text>,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    chat_acl (id) {
+        id -> BigInt, root_chat_id -> Uid, user_id -> Nullable<Uid>, group_id -> Nullable<Uid>, role -> Text,
+        created_at -> Moment,
+    }
+}
+diesel::table! {
+    use crate::store::types::sql::*;
+    title_locks (chat_id) {
+        chat_id -> Uid, holder -> Uid, started_at -> Moment,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(
+    chat_diff_statuses,
+    chat_acl,
+    title_locks,
     chats,
     chat_messages,
     chat_queued_messages,

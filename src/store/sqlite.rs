@@ -33,6 +33,11 @@ macro_rules! for_no_key_update {
         $q
     };
 }
+macro_rules! for_share {
+    ($q:expr) => {
+        $q
+    };
+}
 /// Substring of the title, any case.
 macro_rules! title_contains {
     ($text:expr) => {
@@ -49,6 +54,32 @@ macro_rules! person_contains {
         )
         .bind::<diesel::sql_types::Text, _>($text.clone())
         .sql(")) > 0")
+    };
+}
+/// The same of the title of a chat's pull request.
+macro_rules! pull_request_contains {
+    ($text:expr) => {
+        diesel::dsl::sql::<diesel::sql_types::Bool>(
+            "EXISTS (SELECT 1 FROM chat_diff_statuses d WHERE d.chat_id = chats.id \
+             AND instr(chatd_lower(d.pull_request_title), chatd_lower(",
+        )
+        .bind::<diesel::sql_types::Text, _>($text.clone())
+        .sql(")) > 0)")
+    };
+}
+/// One message of the family has all the words. Of very many that have them the newest count: each
+/// has to be led back to its chat.
+macro_rules! said {
+    ($words:expr, $owners:expr) => {
+        diesel::dsl::sql::<diesel::sql_types::Bool>(
+            "chats.id IN (SELECT c.root_chat_id FROM (SELECT rowid AS id FROM chat_search \
+             WHERE chat_search MATCH ",
+        )
+        .bind::<diesel::sql_types::Text, _>($crate::store::words::fts5($words, $owners))
+        .sql(
+            " ORDER BY rowid DESC LIMIT 5000) s CROSS JOIN chat_messages m ON m.id = s.id \
+             CROSS JOIN chats c ON c.id = m.chat_id)",
+        )
     };
 }
 /// A label has a value.

@@ -3,17 +3,19 @@
 use super::{compact::Limits, cost::Prices, retry::Policy};
 use crate::{
     chat::{json::Json, message::StepFigures},
-    ids::{ChatId, ModelConfigId},
+    ids::{ChatId, ModelConfigId, UserId},
     llm::{
         Endpoint,
+        catalog::{LiveCatalog, ModelEntry},
         failure::{Failure, FailureKind},
+        model_config::DEFAULT_MAX_OUTPUT_TOKENS,
         request::{Request, ToolSpec},
     },
     store::spend::{CallKind, ModelCall},
     tools::{self, registry::Registry},
     workspace::{Workspace, WorkspaceError, local::LocalFolder},
 };
-use std::{cell::OnceCell, collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{cell::OnceCell, path::PathBuf, sync::Arc, time::Duration};
 
 /// A configured model, ready to be called.
 #[derive(Debug, Clone)]
@@ -22,8 +24,6 @@ pub struct ModelChoice {
     pub id: ModelConfigId,
     /// Name people pick.
     pub name: String,
-    /// False: calls are refused.
-    pub enabled: bool,
     /// Wire name of the provider type, also a metric label.
     pub provider_type: String,
     /// Where it is asked, or why it cannot be.
@@ -41,10 +41,42 @@ pub struct ModelChoice {
 }
 
 impl ModelChoice {
-    /// Whether it can be called as it is declared.
+    /// A model as it is called for a user, with that user's key if there is one.
     #[must_use]
-    pub fn usable(&self) -> bool {
-        self.enabled && self.endpoint.is_ok()
+    pub fn of(entry: &ModelEntry, user: UserId) -> Self {
+        let (record, call, kind) = (&entry.record, &entry.call, entry.provider.kind());
+        let prices = Prices::from_model_config(&record.model_config).unwrap_or_else(|e| {
+            tracing::error!(model = %record.id, error = %e, "the prices of a model cannot be read");
+            Prices::default()
+        });
+        Self {
+            id: record.id,
+            name: entry.display_name().to_owned(),
+            provider_type: kind.map_or(entry.provider.record.kind.as_str(), |k| k.name).to_owned(),
+            endpoint: entry.endpoint(user),
+            context_limit: Some(record.context_limit).filter(|l| *l > 0),
+            compaction_threshold: Some(record.compression_threshold),
+            prices,
+            image_cap: kind.and_then(|k| k.image_cap),
+            defaults: Request {
+                model: record.model.clone(),
+                max_output_tokens: Some(call.max_output_tokens.unwrap_or(DEFAULT_MAX_OUTPUT_TOKENS)),
+                temperature: call.temperature,
+                top_p: call.top_p,
+                top_k: call.top_k,
+                presence_penalty: call.presence_penalty,
+                frequency_penalty: call.frequency_penalty,
+                reasoning_effort: call.reasoning_effort.clone(),
+                provider_options: call.provider_options.clone(),
+                ..Request::default()
+            },
+        }
+    }
+
+    /// Whether it can be called as it is now.
+    #[must_use]
+    pub const fn usable(&self) -> bool {
+        self.endpoint.is_ok()
     }
 
     /// A call of it that came to its end, for the ledger.
@@ -74,10 +106,8 @@ impl ModelChoice {
 /// What the turns of a replica share.
 #[derive(Clone)]
 pub struct TurnEngine {
-    /// Models by id.
-    pub models: HashMap<ModelConfigId, Arc<ModelChoice>>,
-    /// The default model.
-    pub default_model: Option<ModelConfigId>,
+    /// Models and providers, as they are now.
+    pub catalog: Arc<LiveCatalog>,
     /// `worker.max_steps`.
     pub max_steps: usize,
     /// Retry policy with `worker.max_attempts`.
@@ -109,21 +139,31 @@ pub fn client() -> reqwest::Result<reqwest::Client> {
 }
 
 impl TurnEngine {
-    /// The model of a chat: its own, else the default when its own is gone.
+    /// The model of a chat: its own, else the default when its own is gone; called with what the chat's
+    /// owner may use. Ask once for a pass: later answers may differ.
     ///
     /// # Errors
     /// A failure for the user when there is none, or it is switched off.
-    pub fn model(&self, id: ModelConfigId) -> Result<Arc<ModelChoice>, Failure> {
-        let found = self.models.get(&id).or_else(|| self.models.get(&self.default_model?));
-        match found {
-            Some(choice) if choice.enabled => Ok(Arc::clone(choice)),
-            Some(choice) => {
-                Err(config_failure(format!("The model {:?} is disabled. Choose another one.", choice.name)))
-            }
+    pub fn model(&self, id: ModelConfigId, owner: UserId) -> Result<Arc<ModelChoice>, Failure> {
+        match self.catalog.current().model_or_default(id) {
+            Some(entry) if entry.record.enabled => Ok(Arc::new(ModelChoice::of(entry, owner))),
+            Some(entry) => Err(config_failure(format!(
+                "The model {:?} ({}) is disabled. Choose another one.",
+                entry.display_name(),
+                entry.id()
+            ))),
             None => {
                 Err(config_failure("The chat's model no longer exists and there is no default model.".into()))
             }
         }
+    }
+
+    /// Every enabled model as this user may call it.
+    #[must_use]
+    pub fn models(&self, user: UserId) -> Vec<Arc<ModelChoice>> {
+        let catalog = self.catalog.current();
+        let enabled = catalog.models().iter().filter(|entry| entry.record.enabled);
+        enabled.map(|entry| Arc::new(ModelChoice::of(entry, user))).collect()
     }
 
     /// The tools of a turn: the built-in ones, then the chat's client-run ones.

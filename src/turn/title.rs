@@ -1,22 +1,31 @@
 //! The title of a chat: the first words of its first message (agent-loop.md §14.1), then a better one
 //! that a model proposes (§14.2).
 
+pub mod manual;
+
 use super::{
     accumulate::Step,
     engine::{ModelChoice, TurnEngine},
+    generate,
     history::History,
+    retry::Verdict,
 };
 use crate::{
     chat::{
         json::Json,
         message::{Part, Role, Visibility},
     },
+    clock::Clock,
     ids::ModelConfigId,
     llm::{
+        failure::Failure,
         request::{OutputSchema, Request},
         side_call,
     },
-    store::records::{ChatRecord, MessageRow},
+    store::{
+        records::{ChatRecord, MessageRow},
+        spend::{CallKind, ModelCall},
+    },
     workspace::text::prefix,
 };
 use serde::Deserialize;
@@ -117,22 +126,22 @@ pub fn subject(chat: &ChatRecord, rows: &[MessageRow]) -> Option<String> {
 }
 
 /// The models to ask, the first that answers wins: `only` when there is one, as an administrator's choice
-/// is not second-guessed; else the declared small models that can be called, then the chat's own.
+/// is not second-guessed; else, of `all`, the small models that can be called, then the chat's own.
 #[must_use]
 pub fn candidates(
-    engine: &TurnEngine,
+    all: &[Arc<ModelChoice>],
     only: Option<ModelConfigId>,
     own: &Arc<ModelChoice>,
 ) -> Vec<Arc<ModelChoice>> {
     if let Some(id) = only {
-        return engine.models.get(&id).cloned().into_iter().collect();
+        return all.iter().find(|choice| choice.id == id).cloned().into_iter().collect();
     }
     let small = PREFERRED.iter().filter_map(|(provider, model)| {
         let fits = |choice: &&Arc<ModelChoice>| {
             choice.provider_type == *provider && choice.defaults.model == *model && choice.usable()
         };
         // Of several with one model the same is taken each time.
-        engine.models.values().filter(fits).min_by_key(|choice| choice.id)
+        all.iter().filter(fits).min_by_key(|choice| choice.id)
     });
     let mut list: Vec<_> = small.cloned().collect();
     if !list.iter().any(|choice| choice.id == own.id) {
@@ -141,9 +150,80 @@ pub fn candidates(
     list
 }
 
-/// The request for a title of a conversation that begins with `said`.
+/// What a model is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// What it is to do.
+    pub instructions: &'static str,
+    /// What it is shown.
+    pub shown: String,
+}
+
+/// The question for a title of a conversation that begins with `said`.
 #[must_use]
-pub fn request(choice: &ModelChoice, said: &str) -> Request {
+pub fn opening(said: &str) -> Question {
+    Question { instructions: INSTRUCTIONS, shown: prefix(said.trim(), MAX_SHOWN).to_owned() }
+}
+
+/// What came of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The title; `None` when what the model said is none.
+    pub title: Option<String>,
+    /// The call, which was paid for in any case; `None` when no model was asked.
+    pub call: Option<ModelCall>,
+}
+
+/// Asks the models in turn; the first that answers wins. One that fails is asked again only when no
+/// other is left; an answer that is of no use is final, for another would hardly be better.
+/// Every title of every kind is asked for here.
+///
+/// # Errors
+/// The failure of the last model.
+pub async fn ask(
+    engine: &TurnEngine,
+    clock: &Clock,
+    choices: Vec<Arc<ModelChoice>>,
+    headers: &[(&'static str, String)],
+    question: &Question,
+) -> Result<Answer, Failure> {
+    let mut left = choices.into_iter().peekable();
+    let mut last = None;
+    while let Some(choice) = left.next() {
+        let mut request = request(&choice, question);
+        request.headers = headers.to_vec();
+        for attempt in 1.. {
+            let failure = match generate::side_call(&choice, &request, clock).await {
+                Ok(step) => {
+                    let title = read(&step);
+                    if title.is_none() {
+                        tracing::debug!(model = choice.name, "the proposed title is of no use");
+                    }
+                    let call = Some(choice.called(CallKind::Title, &step.figures));
+                    return Ok(Answer { title, call });
+                }
+                Err(failure) => failure,
+            };
+            tracing::info!(model = choice.name, attempt, kind = failure.kind.as_str(),
+                error = %failure.message, "no title was proposed");
+            let verdict = engine.policy.after(&failure, attempt, clock.now());
+            last = Some(failure);
+            let Verdict::Retry { delay, .. } = verdict else { break };
+            if left.peek().is_some() {
+                break;
+            }
+            tokio::time::sleep(delay).await;
+        }
+    }
+    match last {
+        Some(failure) => Err(failure),
+        None => Ok(Answer { title: None, call: None }),
+    }
+}
+
+/// The request for a title.
+#[must_use]
+pub fn request(choice: &ModelChoice, question: &Question) -> Request {
     let schema = json!({
         "type": "object",
         "properties": { "title": { "type": "string", "description": "The title, 2 to 6 words" } },
@@ -155,12 +235,11 @@ pub fn request(choice: &ModelChoice, said: &str) -> Request {
         description: "Proposes the title of the conversation",
         schema: Json::of(&schema),
     };
-    let shown = prefix(said.trim(), MAX_SHOWN).to_owned();
     side_call::request(
         &choice.defaults,
         &choice.provider_type,
-        INSTRUCTIONS,
-        shown,
+        question.instructions,
+        question.shown.clone(),
         output,
         MAX_OUTPUT_TOKENS,
     )

@@ -11,11 +11,14 @@ mod cli_db;
 mod files;
 mod hostile;
 mod interrupts;
+mod lists;
+mod models;
 mod ownership;
 mod people;
 mod providers;
 mod queue;
 mod relay;
+mod sharing;
 mod simulation;
 mod spend;
 mod states;
@@ -28,5 +31,6 @@ mod streaming;
     reason = "a helper may be there before the first test that needs it"
 )]
 mod support;
+mod titles;
 mod tools;
 mod turns;

@@ -159,7 +159,7 @@ impl Work {
                 // may have been entered already.
                 Err(store::Error::Stale) if first && call.is_some() => {
                     if let Some(call) = call {
-                        self.charge(call).await;
+                        self.shared.charge(self.chat, call).await;
                     }
                     return Err(End::Stale);
                 }
@@ -183,13 +183,6 @@ impl Work {
         let done = self.commit(Command::RecordGenerationAttempt, fence).await?;
         self.link.moved(done);
         Ok((key, next))
-    }
-
-    /// Enters a model call of which nothing is committed into the ledger.
-    async fn charge(&self, call: ModelCall) {
-        if let Err(e) = self.shared.store.charge(self.chat, call, self.shared.clock.now()).await {
-            tracing::error!(chat = %self.chat, error = %e, "a model call is missing in the ledger");
-        }
     }
 
     /// Ends the turn with an error.

@@ -224,7 +224,8 @@ mod tests {
 
     #[test]
     fn bytes_decide_and_names_refine_text() {
-        let cases: [(&str, &str, &[u8], Result<&str, ()>); 15] = [
+        type Case<'a> = (&'a str, &'a str, &'a [u8], Result<&'a str, ()>);
+        let cases: [Case<'_>; 15] = [
             ("image/png", "a.png", &png(2, 3), Ok("image/png")),
             (ANY, "a.bin", &png(2, 3), Ok("image/png")),
             ("image/jpeg", "a.jpg", &png(2, 3), Err(())),

@@ -149,10 +149,12 @@ async fn models_are_shown_and_not_written(on: Engine) {
     );
     let id = shown[0]["id"].as_str().unwrap();
     for (method, path, expected) in [
-        ("POST", "/model-configs".to_owned(), 403),
+        ("POST", "/model-configs".to_owned(), 400),
         ("PATCH", format!("/model-configs/{id}"), 403),
+        ("DELETE", format!("/model-configs/{id}"), 403),
         ("DELETE", "/model-configs/11111111-1111-4111-8111-111111111111".to_owned(), 404),
-        ("POST", "/providers".to_owned(), 403),
+        ("DELETE", "/model-configs/x".to_owned(), 400),
+        ("POST", "/providers".to_owned(), 400),
         ("DELETE", format!("/providers/{id}"), 404),
     ] {
         let answer = world.call(&world.admin, method, &path, json!({})).await;
@@ -167,11 +169,10 @@ async fn what_is_not_there_is_404_with_a_body_and_what_is_there_is_not(on: Engin
         ("GET", "/api/nothing".to_owned()),
         ("GET", "/files".to_owned()),
         ("GET", "/config/user-prompt".to_owned()),
-        ("GET", "/usage-limits/status".to_owned()),
-        ("GET", "/by-workspace".to_owned()),
+        ("GET", "/usage-limits/unheard-of".to_owned()),
+        ("GET", "/by-workspace/x".to_owned()),
         ("PATCH", "/watch".to_owned()),
-        ("GET", format!("/{chat}/diff")),
-        ("GET", format!("/{chat}/acl")),
+        ("GET", format!("/{chat}/context")),
         ("PUT", format!("/{chat}")),
         ("GET", "/api/v2/chats/models".to_owned()),
         ("GET", "/api/v2/chats/model-configs".to_owned()),

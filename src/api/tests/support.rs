@@ -1,7 +1,10 @@
 //! A server without a socket: routes, store and two accounts.
 
 use crate::{
-    actors::subscription::{Outgoing, PartsSubscription, Streams, Subscription},
+    actors::{
+        subscription::{Outgoing, PartsSubscription, Streams, Subscription},
+        titles::{TitleFailure, Titles},
+    },
     api::{ApiSettings, ApiState, observe::observe, routes, token},
     chat::{
         command::Command,
@@ -10,18 +13,21 @@ use crate::{
         state::State,
     },
     clock::{Clock, Timestamp},
-    config::{models::Model, providers::Provider, providers::ProviderKind},
+    config::{Secret, models::Model, providers::Provider, providers::ProviderKind},
     ids::{ChatId, UserId},
-    llm::catalog::Catalog,
+    llm::catalog::{LiveCatalog, Outside},
     store::{
         Store,
         commit::Commit,
-        records::{SiteRole, UserRecord},
+        records::{ChatRecord, SiteRole, UserRecord},
+        sealing::{self, Keyring},
         tests::support::Db,
     },
     stream::episode::EpisodeKey,
+    turn::title::Question,
 };
 use actix_web::{App, body::to_bytes, http::Method, middleware::from_fn, test, web};
+use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
@@ -35,6 +41,19 @@ pub struct FakeStreams(pub Mutex<Vec<Asked>>);
 
 /// A subscription that was asked for, with its sending end.
 pub type Asked = (ChatId, Option<i64>, mpsc::Sender<Outgoing>);
+
+/// Titles that nobody waits for long.
+struct FakeTitles;
+
+impl Titles for FakeTitles {
+    fn propose<'a>(
+        &'a self,
+        _: &'a ChatRecord,
+        question: &'a Question,
+    ) -> LocalBoxFuture<'a, Result<String, TitleFailure>> {
+        Box::pin(std::future::ready(Ok(format!("{} bytes", question.shown.len()))))
+    }
+}
 
 impl Streams for FakeStreams {
     fn subscribe(&self, chat: ChatId, after_id: Option<i64>) -> Subscription {
@@ -123,7 +142,9 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         Engine::Sqlite => Db::sqlite(),
         Engine::Postgres => Db::postgres().await,
     };
-    let store = db.store.clone();
+    let keys = Secret::new(sealing::fresh_text().as_str());
+    let store = db.store.clone().with_keys(Keyring::variable("KEYS", &keys).unwrap());
+    store.ready_keys().await.unwrap();
     let provider = Provider { name: "s".into(), kind: ProviderKind::Scripted, ..Provider::default() };
     let model = |name: &str, enabled| Model {
         name: name.into(),
@@ -132,7 +153,13 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         enabled,
         ..Model::default()
     };
-    let catalog = Catalog::new(&[provider], &[model("one", true), model("off", false)], 70, NOW);
+    let outside = Outside {
+        scripted: [("s".to_owned(), "http://127.0.0.1:1".to_owned())].into(),
+        allow_user_api_keys: true,
+        ..Outside::default()
+    };
+    let models = [model("one", true), model("off", false)];
+    let catalog = LiveCatalog::open(&store, &[provider], &models, 70, outside, NOW).await.unwrap();
     let (admin_id, admin) = account(&store, "admin", SiteRole::Owner).await;
     let (owner_id, owner) = account(&store, "owner", SiteRole::Member).await;
     let (_, stranger) = account(&store, "stranger", SiteRole::Member).await;
@@ -145,6 +172,7 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         catalog: Arc::new(catalog),
         settings: Arc::new(settings),
         streams: Arc::clone(&streams) as Arc<dyn Streams>,
+        titles: Arc::new(FakeTitles),
         metrics: None,
         draining: stops,
         replica_secret: None,

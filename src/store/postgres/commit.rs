@@ -18,6 +18,7 @@ use crate::{
         records::{MessageRow, QueuedRow},
         rows::{ColumnsRow, HeadRow, InsertMessage},
         types::{Id, Raw, Ts, sql},
+        words,
     },
 };
 use diesel::{
@@ -127,6 +128,7 @@ pub async fn write(
             "SELECT 0 AS kind, id, NULL::json AS content, NULL::uuid AS created_by, \
              NULL::uuid AS model_config_id FROM m",
         );
+        push_words(&mut s, chat, &shape.inserts);
     }
     if let Some(m) = &shape.queued {
         s.sql(
@@ -164,7 +166,13 @@ pub async fn write(
     );
     s.sql(format!("{} ORDER BY kind, id", answers.join(" UNION ALL ")));
     let rows: Vec<Outcome> = s.load(conn).await?;
-    collect(rows, chat, snapshot, now, shape).map(Some)
+    let moved = shape.moved.is_some();
+    let written = collect(rows, chat, snapshot, now, shape)?;
+    // Its content was in the database and not here until now.
+    if let Some(message) = written.inserted.last().filter(|_| moved) {
+        super::queries::search::index(conn, message).await?;
+    }
+    Ok(Some(written))
 }
 
 /// `INSERT … ` of the rows and then, if asked for, of the row taken from the queue (CTE `q`).
@@ -231,6 +239,30 @@ fn push_inserts(
          cache_read_tokens, context_limit, total_cost_micros, runtime_ms, provider_response_id, created_at) \
          ORDER BY place",
     );
+}
+
+/// Enters the words of the rows (CTE `m`, whose ids are in the order of the rows) for search.
+fn push_words(s: &mut Statement, chat: ChatId, rows: &[NewMessage]) {
+    let words = rows.iter().enumerate().filter_map(|(place, m)| {
+        words::indexed(m.role, m.visibility, &m.content)
+            .map(|words| (i64::try_from(place).unwrap_or(0), words))
+    });
+    let words: Vec<_> = words.collect();
+    if words.is_empty() {
+        return;
+    }
+    s.sql(
+        "x AS (INSERT INTO chat_search (message_id, root_chat_id, body) \
+         SELECT n.id, c.root_chat_id, to_tsvector('english', w.words) \
+         || array_to_tsvector(ARRAY['o' || replace(c.owner_id::text, '-', '')]) \
+         FROM (SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM m) n JOIN (VALUES ",
+    );
+    for (at, (place, words)) in words.into_iter().enumerate() {
+        s.sql(if at == 0 { "(" } else { ", (" });
+        s.bind::<BigInt, _>(place).sql("::bigint, ").bind::<Text, _>(words).sql("::text)");
+    }
+    s.sql(") AS w (place, words) ON w.place = n.place CROSS JOIN chats c WHERE c.id = ");
+    s.bind::<sql::Uid, _>(Id(chat.0)).sql("), ");
 }
 
 fn push_lease(s: &mut Statement, chat: ChatId, lease: Lease) {

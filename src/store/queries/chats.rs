@@ -3,20 +3,21 @@
 use super::Conn;
 use crate::{
     clock::Timestamp,
-    ids::{ChatId, ModelConfigId, OrganizationId, UserId},
+    ids::{AgentId, BuildId, ChatId, ModelConfigId, OrganizationId, UserId, WorkspaceId},
     store::{
         commit::MetaChange,
         error::{Error, Result},
-        records::{ChatRecord, ListFilter, ListedChat, MetaPatch},
+        records::{ChatRecord, MetaPatch},
         rows::HeadRow,
         schema::{chat_messages, chats, users},
-        types::{Id, Raw, Ts},
+        types::{Id, Raw, Ts, sql as types},
     },
 };
-use diesel::prelude::*;
+use diesel::{dsl::sql, expression::SqlLiteral, prelude::*, sql_types::Nullable};
 use diesel_async::RunQueryDsl;
 
-/// All columns of a chat.
+/// All columns of a chat. Those that nothing of a transition needs are named here only: a table of
+/// more than 32 columns would cost everybody minutes of compilation.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = chats)]
 pub(in crate::store) struct ChatRow {
@@ -36,6 +37,24 @@ pub(in crate::store) struct ChatRow {
     pub pin_order: i64,
     pub created_at: Ts,
     pub updated_at: Ts,
+    #[diesel(
+        select_expression = sql::<Nullable<types::Uid>>("chats.workspace_id"),
+        select_expression_type = SqlLiteral<Nullable<types::Uid>>,
+        skip_insertion
+    )]
+    pub workspace_id: Option<Id>,
+    #[diesel(
+        select_expression = sql::<Nullable<types::Uid>>("chats.build_id"),
+        select_expression_type = SqlLiteral<Nullable<types::Uid>>,
+        skip_insertion
+    )]
+    pub build_id: Option<Id>,
+    #[diesel(
+        select_expression = sql::<Nullable<types::Uid>>("chats.agent_id"),
+        select_expression_type = SqlLiteral<Nullable<types::Uid>>,
+        skip_insertion
+    )]
+    pub agent_id: Option<Id>,
 }
 
 impl TryFrom<ChatRow> for ChatRecord {
@@ -61,6 +80,9 @@ impl TryFrom<ChatRow> for ChatRecord {
             compaction_requested_at: head.compaction_requested_at.map(|t| t.0),
             created_at: r.created_at.0,
             updated_at: r.updated_at.0,
+            workspace_id: r.workspace_id.map(|i| WorkspaceId(i.0)),
+            build_id: r.build_id.map(|i| BuildId(i.0)),
+            agent_id: r.agent_id.map(|i| AgentId(i.0)),
             head: head.head()?,
         })
     }
@@ -91,103 +113,6 @@ impl From<&MetaChange> for MetaRow {
 pub async fn get(conn: &mut Conn, id: ChatId) -> Result<ChatRecord> {
     let row: ChatRow = chats::table.find(Id(id.0)).select(ChatRow::as_select()).first(conn).await?;
     row.try_into()
-}
-
-/// The sub-agent chats of some roots, newest first.
-pub async fn children(conn: &mut Conn, roots: Vec<ChatId>, archived: bool) -> Result<Vec<ListedChat>> {
-    let ids: Vec<Id> = roots.iter().map(|r| Id(r.0)).collect();
-    let rows: Vec<ChatRow> = chats::table
-        .filter(chats::root_chat_id.eq_any(ids))
-        .filter(chats::parent_chat_id.is_not_null())
-        .filter(chats::archived.eq(archived))
-        .order(chats::created_at.desc())
-        .select(ChatRow::as_select())
-        .load(conn)
-        .await?;
-    with_unread(conn, rows).await
-}
-
-/// Adds the unread flags with one statement for the page.
-async fn with_unread(conn: &mut Conn, rows: Vec<ChatRow>) -> Result<Vec<ListedChat>> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    let ids: Vec<Id> = rows.iter().map(|r| r.head.id).collect();
-    let unread: Vec<Id> = chats::table
-        .filter(chats::id.eq_any(ids))
-        .filter(diesel::dsl::exists(
-            chat_messages::table
-                .filter(chat_messages::chat_id.eq(chats::id))
-                .filter(chat_messages::id.gt(chats::last_read_message_id))
-                .filter(chat_messages::role.eq("assistant"))
-                .filter(chat_messages::visibility.ne("model"))
-                .filter(chat_messages::deleted.eq(false)),
-        ))
-        .select(chats::id)
-        .load(conn)
-        .await?;
-    rows.into_iter()
-        .map(|r| Ok(ListedChat { has_unread: unread.contains(&r.head.id), chat: r.try_into()? }))
-        .collect()
-}
-
-/// Root chats in list order: pinned by place, then newest update first, then id.
-pub async fn list(conn: &mut Conn, f: ListFilter) -> Result<Vec<ListedChat>> {
-    let mut query = chats::table
-        .filter(chats::owner_id.eq(Id(f.owner.0)))
-        .filter(chats::parent_chat_id.is_null())
-        .filter(chats::archived.eq(f.archived))
-        .select(ChatRow::as_select())
-        .into_boxed();
-    if let Some(title) = &f.title {
-        query = query.filter(title_contains!(title));
-    }
-    if let Some(status) = f.status {
-        query = query.filter(chats::status.eq(status.as_str()));
-    }
-    for (key, value) in &f.labels {
-        query = query.filter(label_is!(key, value));
-    }
-    if let Some(unread) = f.has_unread {
-        let exists = diesel::dsl::exists(
-            chat_messages::table
-                .filter(chat_messages::chat_id.eq(chats::id))
-                .filter(chat_messages::id.gt(chats::last_read_message_id))
-                .filter(chat_messages::role.eq("assistant"))
-                .filter(chat_messages::visibility.ne("model"))
-                .filter(chat_messages::deleted.eq(false)),
-        );
-        query = if unread { query.filter(exists) } else { query.filter(diesel::dsl::not(exists)) };
-    }
-    if let Some(after) = f.after {
-        let cursor: Option<(i64, Ts)> = chats::table
-            .find(Id(after.0))
-            .filter(chats::owner_id.eq(Id(f.owner.0)))
-            .select((chats::pin_order, chats::updated_at))
-            .first(conn)
-            .await
-            .optional()?;
-        let Some((pin, updated)) = cursor else { return Ok(Vec::new()) };
-        let older =
-            chats::updated_at.lt(updated).or(chats::updated_at.eq(updated).and(chats::id.lt(Id(after.0))));
-        query = if pin > 0 {
-            query.filter(chats::pin_order.gt(pin).or(chats::pin_order.eq(0)))
-        } else {
-            query.filter(chats::pin_order.eq(0)).filter(older)
-        };
-    }
-    let rows = query
-        .order((
-            chats::pin_order.eq(0).asc(),
-            chats::pin_order.asc(),
-            chats::updated_at.desc(),
-            chats::id.desc(),
-        ))
-        .limit(f.limit)
-        .offset(f.offset)
-        .load(conn)
-        .await?;
-    with_unread(conn, rows).await
 }
 
 /// Changes metadata. Moves no version; only the pin order of the owner's other chats may move along.
@@ -281,7 +206,7 @@ pub async fn mark_read(conn: &mut Conn, id: ChatId) -> Result<()> {
 }
 
 /// Most ids of one statement: SQLite refuses more than 32,766 parameters.
-const MOST_BINDS: usize = 30_000;
+pub(super) const MOST_BINDS: usize = 30_000;
 
 /// Replaces a title, unless it is no longer the one that was seen.
 pub async fn retitle(conn: &mut Conn, id: ChatId, from: String, to: String) -> Result<bool> {

@@ -1,7 +1,7 @@
 //! The only writer of chats' execution columns, messages and queue: lock, load, step, write the
 //! Plan. Runs inside one transaction; any error undoes all of it.
 
-use super::{Conn, chats, divergent, files, open_calls, spend};
+use super::{Conn, chats, divergent, files, open_calls, search, spend};
 use crate::{
     chat::{
         command::{Busy, Command},
@@ -306,6 +306,7 @@ async fn write_one_by_one(
                 .await?;
             }
             Write::DeleteMessagesFrom(id) => {
+                search::forget(conn, chat, *id).await?;
                 diesel::update(
                     chat_messages::table
                         .filter(chat_messages::chat_id.eq(Id(chat.0)))
@@ -337,7 +338,7 @@ async fn write_one_by_one(
     Ok(written)
 }
 
-/// Inserts one message. Row by row: a batch insert with RETURNING does not exist for SQLite, and a
+/// Inserts one message and makes it findable. Row by row: a batch insert with RETURNING does not exist for SQLite, and a
 /// step has few rows.
 pub(in crate::store) async fn insert(conn: &mut Conn, row: InsertMessage) -> Result<MessageRow> {
     let id: i64 = diesel::insert_into(chat_messages::table)
@@ -345,7 +346,9 @@ pub(in crate::store) async fn insert(conn: &mut Conn, row: InsertMessage) -> Res
         .returning(chat_messages::id)
         .get_result(conn)
         .await?;
-    row.stored(id).try_into()
+    let message = row.stored(id).try_into()?;
+    search::index(conn, &message).await?;
+    Ok(message)
 }
 
 async fn move_into_history(

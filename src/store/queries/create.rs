@@ -53,6 +53,9 @@ pub async fn create(
         pin_order: 0,
         created_at: Ts(now),
         updated_at: Ts(now),
+        workspace_id: None,
+        build_id: None,
+        agent_id: None,
     };
     diesel::insert_into(chats::table).values(&row).execute(conn).await?;
     let mut inserted = Vec::new();

@@ -7,7 +7,7 @@ use crate::{
     store::{
         error::{Error, Result},
         files::{FileRecord, LoadedFile, MAX_FILES_PER_CHAT},
-        schema::{chat_files, chats, file_chunks, files},
+        schema::{chat_files, file_chunks, files},
         types::{Id, Ts},
     },
 };
@@ -126,18 +126,6 @@ pub async fn of_chat(conn: &mut Conn, chat: ChatId) -> Result<Vec<FileRecord>> {
         .load(conn)
         .await?;
     Ok(rows.into_iter().map(Into::into).collect())
-}
-
-/// The owners of the chats that name a file: who may read it besides its owner.
-pub async fn chat_owners(conn: &mut Conn, file: FileId) -> Result<Vec<UserId>> {
-    let owners: Vec<Id> = chat_files::table
-        .inner_join(chats::table.on(chats::id.eq(chat_files::chat_id)))
-        .filter(chat_files::file_id.eq(Id(file.0)))
-        .select(chats::owner_id)
-        .distinct()
-        .load(conn)
-        .await?;
-    Ok(owners.into_iter().map(|id| UserId(id.0)).collect())
 }
 
 /// Files with all their bytes, for a prompt; those that are gone are left out.

@@ -2,13 +2,14 @@
 
 use super::Conn;
 use crate::{
+    chat::message::Part,
     ids::{ChatId, MessageId},
     store::{
-        error::Result,
+        error::{Error, Result},
         records::{MessageRow, PageSpec, QueuedRow},
         rows::{SelectMessage, SelectQueued},
         schema::{chat_messages, chat_queued_messages},
-        types::Id,
+        types::{Id, Raw},
     },
 };
 use diesel::prelude::*;
@@ -37,6 +38,45 @@ pub async fn page(conn: &mut Conn, chat: ChatId, p: PageSpec) -> Result<(Vec<Mes
     let more = rows.len() > limit;
     rows.truncate(limit);
     Ok((rows.into_iter().map(TryInto::try_into).collect::<Result<_>>()?, more))
+}
+
+/// The texts that users wrote in a chat, newest first; messages without text are left out.
+pub async fn prompts(conn: &mut Conn, chat: ChatId, limit: i64) -> Result<Vec<(MessageId, String)>> {
+    let limit = usize::try_from(limit).unwrap_or(0);
+    let mut found = Vec::new();
+    let mut before = i64::MAX;
+    while found.len() < limit {
+        let wanted = limit - found.len();
+        let rows: Vec<(i64, Raw)> = chat_messages::table
+            .filter(chat_messages::chat_id.eq(Id(chat.0)))
+            .filter(chat_messages::id.lt(before))
+            .filter(chat_messages::role.eq("user"))
+            .filter(chat_messages::visibility.ne("model"))
+            .filter(chat_messages::deleted.eq(false))
+            .order(chat_messages::id.desc())
+            .select((chat_messages::id, chat_messages::content))
+            .limit(i64::try_from(wanted).unwrap_or(i64::MAX))
+            .load(conn)
+            .await?;
+        let last = rows.len() < wanted;
+        for (id, content) in rows {
+            before = id;
+            let parts: Vec<Part> =
+                content.0.read().map_err(|e| Error::Corrupt(format!("content of message {id}: {e}")))?;
+            let texts = parts.iter().filter_map(|part| match part {
+                Part::Text { text } => Some(text.as_str()),
+                _ => None,
+            });
+            let text = texts.collect::<Vec<_>>().join("\n");
+            if !text.trim().is_empty() {
+                found.push((MessageId(id), text));
+            }
+        }
+        if last {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// The whole active history, ascending; a turn reads less ([`super::turn`]).

@@ -13,7 +13,7 @@ use crate::{
     store::{
         ClaimSpec, Error, Result, Store,
         commit::{Accepted, Commit, Committed, Created, Fence, Idempotency},
-        records::{ListFilter, NewChat, PageSpec, UserRecord},
+        records::{DiffFilter, ListFilter, NewChat, PageSpec, UserRecord},
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -114,11 +114,14 @@ pub fn newest(limit: i64) -> PageSpec {
 pub fn all_of(owner: UserId) -> ListFilter {
     ListFilter {
         owner,
+        shared: false,
         archived: false,
         title: None,
         status: None,
         labels: Vec::new(),
         has_unread: None,
+        words: None,
+        diff: DiffFilter::default(),
         limit: 50,
         offset: 0,
         after: None,

@@ -161,10 +161,10 @@ both! {
         assert!(matches!(e, Error::Refused(Refusal::NotARootChat)), "{e}");
         assert!(matches!(root.store.set_archived(ChatId::fresh(), true, NOW).await, Err(Error::NotFound)));
         child.run(Command::FinishError { error: json("{}") }).await;
-        assert_eq!(root.store.children(vec![root.id], false).await.unwrap().len(), 1);
+        assert_eq!(root.store.family(root.id).await.unwrap().children.len(), 1);
         let done = root.store.set_archived(root.id, true, NOW).await.unwrap();
         assert_eq!(done.iter().map(|c| (c.head.id, c.after)).collect::<Vec<_>>(), [(root.id, State::XW), (child.id, State::XE0)]);
-        assert_eq!(root.store.children(vec![root.id], true).await.unwrap()[0].chat.head.id, child.id);
+        assert_eq!(root.store.family(root.id).await.unwrap().children[0].chat.head.id, child.id);
         assert!(matches!(root.refused(send("x")).await, Error::Refused(_)));
         let done = root.store.set_archived(root.id, false, NOW).await.unwrap();
         assert_eq!(done.len(), 2);

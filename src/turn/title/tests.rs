@@ -2,9 +2,8 @@ use super::*;
 use crate::{
     chat::message::{NewMessage, ToolCallPart},
     llm::event::FinishReason,
-    turn::{cost::Prices, fixtures, retry::Policy},
+    turn::{cost::Prices, fixtures},
 };
-use std::{collections::HashMap, time::Duration};
 
 #[test]
 fn the_first_words_are_the_first_title() {
@@ -83,7 +82,6 @@ fn choice(id: u128, provider: &str, model: &str, key: bool) -> Arc<ModelChoice> 
     Arc::new(ModelChoice {
         id: ModelConfigId(uuid::Uuid::from_u128(id)),
         name: model.into(),
-        enabled: true,
         provider_type: provider.into(),
         endpoint: kind.endpoint(Some("http://h/v1"), key.then(|| "key-of-test".into()), false),
         context_limit: None,
@@ -96,32 +94,23 @@ fn choice(id: u128, provider: &str, model: &str, key: bool) -> Arc<ModelChoice> 
 
 #[test]
 fn small_models_that_can_be_called_go_before_the_chats_own() {
-    let off = ModelChoice { enabled: false, ..(*choice(1, "anthropic", "claude-haiku-4-5", true)).clone() };
     let all = [
-        Arc::new(off),
+        choice(1, "anthropic", "claude-haiku-4-5", false),
         choice(2, "openai", "gpt-4o-mini", false),
         choice(3, "vercel", "anthropic/claude-haiku-4.5", true),
         choice(4, "google", "gemini-2.5-flash", true),
         choice(5, "openai-compat", "gpt-4o-mini", true),
         choice(6, "openai", "gpt-5", true),
     ];
-    let engine = TurnEngine {
-        models: all.iter().map(|c| (c.id, Arc::clone(c))).collect::<HashMap<_, _>>(),
-        default_model: None,
-        max_steps: 1,
-        policy: Policy::default(),
-        tool_result_timeout: Duration::ZERO,
-        workspaces: None,
-    };
     let ids = |list: Vec<Arc<ModelChoice>>| list.iter().map(|c| c.id.0.as_u128()).collect::<Vec<_>>();
-    assert_eq!(ids(candidates(&engine, None, &all[5])), [4, 3, 6]);
-    assert_eq!(ids(candidates(&engine, None, &all[3])), [4, 3]);
-    assert_eq!(ids(candidates(&engine, Some(all[4].id), &all[5])), [5]);
+    assert_eq!(ids(candidates(&all, None, &all[5])), [4, 3, 6]);
+    assert_eq!(ids(candidates(&all, None, &all[3])), [4, 3]);
+    assert_eq!(ids(candidates(&all, Some(all[4].id), &all[5])), [5]);
 }
 
 #[test]
 fn only_a_long_message_is_cut() {
     let long = "é".repeat(4000);
-    let sent = format!("{:?}", request(&choice(1, "openai", "m", true), &long).messages);
+    let sent = format!("{:?}", request(&choice(1, "openai", "m", true), &opening(&long)).messages);
     assert!(sent.matches('é').count() == 2000, "{}", sent.len());
 }

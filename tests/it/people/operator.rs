@@ -63,6 +63,6 @@ both! {
         for name in ["eve", "guest"] {
             root.delete(&format!("{USERS}/{name}")).await.empty(204);
         }
-        assert_eq!(root.chat(chat).await["title"], "Work for me");
+        assert_eq!(root.chat(chat).await["owner_username"], "eve");
     }
 }

@@ -42,8 +42,7 @@ both! {
         assert_eq!(api.get(&format!("{LIMITS}/status")).await.json(200), off);
         let chat = id(&api.create_chat("Hello.").await);
         let mut stream = api.stream(&chat, None).await;
-        let held = stream.answered(1).await;
-        drop(held);
+        stream.answered(1).await;
         let set = api.put(LIMITS, json!({ "spend_limit_micros": 2 * CALL, "period": "day" })).await.json(200);
         assert_eq!(keys(&set), ["period", "spend_limit_micros", "updated_at"]);
         assert_eq!((&set["spend_limit_micros"], &set["period"]), (&json!(120), &json!("day")));

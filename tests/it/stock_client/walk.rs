@@ -78,7 +78,7 @@ async fn open(api: &Api, chat: &str, stream: &mut ChatStream) {
     assert_eq!((oldest.len(), &second["has_more"]), (2, &json!(false)));
     assert!(oldest[0] < *lowest && oldest[1] < oldest[0], "{oldest:?}");
     // Together they are what the stream has told.
-    let mut all: Vec<Value> = [&first, &second].into_iter().flat_map(|page| messages(page)).collect();
+    let mut all: Vec<Value> = [&first, &second].into_iter().flat_map(messages).collect();
     all.reverse();
     assert_eq!(all, stream.fold.messages.values().cloned().collect::<Vec<_>>());
 }

@@ -108,9 +108,16 @@ impl Harness {
         };
         let model = FakeModel::start().await;
         let folder = tempfile::Builder::new().prefix("chatd-test-").tempdir().expect("make a folder");
+        let mut config = base_config(&database_url, &model, Wire::Chat);
+        if engine == Engine::Postgres {
+            // Replicas share their keys; SQLite has the file that the first start makes.
+            let keys = folder.path().join("keys").display().to_string();
+            let secrets = toml::Table::from_iter([("encryption_key_file".to_owned(), keys.into())]);
+            config.insert("secrets".into(), secrets.into());
+        }
         Self(Arc::new(Parts {
             engine,
-            config: Mutex::new(base_config(&database_url, &model, Wire::Chat)),
+            config: Mutex::new(config),
             database_url,
             model,
             log,

@@ -40,7 +40,7 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     }
     let engine = &work.shared.turn;
     let attempt = head.versions.attempt;
-    let choice = match engine.model(chat.last_model_config_id) {
+    let choice = match engine.model(chat.last_model_config_id, chat.owner_id) {
         Ok(choice) => choice,
         Err(failure) => return work.fail(last_error(&failure), attempt).await,
     };

@@ -6,15 +6,11 @@ use crate::{
     actors::Shared,
     bus::WatchKind,
     ids::{ChatId, UserId},
-    store::{
-        records::{ChatRecord, MessageRow},
-        spend::CallKind,
-    },
+    store::records::{ChatRecord, MessageRow},
     turn::{
         engine::ModelChoice,
         generate,
-        retry::Verdict,
-        title::{candidates, read, request, subject},
+        title::{ask, candidates, opening, subject},
     },
 };
 use std::{
@@ -93,7 +89,16 @@ pub(super) fn start(work: &Work, chat: &ChatRecord, rows: &[MessageRow], choice:
 
 /// Asks, and writes what comes if nobody has named the chat meanwhile.
 async fn name(shared: &Shared, unnamed: &Unnamed, own: &Arc<ModelChoice>) {
-    let Some(title) = propose(shared, unnamed, own).await else { return };
+    // The administrator's choice of a model for titles goes here, once it can be made.
+    let choices = candidates(&shared.turn.models(unnamed.owner), None, own);
+    let question = opening(&unnamed.said);
+    let asked = ask(&shared.turn, &shared.clock, choices, &unnamed.headers, &question);
+    // What went wrong was logged where it happened.
+    let Ok(answer) = asked.await else { return };
+    if let Some(call) = answer.call {
+        shared.charge(unnamed.chat, call).await;
+    }
+    let Some(title) = answer.title else { return };
     if title == unnamed.title {
         return;
     }
@@ -102,44 +107,4 @@ async fn name(shared: &Shared, unnamed: &Unnamed, own: &Arc<ModelChoice>) {
         Ok(false) => tracing::debug!(chat = %unnamed.chat, "the chat was named meanwhile"),
         Err(e) => tracing::warn!(chat = %unnamed.chat, error = %e, "the title could not be stored"),
     }
-}
-
-/// The title that the first candidate to answer proposes. One that fails is asked again only when no
-/// other is left; an answer that is of no use is final, for another would hardly be better.
-async fn propose(shared: &Shared, unnamed: &Unnamed, own: &Arc<ModelChoice>) -> Option<String> {
-    // The administrator's choice of a model for titles goes here, once it can be made.
-    let mut left = candidates(&shared.turn, None, own).into_iter().peekable();
-    while let Some(choice) = left.next() {
-        let mut request = request(&choice, &unnamed.said);
-        request.headers.clone_from(&unnamed.headers);
-        for attempt in 1.. {
-            let failure = match generate::side_call(&choice, &request, &shared.clock).await {
-                Ok(step) => {
-                    // Of use or not, it was paid for.
-                    let call = choice.called(CallKind::Title, &step.figures);
-                    if let Err(e) = shared.store.charge(unnamed.chat, call, shared.clock.now()).await {
-                        tracing::error!(chat = %unnamed.chat, error = %e, "a model call is missing in the ledger");
-                    }
-                    let title = read(&step);
-                    if title.is_none() {
-                        tracing::debug!(chat = %unnamed.chat, model = choice.name, "the proposed title is of no use");
-                    }
-                    return title;
-                }
-                Err(failure) => failure,
-            };
-            tracing::info!(chat = %unnamed.chat, model = choice.name, attempt, kind = failure.kind.as_str(),
-                error = %failure.message, "no title was proposed");
-            let Verdict::Retry { delay, .. } =
-                shared.turn.policy.after(&failure, attempt, shared.clock.now())
-            else {
-                break;
-            };
-            if left.peek().is_some() {
-                break;
-            }
-            tokio::time::sleep(delay).await;
-        }
-    }
-    None
 }
