@@ -26,11 +26,14 @@ use crate::{
         state::{ApiSettings, ApiState, Scrape},
     },
     clock::{Clock, Timestamp},
-    config::{Config, DatabaseUrl, auth::AuthMode},
+    config::{Config, DatabaseUrl, auth::AuthMode, templates::Template},
     ids::WorkerId,
     llm::catalog::LiveCatalog,
     metrics,
-    store::{self, Claimer, Store},
+    store::{
+        self, Claimer, Store,
+        settings::{Deployment, LiveSettings},
+    },
     stream::StreamLimits,
 };
 use actix::{Actor, Addr, Arbiter};
@@ -233,12 +236,15 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let replicas = join_replicas(&config, &store, worker, address, now).await?;
     let replica_secret = replicas.as_ref().map(|r| r.secret.clone());
     let models = models::build(&config, &store, now).await?;
+    let live = Arc::new(LiveSettings::new(store.clone(), Deployment::declared(&config.chat)));
+    live.refresh().await.map_err(|e| StartError::Database(format!("the settings cannot be read: {e}")))?;
     let (drain, draining) = watch::channel(false);
     let shared = Arc::new(Shared {
         store: store.clone(),
         clock: clock.clone(),
         worker,
         settings: settings(&config),
+        live: live.clone(),
         turn: Arc::new(models.engine),
         replicas,
         owned: Owned::default(),
@@ -259,11 +265,13 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             deployment_id,
             max_body: usize::try_from(config.server.max_body).unwrap_or(usize::MAX),
             max_queue: config.chat.max_queue as usize,
+            templates: config.templates.iter().map(Template::id).collect(),
             session_ttl: config.auth.session_ttl,
             sharing: config.chat.sharing,
             ping_interval: config.stream.ping_interval,
             ..ApiSettings::default()
         }),
+        live,
         streams: Arc::new(chats.clone()),
         titles: shared.clone(),
         metrics: figures.clone().filter(|_| own_metrics.is_none()),
@@ -378,6 +386,7 @@ impl Daemon {
             self.chats.clone(),
             acquisition.clone(),
         ));
+        let settings = actix::spawn(self.shared.live.clone().follow());
         let beats = Arbiter::new();
         let (shared, chats) = (self.shared.clone(), self.chats.clone());
         beats.spawn_fn(move || {
@@ -411,6 +420,7 @@ impl Daemon {
         }
         router.abort();
         catalog.abort();
+        settings.abort();
         upkeep.abort();
         beats.stop();
         for arbiter in &self.arbiters {

@@ -75,6 +75,8 @@ uuid_id! {
     BuildId,
     /// An uploaded or attached file.
     FileId,
+    /// A template that workspaces are built from.
+    TemplateId,
     /// A group of members of one organization.
     GroupId,
 }

@@ -78,6 +78,10 @@ names! {
     counter STORE_STATEMENTS_TOTAL = "chatd_store_statements_total";
     /// Time of a state transition by command and outcome.
     histogram TRANSITION_DURATION_SECONDS = "chatd_transition_duration_seconds";
+    /// Chats that were archived because nothing happened in them, children included.
+    counter CHAT_AUTO_ARCHIVE_RECORDS_ARCHIVED_TOTAL = "chatd_chat_auto_archive_records_archived_total";
+    /// Chats that were deleted some time after they had been archived, children included.
+    counter CHAT_RETENTION_RECORDS_DELETED_TOTAL = "chatd_chat_retention_records_deleted_total";
     /// Hints to other replicas that were dropped because the channel was full.
     counter NOTICES_DROPPED = "chatd_notices_dropped_total";
     /// HTTP requests by method, route and status.

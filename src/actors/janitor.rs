@@ -1,6 +1,7 @@
-//! Housekeeping: idle chat actors, heartbeats of the dead, old idempotency keys, forgotten uploads.
+//! Housekeeping: idle chat actors, heartbeats of the dead, old idempotency keys, forgotten uploads, idle
+//! and long archived chats.
 
-use super::{Shared, registry::Chats, supervise};
+use super::{Shared, registry::Chats, retention, supervise};
 use crate::{clock::Timestamp, store};
 use actix::{Actor, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
 use futures_util::future::LocalBoxFuture;
@@ -10,15 +11,13 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 const DEAD_LEASES: u32 = 10;
 /// How long an `Idempotency-Key` answers with the stored result: a day outlives any client's retries.
 const REMEMBER: Duration = Duration::from_secs(24 * 60 * 60);
-/// How often keys are forgotten: each time looks at all of them.
-const FORGET: Duration = Duration::from_secs(60 * 60);
+/// How often idle chats are archived (agent-loop.md §20) and keys forgotten: each time looks at all of
+/// them.
+const EACH_HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// One sweep through the database.
 pub(super) type Sweep = Box<dyn Fn() -> LocalBoxFuture<'static, store::Result<()>>>;
 
-/// How long an upload waits for a message that names it: as long as archived chats are kept
-/// (api.md §2.13, `retention-days`).
-const UPLOADS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Uploads removed in one transaction: at most 10 MiB each, so that no other write waits long.
 const UPLOADS_AT_ONCE: i64 = 20;
 
@@ -38,9 +37,8 @@ impl Janitor {
     #[must_use]
     pub fn new(shared: Arc<Shared>, chats: Chats) -> Self {
         let interval = shared.settings.janitor_interval;
-        let forget_at = Rc::new(Cell::new(shared.clock.now()));
-        let round =
-            move || -> LocalBoxFuture<'static, _> { Box::pin(sweep(shared.clone(), forget_at.clone())) };
+        let hourly = Rc::new(Hourly::starting(shared.clock.now()));
+        let round = move || -> LocalBoxFuture<'static, _> { Box::pin(sweep(shared.clone(), hourly.clone())) };
         Self::with(interval, chats, Box::new(round))
     }
 
@@ -60,19 +58,44 @@ impl Janitor {
     }
 }
 
-/// `forget_at`: when idempotency keys are forgotten next.
-async fn sweep(shared: Arc<Shared>, forget_at: Rc<Cell<Timestamp>>) -> store::Result<()> {
+/// What is done once an hour, and at once after the start.
+struct Hourly {
+    forget_at: Cell<Timestamp>,
+    archive_at: Cell<Timestamp>,
+    /// The setting that the last run went by: a new one is followed at once.
+    archive_days: Cell<i64>,
+}
+
+impl Hourly {
+    const fn starting(now: Timestamp) -> Self {
+        Self { forget_at: Cell::new(now), archive_at: Cell::new(now), archive_days: Cell::new(0) }
+    }
+}
+
+async fn sweep(shared: Arc<Shared>, hourly: Rc<Hourly>) -> store::Result<()> {
     let (store, now) = (&shared.store, shared.clock.now());
     let silence = shared.settings.lease * DEAD_LEASES;
     store.sweep_beats(now - silence).await?;
     if shared.replicas.is_some() {
         store.sweep_replicas(silence, now).await?;
     }
-    store.sweep_files(now - UPLOADS, UPLOADS_AT_ONCE).await?;
-    if now >= forget_at.get() {
+    let live = shared.live.current();
+    if let Some(before) = retention::days_before(now, live.retention.retention_days) {
+        // An upload waits for a message that names it as long as archived chats are kept.
+        store.sweep_files(before, UPLOADS_AT_ONCE).await?;
+        retention::delete_expired(&shared, before).await?;
+    }
+    if now >= hourly.forget_at.get() {
         store.sweep_idempotency(now - REMEMBER).await?;
         store.sweep_credentials(now - SHOW_ENDED).await?;
-        forget_at.set(now + FORGET);
+        hourly.forget_at.set(now + EACH_HOUR);
+    }
+    let days = live.auto_archive.auto_archive_days;
+    let due = now >= hourly.archive_at.get() || days != hourly.archive_days.get();
+    if shared.settings.worker_enabled && due {
+        retention::archive_idle(&shared, days).await?;
+        hourly.archive_at.set(now + EACH_HOUR);
+        hourly.archive_days.set(days);
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ pub mod poller;
 pub mod registry;
 pub mod relay;
 pub mod replicas;
+mod retention;
 pub mod router;
 pub mod sink;
 pub mod subscription;
@@ -21,7 +22,7 @@ mod tests;
 use crate::{
     clock::Clock,
     ids::{ChatId, RunnerId, WorkerId},
-    store::{Store, spend::ModelCall},
+    store::{Store, settings::LiveSettings, spend::ModelCall},
     stream::StreamLimits,
     turn::engine::TurnEngine,
 };
@@ -73,6 +74,8 @@ pub struct Shared {
     pub worker: WorkerId,
     /// Timings and limits.
     pub settings: Settings,
+    /// What administrators and users have set.
+    pub live: Arc<LiveSettings>,
     /// What a turn needs: models, tools, limits.
     pub turn: Arc<TurnEngine>,
     /// The other replicas; `None` on SQLite, where there are none.

@@ -35,7 +35,7 @@ pub async fn run(mut hints: Receiver, store: Store, chats: Chats, acquisition: O
                     a.do_send(Wake);
                 }
             }
-            // The API's own connections listen for these.
+            // The API's own connections listen for these, and whoever keeps a copy.
             Notice::Watch { .. } | Notice::Access { .. } | Notice::Config { .. } => {}
         }
     }

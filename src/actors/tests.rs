@@ -14,7 +14,10 @@ use crate::{
     ids::{ChatId, WorkerId},
     llm::catalog::{LiveCatalog, Outside},
     metrics,
-    store::tests::{fixture::Person, support::Db},
+    store::{
+        settings::{Deployment, LiveSettings},
+        tests::{fixture::Person, support::Db},
+    },
     stream::StreamLimits,
     turn::{engine::TurnEngine, retry::Policy},
 };
@@ -92,6 +95,7 @@ impl World {
             clock: Clock::system(),
             worker: WorkerId::fresh(),
             settings: settings(lease),
+            live: Arc::new(LiveSettings::new(db.store.clone(), Deployment::default())),
             turn: Arc::new(TurnEngine {
                 catalog: Arc::new(catalog),
                 max_steps: 10,

@@ -3,7 +3,7 @@
 use super::Shared;
 use crate::{
     llm::failure::FailureKind,
-    store::records::ChatRecord,
+    store::{records::ChatRecord, settings::ModelUse},
     turn::{
         generate,
         title::{self, Answer, Question},
@@ -50,8 +50,8 @@ impl Titles for Shared {
                 .turn
                 .model(chat.last_model_config_id, chat.owner_id)
                 .map_err(|failure| TitleFailure::NoModel(failure.message))?;
-            // The administrator's choice of a model for titles goes here, once it can be made.
-            let choices = title::candidates(&self.turn.models(chat.owner_id), None, &own);
+            let set = self.live.current().model_for(ModelUse::TitleGeneration);
+            let choices = title::candidates(&self.turn.models(chat.owner_id), set, &own);
             if !choices.iter().any(|choice| choice.usable()) {
                 let why = own.endpoint.as_ref().err();
                 let text = why.map_or_else(|| format!("{:?} is disabled.", own.name), |f| f.message.clone());

@@ -69,8 +69,8 @@ pub async fn only_id(state: &ApiState, caller: &Caller, id: &str, right: Right) 
 /// Chats whose owner is kept: 2 MiB.
 const OWNERS_CAPACITY: usize = 1 << 16;
 
-/// Owners of chats seen before. A chat keeps its owner and is never removed, so what is known stays
-/// true.
+/// Owners of chats seen before. A chat keeps its owner as long as it is there; whether it still is, after
+/// retention, is for the operation itself to find out.
 #[derive(Debug, Default)]
 pub struct OwnerCache(RwLock<HashMap<ChatId, UserId>>);
 

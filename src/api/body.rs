@@ -73,12 +73,21 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
         let cause = e.into_inner();
         if cause.is_data() && path != "." {
             Problem::field(path, sentence(&cause))
+        } else if let Some(field) = missing(&cause) {
+            Problem::field(field.clone(), format!("{field} is required."))
         } else {
             malformed(&cause)
         }
     })?;
     reader.end().map_err(|e| malformed(&e))?;
     Ok(value)
+}
+
+/// The key that the body as a whole lacks.
+fn missing(cause: &serde_json::Error) -> Option<String> {
+    let text = cause.to_string();
+    let name = text.strip_prefix("missing field `")?.split('`').next()?;
+    cause.is_data().then(|| name.to_owned())
 }
 
 fn malformed(cause: &serde_json::Error) -> Problem {

@@ -20,7 +20,10 @@ use crate::{
     },
     ids::{ChatId, McpServerId, ModelConfigId, OrganizationId, UserId, WorkspaceId},
     store::{commit::Created, files::FileRecord, records::NewChat},
-    turn::{prompt::sanitize::sanitize, title},
+    turn::{
+        prompt::{instructions, sanitize::sanitize},
+        title,
+    },
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -130,16 +133,19 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
         Some(_) => {}
     }
     let files = files::resolve(state, caller, organization_id, &mut parts).await?;
-    let model_config_id = match picks.model_config_id {
-        Some(id) => id,
-        None => default_model(state, caller.user.id)?,
+    let (model_config_id, own_effort) = match picks.model_config_id {
+        Some(id) => (id, None),
+        None => match personal_model(state, caller).await? {
+            Some(own) => own,
+            None => (default_model(state, caller.user.id)?, None),
+        },
     };
     let title = title::first(&title::text(&parts));
-    let system = [state.settings.system_prompt.as_deref(), body.system_prompt.as_deref()];
-    let mut initial: Vec<NewMessage> = system
+    let deployment = instructions::deployment_prompt(&state.live.current().system_prompt);
+    let mut initial: Vec<NewMessage> = [deployment, body.system_prompt]
         .into_iter()
         .flatten()
-        .map(sanitize)
+        .map(|text| sanitize(&text))
         .filter(|text| !text.is_empty())
         .map(|text| NewMessage::new(Role::System, Visibility::Model, &[Part::Text { text }]))
         .collect();
@@ -154,7 +160,7 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
         owner_id: caller.user.id,
         title,
         model_config_id,
-        reasoning_effort: picks.reasoning_effort,
+        reasoning_effort: picks.reasoning_effort.or(own_effort),
         plan_mode: picks.plan_mode.flatten(),
         client_type: client_type.to_owned(),
         labels,
@@ -164,6 +170,21 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
         initial,
     };
     Ok((new, files))
+}
+
+/// The model that the caller has set for new chats, with its effort, as long as that is allowed and the
+/// model can be used: api.md §2.3.
+async fn personal_model(
+    state: &ApiState,
+    caller: &Caller,
+) -> Result<Option<(ModelConfigId, Option<String>)>> {
+    if !state.live.current().personal_model_overrides.allow_users {
+        return Ok(None);
+    }
+    let own = state.live.user(caller.user.id).await?;
+    let catalog = state.catalog.current();
+    let usable = own.root_model().filter(|(id, _)| catalog.usable(*id, caller.user.id).is_ok());
+    Ok(usable.map(|(id, effort)| (id, effort.map(str::to_owned))))
 }
 
 fn default_model(state: &ApiState, user: UserId) -> Result<ModelConfigId> {

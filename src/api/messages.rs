@@ -78,6 +78,10 @@ pub async fn page(
     }
     let chat = access::only_id(&state, &caller, &path, Right::Read).await?;
     let (rows, has_more) = state.store.message_page(chat, spec).await.map_err(Problem::of_chat)?;
+    if rows.is_empty() {
+        // Retention may have deleted a chat whose owner is still remembered.
+        state.store.chat_owner(chat).await.map_err(Problem::of_chat)?;
+    }
     let queue = match (spec.before, spec.after) {
         (None, None) => state.store.queue(chat).await.map_err(Problem::of_chat)?,
         _ => Vec::new(),

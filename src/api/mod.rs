@@ -46,6 +46,7 @@ pub mod routes;
 pub mod search;
 pub mod serve;
 pub mod sessions;
+pub mod settings;
 pub mod sharing;
 pub mod sockets;
 pub mod state;

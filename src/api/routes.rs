@@ -6,9 +6,11 @@ use super::{
     doc::Doc,
     files, groups, health, insights, messages, models, organizations, parts, patch,
     problem::{Problem, Result},
-    providers, queue, sessions, sharing, stream, titles, tokens, tool_results, usage_limits, user_keys,
-    users, watch,
+    providers, queue, sessions,
+    settings::{self, Exposed as _},
+    sharing, stream, titles, tokens, tool_results, usage_limits, user_keys, users, watch,
 };
+use crate::store::settings as set;
 use actix_web::{
     HttpRequest, HttpResponse, Route as ActixRoute, Scope, guard,
     http::Method,
@@ -88,6 +90,37 @@ table! {
         GET    "/insights/pull-requests"           200 insights::pull_requests, insights::PULL_REQUESTS;
         GET    "/watch"                            101 watch::watch, watch::WATCH;
         GET    "/by-workspace"                     200 chats::by_workspace, chats::BY_WORKSPACE;
+        GET    "/config/system-prompt"             200 settings::get::<set::SystemPrompt>, set::SystemPrompt::GET;
+        PUT    "/config/system-prompt"             204 settings::put::<set::SystemPrompt>, set::SystemPrompt::PUT;
+        GET    "/config/plan-mode-instructions"    200 settings::get::<set::PlanModeInstructions>, set::PlanModeInstructions::GET;
+        PUT    "/config/plan-mode-instructions"    204 settings::put::<set::PlanModeInstructions>, set::PlanModeInstructions::PUT;
+        GET    "/config/user-prompt"               200 settings::own::get_prompt, settings::own::GET_PROMPT;
+        PUT    "/config/user-prompt"               200 settings::own::put_prompt, settings::own::PUT_PROMPT;
+        GET    "/config/user-compaction-thresholds" 200 settings::own::list_thresholds, settings::own::LIST_THRESHOLDS;
+        PUT    "/config/user-compaction-thresholds/{modelConfig}" 200 settings::own::put_threshold, settings::own::PUT_THRESHOLD;
+        DELETE "/config/user-compaction-thresholds/{modelConfig}" 204 settings::own::delete_threshold, settings::own::DELETE_THRESHOLD;
+        GET    "/config/template-allowlist"        200 settings::get::<set::TemplateAllowlist>, set::TemplateAllowlist::GET;
+        PUT    "/config/template-allowlist"        204 settings::put::<set::TemplateAllowlist>, set::TemplateAllowlist::PUT;
+        GET    "/config/model-override/{context}"  200 settings::models::get, settings::models::GET;
+        PUT    "/config/model-override/{context}"  204 settings::models::put, settings::models::PUT;
+        GET    "/config/personal-model-overrides"  200 settings::get::<set::PersonalModelOverrides>, set::PersonalModelOverrides::GET;
+        PUT    "/config/personal-model-overrides"  204 settings::put::<set::PersonalModelOverrides>, set::PersonalModelOverrides::PUT;
+        GET    "/config/user-personal-model-overrides" 200 settings::personal::get, settings::personal::GET;
+        PUT    "/config/user-personal-model-overrides/{context}" 204 settings::personal::put, settings::personal::PUT;
+        GET    "/config/desktop-enabled"           200 settings::get::<set::DesktopEnabled>, set::DesktopEnabled::GET;
+        PUT    "/config/desktop-enabled"           204 settings::put::<set::DesktopEnabled>, set::DesktopEnabled::PUT;
+        GET    "/config/debug-logging"             200 settings::get::<set::DebugLogging>, set::DebugLogging::GET;
+        PUT    "/config/debug-logging"             204 settings::put::<set::DebugLogging>, set::DebugLogging::PUT;
+        GET    "/config/user-debug-logging"        200 settings::own::get_debug, settings::own::GET_DEBUG;
+        PUT    "/config/user-debug-logging"        204 settings::own::put_debug, settings::own::PUT_DEBUG;
+        GET    "/config/workspace-ttl"             200 settings::get::<set::WorkspaceTtl>, set::WorkspaceTtl::GET;
+        PUT    "/config/workspace-ttl"             204 settings::put::<set::WorkspaceTtl>, set::WorkspaceTtl::PUT;
+        GET    "/config/retention-days"            200 settings::get::<set::RetentionDays>, set::RetentionDays::GET;
+        PUT    "/config/retention-days"            204 settings::put::<set::RetentionDays>, set::RetentionDays::PUT;
+        GET    "/config/debug-retention-days"      200 settings::get::<set::DebugRetentionDays>, set::DebugRetentionDays::GET;
+        PUT    "/config/debug-retention-days"      204 settings::put::<set::DebugRetentionDays>, set::DebugRetentionDays::PUT;
+        GET    "/config/auto-archive-days"         200 settings::get::<set::AutoArchiveDays>, set::AutoArchiveDays::GET;
+        PUT    "/config/auto-archive-days"         204 settings::put::<set::AutoArchiveDays>, set::AutoArchiveDays::PUT;
     }
     /// Below both chat prefixes, after the reserved segments.
     CHATS chats_routes {
@@ -127,6 +160,10 @@ table! {
         GET    "/user-provider-configs"            200 user_keys::legacy_list, user_keys::LEGACY_LIST;
         PUT    "/user-provider-configs/{provider}" 200 user_keys::legacy_put, user_keys::LEGACY_PUT;
         DELETE "/user-provider-configs/{provider}" 204 user_keys::legacy_delete, user_keys::LEGACY_DELETE;
+        GET    "/config/advisor"                   200 settings::get::<set::Advisor>, set::Advisor::GET;
+        PUT    "/config/advisor"                   204 settings::put::<set::Advisor>, set::Advisor::PUT;
+        GET    "/config/computer-use-provider"     200 settings::get::<set::ComputerUseProvider>, set::ComputerUseProvider::GET;
+        PUT    "/config/computer-use-provider"     204 settings::put::<set::ComputerUseProvider>, set::ComputerUseProvider::PUT;
     }
     /// At their own paths.
     PLATFORM platform_routes {

@@ -2,7 +2,11 @@
 
 use super::{access::OwnerCache, auth::TokenCache, limits::Limits, notices::Notices};
 use crate::{
-    actors::replicas::ReplicaSecret, clock::Clock, ids::McpServerId, llm::catalog::LiveCatalog, store::Store,
+    actors::replicas::ReplicaSecret,
+    clock::Clock,
+    ids::{McpServerId, TemplateId},
+    llm::catalog::LiveCatalog,
+    store::{Store, settings::LiveSettings},
 };
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -25,8 +29,8 @@ pub struct ApiSettings {
     pub max_body: usize,
     /// Messages that may wait in one chat's queue.
     pub max_queue: usize,
-    /// The operator's prompt, the first row of every new chat.
-    pub system_prompt: Option<String>,
+    /// Templates that workspaces are built from.
+    pub templates: Vec<TemplateId>,
     /// Whether chats can be shared with readers.
     pub sharing: bool,
     /// MCP servers that may be picked.
@@ -48,7 +52,7 @@ impl Default for ApiSettings {
             deployment_id: String::new(),
             max_body: 16 << 20,
             max_queue: 20,
-            system_prompt: None,
+            templates: Vec::new(),
             sharing: true,
             mcp_servers: Vec::new(),
             session_ttl: Duration::from_secs(30 * 24 * 60 * 60),
@@ -72,6 +76,8 @@ pub struct ApiState {
     pub catalog: Arc<LiveCatalog>,
     /// Behaviour.
     pub settings: Arc<ApiSettings>,
+    /// What administrators and users have set.
+    pub live: Arc<LiveSettings>,
     /// Where readers of chats are taken on.
     pub streams: Arc<dyn Streams>,
     /// Who makes titles.

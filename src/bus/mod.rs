@@ -60,6 +60,10 @@ pub enum Notice {
 pub enum ConfigPart {
     /// Providers, their keys, keys of users, models.
     Models,
+    /// Settings of the deployment.
+    Settings,
+    /// What a user has set.
+    User(UserId),
 }
 
 /// Versions and owner of a chat after a transaction.

@@ -1,7 +1,9 @@
 //! `[[templates]]`: what `create_workspace` can build.
 
 use super::units;
+use crate::ids::TemplateId;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// What `create_workspace` can build.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -41,6 +43,17 @@ pub enum TemplateKind {
     Command,
     /// Somebody else; the daemon only waits for the agent.
     External,
+}
+
+/// Namespace of derived ids: a random UUID, fixed for ever.
+const NAMESPACE: Uuid = Uuid::from_u128(0x2e91_7c64_0f3b_4d5a_b1d8_63ea_95c2_40f7);
+
+impl Template {
+    /// Its id: derived from its name, so that it is the same after a restart and on every replica.
+    #[must_use]
+    pub fn id(&self) -> TemplateId {
+        TemplateId(Uuid::new_v5(&NAMESPACE, self.name.as_bytes()))
+    }
 }
 
 impl Default for Template {

@@ -223,11 +223,31 @@ impl Store {
     /// See [`Error`]; nothing was written then.
     pub async fn set_archived(&self, root: ChatId, archived: bool, now: Timestamp) -> Result<Vec<Committed>> {
         let done = self.archive_rows(root, archived, now).await?;
-        for c in &done {
+        self.announce_archived(&done, archived);
+        Ok(done)
+    }
+
+    /// Archives a whole family, unless it has had a message since the moment or was pinned meanwhile,
+    /// and announces each member.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing was written then.
+    pub async fn archive_idle(
+        &self,
+        root: ChatId,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Committed>> {
+        let done = self.archive_idle_rows(root, since, now).await?;
+        self.announce_archived(&done, true);
+        Ok(done)
+    }
+
+    fn announce_archived(&self, done: &[Committed], archived: bool) {
+        for c in done {
             self.announce(c, false);
             self.watch(c.owner_id, c.head.id, if archived { WatchKind::Deleted } else { WatchKind::Created });
         }
-        Ok(done)
     }
 
     /// Claims runnable chats that nobody drives, oldest first.

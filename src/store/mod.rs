@@ -19,6 +19,7 @@ mod rotation;
 mod rows;
 mod schema;
 pub mod sealing;
+pub mod settings;
 pub mod spend;
 pub mod sqlite;
 mod statement;

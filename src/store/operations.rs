@@ -19,7 +19,7 @@ use super::{
 use crate::{
     chat::{json::Json, state::Versions},
     clock::Timestamp,
-    ids::{ChatId, FileId, MessageId, RunnerId, UserId, WorkerId},
+    ids::{ChatId, FileId, MessageId, ModelConfigId, RunnerId, UserId, WorkerId},
     metrics,
 };
 use diesel_async::{AsyncConnection, TransactionManager};
@@ -254,4 +254,27 @@ operations! {
     write pub sweep_idempotency = accounts::sweep_idempotency(older_than: Timestamp) -> usize;
     /// A value of the deployment that is made once and kept.
     write pub deployment_value = accounts::deployment_value(key: String, fresh: String) -> String;
+    /// Every setting of the deployment that was set.
+    read pub deployment_settings = settings::deployment() -> Vec<(String, Json)>;
+    /// Sets a setting of the deployment.
+    write pub put_setting = settings::put(key: String, value: Json, now: Timestamp) -> ();
+    /// Takes a setting of the deployment back to its default.
+    write pub drop_setting = settings::remove(key: String) -> ();
+    /// Everything a user has set.
+    read pub user_settings = settings::of_user(user: UserId) -> (Vec<(String, Json)>, Vec<(ModelConfigId, i64)>);
+    /// Sets a setting of a user.
+    write pub put_user_setting = settings::put_of_user(user: UserId, key: String, value: Json) -> ();
+    /// Sets a user's compaction threshold for a model, in percent.
+    write pub put_threshold = settings::put_threshold(user: UserId, model: ModelConfigId, percent: i64) -> ();
+    /// Removes one; false when there was none.
+    write pub drop_threshold = settings::remove_threshold(user: UserId, model: ModelConfigId) -> bool;
+    /// Root chats at rest whose families had no message since the moment, oldest first.
+    read pub idle_roots = retention::idle_roots(since: Timestamp, limit: i64) -> Vec<ChatId>;
+    /// Archives a family that still had no message since the moment; announced by [`Store::archive_idle`].
+    write pub(super) archive_idle_rows = commit::archive_idle(root: ChatId, since: Timestamp, now: Timestamp) -> Vec<Committed>;
+    /// Root chats that were archived before the moment, the longest ago first.
+    read pub expired_roots = retention::expired_roots(before: Timestamp, limit: i64) -> Vec<ChatId>;
+    /// Deletes a family that was archived before the moment, with the files that no other chat names.
+    /// Returns how many chats that were: none when it was brought back or is at work.
+    write pub purge_family = retention::purge(root: ChatId, before: Timestamp) -> usize;
 }

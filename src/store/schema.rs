@@ -90,6 +90,7 @@ diesel::table! {
         pin_order -> BigInt,
         created_at -> Moment,
         updated_at -> Moment,
+        archived_at -> Nullable<Moment>,
     }
 }
 diesel::table! {
@@ -152,6 +153,27 @@ diesel::table! {
     use diesel::sql_types::*;
     deployment (key) {
         key -> Text, value -> Text,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    deployment_settings (key) {
+        key -> Text, value -> JsonText, updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    user_settings (user_id, key) {
+        user_id -> Uid, key -> Text, value -> JsonText,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    user_compaction_thresholds (user_id, model_config_id) {
+        user_id -> Uid, model_config_id -> Uid, threshold_percent -> BigInt,
     }
 }
 diesel::table! {

@@ -32,6 +32,8 @@ pub struct ModelChoice {
     pub context_limit: Option<i64>,
     /// Compaction threshold in percent.
     pub compaction_threshold: Option<i64>,
+    /// The threshold that the chat's owner has set for this model, which goes before.
+    pub user_threshold: Option<i64>,
     /// Prices.
     pub prices: Prices,
     /// Everything of a request that does not depend on the chat: model name, limits, options.
@@ -56,6 +58,7 @@ impl ModelChoice {
             endpoint: entry.endpoint(user),
             context_limit: Some(record.context_limit).filter(|l| *l > 0),
             compaction_threshold: Some(record.compression_threshold),
+            user_threshold: None,
             prices,
             image_cap: kind.and_then(|k| k.image_cap),
             defaults: Request {
@@ -95,7 +98,7 @@ impl ModelChoice {
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
-            user_threshold: None,
+            user_threshold: self.user_threshold,
             model_threshold: self.compaction_threshold,
             context_limit: self.context_limit,
             model_config_id: Some(self.id),

@@ -18,6 +18,7 @@ mod people;
 mod providers;
 mod queue;
 mod relay;
+mod settings;
 mod sharing;
 mod simulation;
 mod spend;

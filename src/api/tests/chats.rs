@@ -51,8 +51,8 @@ async fn create_answers_the_chat_and_stores_its_rows(on: Engine) {
         })
     );
     let history = world.state.store.history(id.parse().unwrap()).await.unwrap();
-    assert_eq!(history.len(), 2);
-    assert_eq!(history[0].content.get(), r#"[{"type":"text","text":"be brief"}]"#);
+    assert_eq!(history.len(), 3, "the prompt of the deployment, the chat's, the message");
+    assert_eq!(history[1].content.get(), r#"[{"type":"text","text":"be brief"}]"#);
     let page = world.own("GET", &format!("/{id}/messages"), Value::Null).await;
     let messages = page.body["messages"].as_array().unwrap();
     assert_eq!(messages.len(), 1, "the system row is hidden: {page:?}");

@@ -21,6 +21,7 @@ use crate::{
         commit::Commit,
         records::{ChatRecord, SiteRole, UserRecord},
         sealing::{self, Keyring},
+        settings::{Deployment, LiveSettings},
         tests::support::Db,
     },
     stream::episode::EpisodeKey,
@@ -166,11 +167,13 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
     let organization = store.organizations_of(admin_id).await.unwrap()[0].id.to_string();
     let streams = Arc::new(FakeStreams::default());
     let (draining, stops) = watch::channel(false);
+    let live = Arc::new(LiveSettings::new(store.clone(), Deployment::default()));
     let state = ApiState {
         store,
         clock: Clock::manual(NOW),
         catalog: Arc::new(catalog),
         settings: Arc::new(settings),
+        live,
         streams: Arc::clone(&streams) as Arc<dyn Streams>,
         titles: Arc::new(FakeTitles),
         metrics: None,

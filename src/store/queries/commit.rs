@@ -1,7 +1,7 @@
 //! The only writer of chats' execution columns, messages and queue: lock, load, step, write the
 //! Plan. Runs inside one transaction; any error undoes all of it.
 
-use super::{Conn, chats, divergent, files, open_calls, search, spend};
+use super::{Conn, chats, divergent, files, open_calls, retention, search, spend};
 use crate::{
     chat::{
         command::{Busy, Command},
@@ -78,6 +78,26 @@ pub async fn set_archived(
     archived: bool,
     now: Timestamp,
 ) -> Result<Vec<Committed>> {
+    flip(conn, root, archived, None, now).await
+}
+
+/// Archives a family, unless it has had a message since the moment or was pinned meanwhile.
+pub async fn archive_idle(
+    conn: &mut Conn,
+    root: ChatId,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<Committed>> {
+    flip(conn, root, true, Some(since), now).await
+}
+
+async fn flip(
+    conn: &mut Conn,
+    root: ChatId,
+    archived: bool,
+    only_idle_since: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Vec<Committed>> {
     // The end of it unpins the root.
     let owner: Id = chats_table::table.find(Id(root.0)).select(chats_table::owner_id).first(conn).await?;
     chats::lock_pins(conn, owner).await?;
@@ -92,6 +112,12 @@ pub async fn set_archived(
     let Some(own) = members.iter().find(|m| m.id.0 == root.0) else {
         return Err(Refusal::NotARootChat.into());
     };
+    // What made it a candidate may have changed before the locks.
+    if let Some(since) = only_idle_since
+        && !retention::is_idle(conn, root, since).await?
+    {
+        return Ok(Vec::new());
+    }
     let own_id = own.id;
     let command = [Command::SetArchived(archived)];
     let mut done = Vec::with_capacity(members.len());
@@ -106,6 +132,10 @@ pub async fn set_archived(
         let plan = step::step_many(&chat, &command, now)?;
         done.push(write(conn, &chat, row, plan, &Along::default(), now).await?);
     }
+    diesel::update(chats_table::table.find(own_id))
+        .set(chats_table::archived_at.eq(archived.then_some(Ts(now))))
+        .execute(conn)
+        .await?;
     chats::unpin(conn, root).await?;
     Ok(done)
 }

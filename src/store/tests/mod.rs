@@ -13,6 +13,7 @@ mod models;
 mod people;
 mod races;
 mod replicas;
+mod retention;
 mod sealing;
 mod spend;
 mod streams;

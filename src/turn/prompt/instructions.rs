@@ -1,16 +1,43 @@
-//! System texts that are resolved anew for each turn and stand behind the stored ones
-//! (agent-loop.md §5.3).
+//! System texts: the one that is stored with a chat when it is created, and those that are resolved anew
+//! for each turn and stand behind the stored ones (agent-loop.md §5.3).
+
+use crate::store::settings::{Deployment, SystemPrompt, UserSettings};
+use std::path::Path;
+
+/// The built-in prompt of every deployment that does not do without it.
+pub const DEFAULT_SYSTEM_PROMPT: &str = include_str!("default_system_prompt.md").trim_ascii();
+
+/// What a new chat is told first: the built-in prompt, the administrator's, both or nothing.
+#[must_use]
+pub fn deployment_prompt(set: &SystemPrompt) -> Option<String> {
+    let built_in = if set.include_default_system_prompt { DEFAULT_SYSTEM_PROMPT } else { "" };
+    let texts: Vec<&str> = [built_in, &set.system_prompt].into_iter().filter(|t| !t.is_empty()).collect();
+    (!texts.is_empty()).then(|| texts.join("\n\n"))
+}
+
+/// What a turn adds to the stored system texts, in the order of the blocks. `folder`: where the chat's
+/// tools work. `plans`: a turn in plan mode of a root chat.
+#[must_use]
+pub fn of_turn(folder: Option<&Path>, own: &UserSettings, all: &Deployment, plans: bool) -> Vec<String> {
+    let plan = all.plan_mode_instructions.plan_mode_instructions.trim();
+    [
+        folder.map(workspace_context),
+        user_instructions(&own.prompt.custom_prompt),
+        (plans && !plan.is_empty()).then(|| plan.to_owned()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
 
 /// The user's own prompt as a system text (block 5), or nothing when it is blank.
-#[must_use]
-pub fn user_instructions(prompt: &str) -> Option<String> {
+fn user_instructions(prompt: &str) -> Option<String> {
     let prompt = prompt.trim();
     (!prompt.is_empty()).then(|| format!("<user-instructions>\n{prompt}\n</user-instructions>"))
 }
 
 /// Where the chat's tools work (block 3).
-#[must_use]
-pub fn workspace_context(folder: &std::path::Path) -> String {
+fn workspace_context(folder: &Path) -> String {
     format!(
         "<workspace-context>\nOperating System: {}\nWorking Directory: {}\n</workspace-context>",
         std::env::consts::OS,
@@ -21,13 +48,35 @@ pub fn workspace_context(folder: &std::path::Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::settings::{PlanModeInstructions, UserPrompt};
 
     #[test]
-    fn the_block_is_trimmed_or_absent() {
-        assert_eq!(
-            user_instructions("  be brief\n").as_deref(),
-            Some("<user-instructions>\nbe brief\n</user-instructions>")
-        );
-        assert_eq!(user_instructions(" \n"), None);
+    fn the_blocks_stand_in_order_and_blank_ones_nowhere() {
+        let own = UserSettings {
+            prompt: UserPrompt { custom_prompt: "  be brief\n".into() },
+            ..UserSettings::default()
+        };
+        let all = Deployment {
+            plan_mode_instructions: PlanModeInstructions { plan_mode_instructions: " Plan well. ".into() },
+            ..Deployment::default()
+        };
+        let user = "<user-instructions>\nbe brief\n</user-instructions>";
+        let texts = of_turn(Some(Path::new("/w")), &own, &all, true);
+        assert!(texts[0].contains("\nWorking Directory: /w\n"));
+        assert_eq!(texts[1..], [user, "Plan well."]);
+        assert_eq!(of_turn(None, &own, &all, false), [user]);
+        assert_eq!(of_turn(None, &UserSettings::default(), &Deployment::default(), true), [""; 0]);
+    }
+
+    #[test]
+    fn the_administrators_prompt_stands_behind_the_built_in_one() {
+        let set = |text: &str, include| SystemPrompt {
+            system_prompt: text.into(),
+            include_default_system_prompt: include,
+        };
+        assert_eq!(deployment_prompt(&set("", false)), None);
+        assert_eq!(deployment_prompt(&set("Ours.", false)).as_deref(), Some("Ours."));
+        assert_eq!(deployment_prompt(&set("", true)).as_deref(), Some(DEFAULT_SYSTEM_PROMPT));
+        assert_eq!(deployment_prompt(&set("Ours.", true)), Some(format!("{DEFAULT_SYSTEM_PROMPT}\n\nOurs.")));
     }
 }

@@ -86,6 +86,7 @@ fn choice(id: u128, provider: &str, model: &str, key: bool) -> Arc<ModelChoice> 
         endpoint: kind.endpoint(Some("http://h/v1"), key.then(|| "key-of-test".into()), false),
         context_limit: None,
         compaction_threshold: None,
+        user_threshold: None,
         prices: Prices::default(),
         defaults: Request { model: model.into(), ..Request::default() },
         image_cap: None,

@@ -29,6 +29,14 @@ impl Harness {
         }
     }
 
+    /// The moment so many days ago, as an expression of the engine.
+    pub fn moment(&self, days_ago: u32) -> String {
+        match self.engine {
+            Engine::Sqlite => format!("(unixepoch() - {days_ago} * 86400) * 1000000"),
+            Engine::Postgres => format!("now() - {days_ago} * interval '1 day'"),
+        }
+    }
+
     /// The number in column `n` of the only row of this query.
     pub async fn number(&self, daemon: &DaemonProcess, sql: &str) -> i64 {
         let row: Result<Count, _> = match self.engine {

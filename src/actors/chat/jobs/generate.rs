@@ -22,11 +22,11 @@ use crate::{
         engine::ModelChoice,
         generate,
         history::History,
-        prompt::instructions::workspace_context,
+        prompt::instructions,
         retry::{Verdict, last_error, turn_error},
     },
 };
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     let TurnRead { chat, rows, earlier_steps } = work.shared.store.turn(work.chat).await?;
@@ -40,10 +40,14 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     }
     let engine = &work.shared.turn;
     let attempt = head.versions.attempt;
-    let choice = match engine.model(chat.last_model_config_id, chat.owner_id) {
+    let mut choice = match engine.model(chat.last_model_config_id, chat.owner_id) {
         Ok(choice) => choice,
         Err(failure) => return work.fail(last_error(&failure), attempt).await,
     };
+    let own = work.shared.live.user(chat.owner_id).await?;
+    if let Some(percent) = own.thresholds.get(&choice.id) {
+        Arc::make_mut(&mut choice).user_threshold = Some(*percent);
+    }
     let registry = match engine.tools(chat.dynamic_tools.as_ref()) {
         Ok(registry) => registry,
         Err(e) => {
@@ -110,9 +114,13 @@ async fn ask(
         return work.fail(error, chat.head.versions.attempt).await;
     }
     let files = work.files(rows).await?;
+    let own = work.shared.live.user(chat.owner_id).await?;
     let request = {
         let mut prompt = generate::prompt(&History::new(rows), choice, &files);
-        prompt.system.extend(work.shared.turn.folder(work.chat).map(|f| workspace_context(&f)));
+        let plans = chat.plan_mode.is_some() && chat.parent_chat_id.is_none();
+        let folder = work.shared.turn.folder(work.chat);
+        let live = &work.shared.live;
+        prompt.system.extend(instructions::of_turn(folder.as_deref(), &own, &live.current(), plans));
         let size: usize = rows.iter().map(|r| r.content.get().len()).sum();
         ::metrics::histogram!(metrics::PROMPT_SIZE_BYTES, "provider" => choice.provider_type.clone(),
             "model" => choice.defaults.model.clone())

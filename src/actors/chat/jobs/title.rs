@@ -6,7 +6,10 @@ use crate::{
     actors::Shared,
     bus::WatchKind,
     ids::{ChatId, UserId},
-    store::records::{ChatRecord, MessageRow},
+    store::{
+        records::{ChatRecord, MessageRow},
+        settings::ModelUse,
+    },
     turn::{
         engine::ModelChoice,
         generate,
@@ -89,8 +92,8 @@ pub(super) fn start(work: &Work, chat: &ChatRecord, rows: &[MessageRow], choice:
 
 /// Asks, and writes what comes if nobody has named the chat meanwhile.
 async fn name(shared: &Shared, unnamed: &Unnamed, own: &Arc<ModelChoice>) {
-    // The administrator's choice of a model for titles goes here, once it can be made.
-    let choices = candidates(&shared.turn.models(unnamed.owner), None, own);
+    let set = shared.live.current().model_for(ModelUse::TitleGeneration);
+    let choices = candidates(&shared.turn.models(unnamed.owner), set, own);
     let question = opening(&unnamed.said);
     let asked = ask(&shared.turn, &shared.clock, choices, &unnamed.headers, &question);
     // What went wrong was logged where it happened.
