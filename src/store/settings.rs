@@ -262,13 +262,16 @@ pub struct UserSettings {
     pub thresholds: BTreeMap<ModelConfigId, i64>,
 }
 
+/// What the store has of a user: settings by name, and compaction thresholds in percent by model.
+type OfUser = (Vec<(String, Json)>, Vec<(ModelConfigId, i64)>);
+
 impl UserSettings {
     /// Row of the prompt.
     pub const PROMPT: &'static str = "user-prompt";
     /// Row of the switch for recording.
     pub const DEBUG_LOGGING: &'static str = "debug-logging";
 
-    fn read((rows, thresholds): (Vec<(String, Json)>, Vec<(ModelConfigId, i64)>)) -> Self {
+    fn read((rows, thresholds): OfUser) -> Self {
         let mut all = Self { thresholds: thresholds.into_iter().collect(), ..Self::default() };
         for (key, value) in &rows {
             if let Err(e) = all.take(key, value) {
