@@ -380,7 +380,12 @@ impl Daemon {
             .then(|| Acquisition::new(self.shared.clone(), self.chats.clone()).start());
         self.shared.store.claim_for(Arc::downgrade(&self.claimer));
         let catalog = actix::spawn(self.catalog.clone().follow());
-        let router = actix::spawn(router::run(hints, self.chats.clone(), acquisition.clone()));
+        let router = actix::spawn(router::run(
+            hints,
+            self.shared.store.clone(),
+            self.chats.clone(),
+            acquisition.clone(),
+        ));
         let settings = actix::spawn(self.shared.live.clone().follow());
         let beats = Arbiter::new();
         let (shared, chats) = (self.shared.clone(), self.chats.clone());

@@ -22,7 +22,7 @@ mod tests;
 use crate::{
     clock::Clock,
     ids::{ChatId, RunnerId, WorkerId},
-    store::{Store, settings::LiveSettings},
+    store::{Store, settings::LiveSettings, spend::ModelCall},
     stream::StreamLimits,
     turn::engine::TurnEngine,
 };
@@ -88,6 +88,15 @@ pub struct Shared {
     pub titles: chat::jobs::title::Underway,
     /// True once the process shuts down.
     pub draining: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// Enters a model call into the ledger that is committed with nothing else.
+    pub(crate) async fn charge(&self, chat: ChatId, call: ModelCall) {
+        if let Err(e) = self.store.charge(chat, call, self.clock.now()).await {
+            tracing::error!(%chat, error = %e, "a model call is missing in the ledger");
+        }
+    }
 }
 
 /// The chats that this replica owns, for the heartbeat.

@@ -1,4 +1,4 @@
-//! From the bus to the actors.
+//! From the bus to the actors, and to the store where it remembers something.
 
 use super::{
     acquisition::{Acquisition, Wake},
@@ -7,11 +7,12 @@ use super::{
 use crate::{
     bus::{Notice, Receiver},
     chat::{duty::Snapshot, state::Owner},
+    store::Store,
 };
 use actix::Addr;
 
 /// Passes hints on until the bus is gone. `acquisition` is `None` on a replica that drives no chats.
-pub async fn run(mut hints: Receiver, chats: Chats, acquisition: Option<Addr<Acquisition>>) {
+pub async fn run(mut hints: Receiver, store: Store, chats: Chats, acquisition: Option<Addr<Acquisition>>) {
     while let Some(notice) = hints.next().await {
         match notice {
             Notice::Chat(n) => {
@@ -26,7 +27,9 @@ pub async fn run(mut hints: Receiver, chats: Chats, acquisition: Option<Addr<Acq
                     a.do_send(Wake);
                 }
             }
+            Notice::Limits => store.limits_changed(),
             Notice::Resync => {
+                store.limits_changed();
                 chats.poll_all();
                 if let Some(a) = &acquisition {
                     a.do_send(Wake);

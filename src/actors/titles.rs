@@ -6,7 +6,7 @@ use crate::{
     store::{records::ChatRecord, settings::ModelUse},
     turn::{
         generate,
-        title::{self, Question},
+        title::{self, Answer, Question},
     },
 };
 use futures_util::future::LocalBoxFuture;
@@ -59,7 +59,11 @@ impl Titles for Shared {
             }
             let headers = generate::identity(chat);
             let asked = title::ask(&self.turn, &self.clock, choices, &headers, question);
-            match tokio::time::timeout(LIMIT, asked).await {
+            let asked = tokio::time::timeout(LIMIT, asked).await;
+            if let Ok(Ok(Answer { call: Some(call), .. })) = &asked {
+                self.charge(chat.head.id, call.clone()).await;
+            }
+            match asked.map(|answer| answer.map(|a| a.title)) {
                 Err(_) => Err(TitleFailure::Late),
                 Ok(Ok(Some(title))) => Ok(title),
                 Ok(Ok(None)) => Err(TitleFailure::Failed("What the model said is no title.".to_owned())),

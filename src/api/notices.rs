@@ -77,7 +77,7 @@ impl Notices {
                 self.lock().clear();
                 self.access_changed(tokens);
             }
-            Notice::Chat(_) | Notice::Ownership { .. } | Notice::Config { .. } => {}
+            Notice::Chat(_) | Notice::Ownership { .. } | Notice::Config { .. } | Notice::Limits => {}
         }
     }
 

@@ -6,7 +6,8 @@
 use super::{body, observe};
 use crate::{
     chat::{command::CommandKind, plan::Refusal, state::State},
-    store,
+    clock::Timestamp,
+    store::{self, spend::Exceeded},
 };
 use actix_web::{
     HttpResponse, ResponseError,
@@ -39,6 +40,8 @@ pub struct Problem {
     detail: Option<String>,
     validations: Vec<Validation>,
     retry_after: Option<u16>,
+    /// The limit that was reached.
+    exceeded: Option<Box<Exceeded>>,
     /// Logged, never sent.
     cause: Option<String>,
 }
@@ -53,6 +56,22 @@ pub struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "<[Validation]>::is_empty")]
     #[schema(required = false)]
     validations: &'a [Validation],
+    /// Only when a spend limit is reached, by which clients tell this from other conflicts
+    /// (api.md §1.8).
+    #[serde(flatten)]
+    exceeded: Option<ExceededBody>,
+}
+
+/// What has been spent of what.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SpendLimitReached)]
+pub struct ExceededBody {
+    #[schema(required = false)]
+    spent_micros: i64,
+    #[schema(required = false)]
+    limit_micros: i64,
+    #[schema(required = false)]
+    resets_at: Timestamp,
 }
 
 impl Problem {
@@ -65,6 +84,7 @@ impl Problem {
             detail: None,
             validations: Vec::new(),
             retry_after: None,
+            exceeded: None,
             cause: None,
         }
     }
@@ -167,6 +187,11 @@ impl Problem {
         match error {
             store::Error::NotFound => Self::not_found(what),
             store::Error::Refused(refusal) => (&refusal).into(),
+            store::Error::SpendLimit(exceeded) => {
+                let mut problem = Self::conflict("Chat usage limit exceeded.").detail(exceeded.to_string());
+                problem.exceeded = Some(Box::new(exceeded));
+                problem
+            }
             store::Error::Stale => Self::conflict("The chat has moved on. Look at it and try again."),
             store::Error::IdempotencyMismatch => {
                 Self::conflict("This Idempotency-Key was used with a different request.")
@@ -180,6 +205,7 @@ impl Problem {
             store::Error::Overloaded => Self::unavailable("The server is overloaded. Try again.", error),
             e if e.is_transient() => Self::unavailable("The database is not available. Try again.", e),
             e @ (store::Error::Corrupt(_)
+            | store::Error::LimitUnresolved(_)
             | store::Error::Sealed(_)
             | store::Error::Unavailable(_)
             | store::Error::Database(_)) => Self::internal(e),
@@ -281,6 +307,11 @@ impl ResponseError for Problem {
                 message: &self.message,
                 detail: detail.as_deref(),
                 validations: &self.validations,
+                exceeded: self.exceeded.as_ref().map(|e| ExceededBody {
+                    spent_micros: e.spent_micros,
+                    limit_micros: e.limit_micros,
+                    resets_at: e.resets_at,
+                }),
             },
         );
         if let Some(seconds) = self.retry_after {
@@ -339,6 +370,7 @@ mod tests {
             message: &problem.message,
             detail: problem.detail.as_deref(),
             validations: &problem.validations,
+            exceeded: None,
         })
         .unwrap();
         assert!(!body.contains("hunter2"), "{body}");

@@ -30,6 +30,20 @@ impl Query {
         self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
+    /// Refuses keys that nobody asks for, on the endpoints that api.md calls strict.
+    ///
+    /// # Errors
+    /// 400 that names the key.
+    pub fn only(&self, known: &[&str]) -> Result<()> {
+        match self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+            None => Ok(()),
+            Some((key, _)) => Err(Problem::field(
+                key.as_str(),
+                format!("There is no such query key here; there are {}.", known.join(", ")),
+            )),
+        }
+    }
+
     /// A whole number within a range.
     ///
     /// # Errors

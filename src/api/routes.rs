@@ -2,13 +2,13 @@
 //! differ.
 
 use super::{
-    ai_providers, authcheck, chats, control, create, deployment, diff,
+    ai_providers, authcheck, chats, control, costs, create, deployment, diff,
     doc::Doc,
-    files, groups, health, messages, models, organizations, parts, patch,
+    files, groups, health, insights, messages, models, organizations, parts, patch,
     problem::{Problem, Result},
     providers, queue, sessions,
     settings::{self, Exposed as _},
-    sharing, stream, titles, tokens, tool_results, user_keys, users, watch,
+    sharing, stream, titles, tokens, tool_results, usage_limits, user_keys, users, watch,
 };
 use crate::store::settings as set;
 use actix_web::{
@@ -78,6 +78,16 @@ table! {
         GET    ""                                  200 chats::list, chats::LIST;
         POST   "/files"                            201 files::upload, files::UPLOAD;
         GET    "/files/{file}"                     200 files::get, files::GET;
+        GET    "/usage-limits"                     200 usage_limits::list, usage_limits::LIST;
+        PUT    "/usage-limits"                     200 usage_limits::set, usage_limits::SET;
+        GET    "/usage-limits/status"              200 usage_limits::status, usage_limits::STATUS;
+        PUT    "/usage-limits/overrides/{user}"    200 usage_limits::set_user, usage_limits::SET_USER;
+        DELETE "/usage-limits/overrides/{user}"    204 usage_limits::delete_user, usage_limits::DELETE_USER;
+        PUT    "/usage-limits/group-overrides/{group}" 200 usage_limits::set_group, usage_limits::SET_GROUP;
+        DELETE "/usage-limits/group-overrides/{group}" 204 usage_limits::delete_group, usage_limits::DELETE_GROUP;
+        GET    "/cost/users"                       200 costs::users, costs::USERS;
+        GET    "/cost/{user}/summary"              200 costs::summary, costs::SUMMARY;
+        GET    "/insights/pull-requests"           200 insights::pull_requests, insights::PULL_REQUESTS;
         GET    "/watch"                            101 watch::watch, watch::WATCH;
         GET    "/by-workspace"                     200 chats::by_workspace, chats::BY_WORKSPACE;
         GET    "/config/system-prompt"             200 settings::get::<set::SystemPrompt>, set::SystemPrompt::GET;
@@ -132,6 +142,7 @@ table! {
         POST   "/{chat}/tool-results"              204 tool_results::submit, tool_results::SUBMIT;
         POST   "/{chat}/compact"                   200 control::compact, control::COMPACT;
         POST   "/{chat}/clear"                     200 control::clear, control::CLEAR;
+        GET    "/{chat}/cost"                      200 costs::of_chat, costs::OF_CHAT;
         GET    "/{chat}/stream"                    101 stream::stream, stream::STREAM;
         GET    "/{chat}/stream/parts"              101 parts::parts, parts::PARTS;
     }

@@ -68,6 +68,7 @@ pub async fn propose(
 
 /// Makes a title under the chat's lock, which is given back whatever becomes of the request.
 async fn run(state: &web::Data<ApiState>, chat: ChatRecord, keep: bool) -> Result<Option<String>> {
+    state.store.check_spend(chat.head.id, state.clock.now()).await.map_err(Problem::of_chat)?;
     // Ends with this future: the client that asked is gone.
     let (_here, gone) = oneshot::channel::<()>();
     let state = state.clone();

@@ -43,6 +43,8 @@ pub enum Notice {
         /// Whose.
         user: UserId,
     },
+    /// The default spend limit was set or switched off.
+    Limits,
     /// Something that replicas keep a copy of changed (`chat:config`).
     Config {
         /// What.

@@ -4,6 +4,7 @@
 use super::{
     records::{ChatRecord, Head, MessageRow, QueuedRow},
     rows::HeadRow,
+    spend::{Asked, ModelCall},
 };
 use crate::{
     chat::{
@@ -102,6 +103,10 @@ pub struct Commit {
     pub release_when_idle: bool,
     /// Repeatability.
     pub idempotency: Option<Idempotency<Committed>>,
+    /// The model call this commits the outcome of; it goes into the ledger with it.
+    pub call: Option<ModelCall>,
+    /// The spend limit is looked at first. Set by the store.
+    pub spend: Option<Asked>,
 }
 
 impl Commit {
@@ -117,7 +122,15 @@ impl Commit {
             now,
             release_when_idle: false,
             idempotency: None,
+            call: None,
+            spend: None,
         }
+    }
+
+    /// Whether it takes a message on, which only those may send who have not reached their limit.
+    pub(super) fn admits(&self) -> bool {
+        let admits = |c: &Command| matches!(c, Command::SendMessage { .. } | Command::EditMessage { .. });
+        self.commands.iter().any(admits)
     }
 
     /// The same under a fence.
@@ -190,9 +203,18 @@ pub struct Created {
     pub unlinked: Vec<FileId>,
 }
 
+/// What is written along with a plan.
+#[derive(Default)]
+pub(super) struct Along {
+    pub meta: MetaChange,
+    pub lease: Lease,
+    pub call: Option<ModelCall>,
+}
+
 /// What happens to the chat's heartbeat row in a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Lease {
+    #[default]
     Keep,
     Begin(Owner),
     End,

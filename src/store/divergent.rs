@@ -193,7 +193,7 @@ pub(super) mod lite {
         clock::Timestamp,
         ids::{ChatId, MessageId, RunnerId, WorkerId},
         store::{
-            commit::{Lease, Locked, MetaChange, Written},
+            commit::{Along, Locked, Written},
             error::Result,
             schema::chat_heartbeats,
             sqlite::{Conn, queries::leases::ClaimSpec},
@@ -286,8 +286,7 @@ pub(super) mod lite {
         _: &mut Conn,
         _: ChatId,
         _: &Plan,
-        _: &MetaChange,
-        _: Lease,
+        _: &Along,
         _: Timestamp,
     ) -> Result<Option<Written>> {
         Ok(None)

@@ -6,10 +6,11 @@ use super::{
     claimer::{Claimer, Offer},
     commit::{Accepted, Commit, Committed, Created, Idempotency},
     error::{Error, Result},
-    operations::{TRIES, deadpool_take, is_collision},
+    operations::{TRIES, deadpool_take, is_collision, spend::unresolved},
     postgres::{self, PgStore, detached},
     records::{Claimed, NewChat},
     sealing::Keyring,
+    spend::Gate,
     sqlite::{self, SqliteStore},
 };
 use crate::{
@@ -35,7 +36,8 @@ pub(super) enum Engine {
 #[derive(Clone)]
 pub struct Store {
     pub(super) engine: Engine,
-    bus: Bus,
+    pub(super) bus: Bus,
+    pub(super) gate: Gate,
     claimer: Arc<OnceLock<Weak<dyn Claimer>>>,
     keys: Keyring,
 }
@@ -74,13 +76,17 @@ impl Store {
     /// A store on PostgreSQL.
     #[must_use]
     pub fn postgres(engine: PgStore, bus: Bus) -> Self {
-        Self { engine: Engine::Pg(engine), bus, claimer: Arc::default(), keys: Keyring::none() }
+        Self::on(Engine::Pg(engine), bus)
     }
 
     /// A store on SQLite.
     #[must_use]
     pub fn sqlite(engine: SqliteStore, bus: Bus) -> Self {
-        Self { engine: Engine::Sqlite(engine), bus, claimer: Arc::default(), keys: Keyring::none() }
+        Self::on(Engine::Sqlite(engine), bus)
+    }
+
+    fn on(engine: Engine, bus: Bus) -> Self {
+        Self { engine, bus, gate: Gate::default(), claimer: Arc::default(), keys: Keyring::none() }
     }
 
     /// From now on chats are claimed for this claimer, as long as it lives, in the transactions that
@@ -147,7 +153,15 @@ impl Store {
         now: Timestamp,
         key: Option<Idempotency<Created>>,
     ) -> Result<Accepted<Created>> {
-        let done = self.create_row(new, now, key, self.offer()).await?;
+        let asked = self.gate.ask();
+        let unasked = asked.is_some().then(|| (new.clone(), key.clone()));
+        let mut done = self.create_row(new, now, key, asked, self.offer()).await;
+        // Whoever cannot be told to be over a limit is not.
+        if let (Err(Error::LimitUnresolved(cause)), Some((new, key))) = (&done, unasked) {
+            unresolved(cause);
+            done = self.create_row(new, now, key, None, self.offer()).await;
+        }
+        let done = done?;
         if let Accepted::Fresh(c) = &done {
             let head = &c.chat.head;
             if head.owner.is_some() {
@@ -164,7 +178,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`Error`]; nothing was written then.
-    pub async fn commit(&self, commit: Commit) -> Result<Accepted<Committed>> {
+    pub async fn commit(&self, mut commit: Commit) -> Result<Accepted<Committed>> {
         let names = commit.commands.iter().map(|c| c.kind().as_str()).collect::<Vec<_>>().join("+");
         // A runner keeps its chat, and whoever lets a chat go does not want it back.
         let by_runner = commit.fence.is_some();
@@ -172,7 +186,15 @@ impl Store {
             if by_runner || commit.commands.contains(&Command::Abandon) { None } else { self.offer() };
         let owner = offer.as_ref().map(|o| o.owner);
         let started = Instant::now();
-        let result = self.commit_row(commit, offer).await;
+        commit.spend = if commit.admits() { self.gate.ask() } else { None };
+        let unasked =
+            commit.spend.is_some().then(|| (Commit { spend: None, ..commit.clone() }, offer.clone()));
+        let mut result = self.commit_row(commit, offer).await;
+        // Whoever cannot be told to be over a limit is not.
+        if let (Err(Error::LimitUnresolved(cause)), Some((commit, offer))) = (&result, unasked) {
+            unresolved(cause);
+            result = self.commit_row(commit, offer).await;
+        }
         let outcome = match &result {
             Ok(_) => "committed",
             Err(Error::Stale) => {

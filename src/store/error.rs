@@ -1,5 +1,6 @@
 //! What can go wrong with a store operation.
 
+use super::spend::Exceeded;
 use crate::chat::plan::Refusal;
 
 /// Result of a store operation.
@@ -32,6 +33,12 @@ pub enum Error {
     /// Only members of an organization can be members of its groups.
     #[error("user {0} is not a member of the organization")]
     NotAMember(crate::ids::UserId),
+    /// The owner of the chat has spent what may be spent in this period.
+    #[error("the spend limit is reached: {0}")]
+    SpendLimit(Exceeded),
+    /// How much may be spent could not be found out.
+    #[error("the spend limit could not be looked up: {0}")]
+    LimitUnresolved(Box<Error>),
     /// A stored value cannot be read: the database was changed by hand or by a newer program.
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),

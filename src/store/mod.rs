@@ -20,7 +20,9 @@ mod rows;
 mod schema;
 pub mod sealing;
 pub mod settings;
+pub mod spend;
 pub mod sqlite;
+mod statement;
 mod statements;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -13,6 +13,7 @@ use super::{
         ChatRecord, Head, JoinFrom, MessageRow, MetaPatch, NewChat, PageSpec, PendingCall, QueuedRow,
         StreamRead, TurnRead,
     },
+    spend::Asked,
     sqlite,
 };
 use crate::{
@@ -166,10 +167,11 @@ pub(super) fn is_collision(e: &Error) -> bool {
 
 mod lists;
 mod people;
+pub(super) mod spend;
 
 accepting! {
     /// Creates a chat; announced by [`Store::create_chat`].
-    create_row = create::create(new: NewChat, now: Timestamp, key: Option<Idempotency<Created>>) -> Accepted<Created>, Taken::created;
+    create_row = create::create(new: NewChat, now: Timestamp, key: Option<Idempotency<Created>>, asked: Option<Asked>) -> Accepted<Created>, Taken::created;
     /// Runs one transaction on a chat; announced by [`Store::commit`].
     commit_row = commit::commit(commit: Commit) -> Accepted<Committed>, Taken::moved;
 }

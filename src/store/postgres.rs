@@ -89,9 +89,13 @@ macro_rules! label_is {
     };
 }
 pub(super) mod commit;
-pub(super) mod statement;
+/// Statements of this engine.
+pub(super) mod statement {
+    pub type Statement = crate::store::statement::Statement<diesel::pg::Pg>;
+}
 
 pub(super) use super::divergent::pg as divergent;
+use statement::Statement;
 #[path = "queries/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "the one query source is compiled once for each engine")]
 pub(in crate::store) mod queries;

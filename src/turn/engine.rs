@@ -2,7 +2,7 @@
 
 use super::{compact::Limits, cost::Prices, retry::Policy};
 use crate::{
-    chat::json::Json,
+    chat::{json::Json, message::StepFigures},
     ids::{ChatId, ModelConfigId, UserId},
     llm::{
         Endpoint,
@@ -11,6 +11,7 @@ use crate::{
         model_config::DEFAULT_MAX_OUTPUT_TOKENS,
         request::{Request, ToolSpec},
     },
+    store::spend::{CallKind, ModelCall},
     tools::{self, registry::Registry},
     workspace::{Workspace, WorkspaceError, local::LocalFolder},
 };
@@ -79,6 +80,18 @@ impl ModelChoice {
     #[must_use]
     pub const fn usable(&self) -> bool {
         self.endpoint.is_ok()
+    }
+
+    /// A call of it that came to its end, for the ledger.
+    #[must_use]
+    pub fn called(&self, kind: CallKind, figures: &StepFigures) -> ModelCall {
+        ModelCall {
+            kind,
+            model_config_id: self.id,
+            provider: self.provider_type.clone(),
+            model: self.defaults.model.clone(),
+            figures: figures.clone(),
+        }
     }
 
     /// What compaction goes by.

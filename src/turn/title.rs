@@ -22,7 +22,10 @@ use crate::{
         request::{OutputSchema, Request},
         side_call,
     },
-    store::records::{ChatRecord, MessageRow},
+    store::{
+        records::{ChatRecord, MessageRow},
+        spend::{CallKind, ModelCall},
+    },
     workspace::text::prefix,
 };
 use serde::Deserialize;
@@ -162,8 +165,17 @@ pub fn opening(said: &str) -> Question {
     Question { instructions: INSTRUCTIONS, shown: prefix(said.trim(), MAX_SHOWN).to_owned() }
 }
 
+/// What came of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The title; `None` when what the model said is none.
+    pub title: Option<String>,
+    /// The call, which was paid for in any case; `None` when no model was asked.
+    pub call: Option<ModelCall>,
+}
+
 /// Asks the models in turn; the first that answers wins. One that fails is asked again only when no
-/// other is left; an answer that is of no use (`None`) is final, for another would hardly be better.
+/// other is left; an answer that is of no use is final, for another would hardly be better.
 /// Every title of every kind is asked for here.
 ///
 /// # Errors
@@ -174,7 +186,7 @@ pub async fn ask(
     choices: Vec<Arc<ModelChoice>>,
     headers: &[(&'static str, String)],
     question: &Question,
-) -> Result<Option<String>, Failure> {
+) -> Result<Answer, Failure> {
     let mut left = choices.into_iter().peekable();
     let mut last = None;
     while let Some(choice) = left.next() {
@@ -187,7 +199,8 @@ pub async fn ask(
                     if title.is_none() {
                         tracing::debug!(model = choice.name, "the proposed title is of no use");
                     }
-                    return Ok(title);
+                    let call = Some(choice.called(CallKind::Title, &step.figures));
+                    return Ok(Answer { title, call });
                 }
                 Err(failure) => failure,
             };
@@ -204,7 +217,7 @@ pub async fn ask(
     }
     match last {
         Some(failure) => Err(failure),
-        None => Ok(None),
+        None => Ok(Answer { title: None, call: None }),
     }
 }
 

@@ -21,6 +21,7 @@ mod relay;
 mod settings;
 mod sharing;
 mod simulation;
+mod spend;
 mod states;
 mod stock_client;
 mod streaming;

@@ -24,6 +24,7 @@ use crate::{
         commit::{Accepted, Commit, Committed, Fence},
         files::LoadedFile,
         records::MessageRow,
+        spend::ModelCall,
     },
     stream::episode::EpisodeKey,
     turn::{generate as model_call, history::History, prompt::PromptFile},
@@ -131,23 +132,39 @@ impl Work {
     /// Commits a command under the fence. A database that cannot be reached is waited for: the fence
     /// makes a repetition after a lost acknowledgement harmless.
     async fn commit(&self, command: Command, fence: Fence) -> Result<Committed, End> {
-        self.commit_all(&[command], fence).await
+        self.commit_all(&[command], fence, None).await
     }
 
-    /// The same for several commands in one transaction.
-    async fn commit_all(&self, commands: &[Command], fence: Fence) -> Result<Committed, End> {
+    /// The same for several commands in one transaction, with the model call that led to them.
+    async fn commit_all(
+        &self,
+        commands: &[Command],
+        fence: Fence,
+        call: Option<ModelCall>,
+    ) -> Result<Committed, End> {
         let mut wait = BACKOFF.0;
+        let mut first = true;
         loop {
             let commit = Commit {
                 commands: commands.to_vec(),
                 fence: Some(fence),
                 release_when_idle: true,
+                call: call.clone(),
                 ..Commit::new(self.chat, Command::Abandon, self.shared.clock.now())
             };
             match self.shared.store.commit(commit).await {
                 Ok(Accepted::Fresh(done)) => return Ok(done),
                 Ok(Accepted::Replayed { .. }) => return Err(End::Stale),
+                // The step is dropped, but the model was paid for it. After a lost acknowledgement it
+                // may have been entered already.
+                Err(store::Error::Stale) if first && call.is_some() => {
+                    if let Some(call) = call {
+                        self.shared.charge(self.chat, call).await;
+                    }
+                    return Err(End::Stale);
+                }
                 Err(e) if e.is_transient() => {
+                    first = false;
                     tracing::warn!(chat = %self.chat, error = %e, "could not commit; trying again");
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(BACKOFF.1);
@@ -170,7 +187,13 @@ impl Work {
 
     /// Ends the turn with an error.
     async fn fail(&self, error: Json, attempt: i64) -> Result<Committed, End> {
-        self.commit(Command::FinishError { error }, self.fence(Status::Running, Some(attempt))).await
+        self.fail_after(error, attempt, None).await
+    }
+
+    /// The same, with the model call that led to it.
+    async fn fail_after(&self, error: Json, attempt: i64, call: Option<ModelCall>) -> Result<Committed, End> {
+        let fence = self.fence(Status::Running, Some(attempt));
+        self.commit_all(&[Command::FinishError { error }], fence, call).await
     }
 }
 

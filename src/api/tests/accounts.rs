@@ -169,7 +169,7 @@ async fn what_is_not_there_is_404_with_a_body_and_what_is_there_is_not(on: Engin
         ("GET", "/api/nothing".to_owned()),
         ("GET", "/files".to_owned()),
         ("GET", "/config/unheard-of".to_owned()),
-        ("GET", "/usage-limits/status".to_owned()),
+        ("GET", "/usage-limits/unheard-of".to_owned()),
         ("GET", "/by-workspace/x".to_owned()),
         ("PATCH", "/watch".to_owned()),
         ("GET", format!("/{chat}/context")),

@@ -1,6 +1,10 @@
 //! The hot half of a commit in few statements: lock and load in one, all writes in another.
 
-use super::{Conn, statement::Statement};
+use super::{
+    Conn,
+    queries::spend::{push_call, push_day},
+    statement::Statement,
+};
 use crate::{
     chat::{
         message::{NewMessage, Role, Visibility},
@@ -9,7 +13,7 @@ use crate::{
     clock::Timestamp,
     ids::{ChatId, ModelConfigId, UserId},
     store::{
-        commit::{Lease, Locked, MetaChange, Written},
+        commit::{Along, Lease, Locked, MetaChange, Written},
         error::{Error, Result},
         records::{MessageRow, QueuedRow},
         rows::{ColumnsRow, HeadRow, InsertMessage},
@@ -95,14 +99,13 @@ impl Shape {
     }
 }
 
-/// Writes the plan, the metadata and the lease in one statement; `None` when the plan is none of the
+/// Writes the plan and what goes along in one statement; `None` when the plan is none of the
 /// common ones, and nothing was written then.
 pub async fn write(
     conn: &mut Conn,
     chat: ChatId,
     plan: &Plan,
-    meta: &MetaChange,
-    lease: Lease,
+    along: &Along,
     now: Timestamp,
 ) -> Result<Option<Written>> {
     let Some(shape) = Shape::of(plan) else { return Ok(None) };
@@ -142,9 +145,20 @@ pub async fn write(
              NULL::uuid AS model_config_id FROM e",
         );
     }
-    push_lease(&mut s, chat, lease);
+    push_lease(&mut s, chat, along.lease);
+    if let Some(call) = &along.call {
+        s.sql("l AS (");
+        push_call(&mut s, chat, call, now);
+        s.sql("), ");
+        let mut d = Statement::default();
+        d.sql("d AS (");
+        if push_day(&mut d, chat, call, now) {
+            d.sql("), ");
+            s.append(d);
+        }
+    }
     s.sql("u AS (UPDATE chats SET ");
-    push_columns(&mut s, ColumnsRow::new(&plan.columns, now), meta);
+    push_columns(&mut s, ColumnsRow::new(&plan.columns, now), &along.meta);
     s.sql(" WHERE id = ").bind::<sql::Uid, _>(Id(chat.0)).sql(" RETURNING id) ");
     answers.push(
         "SELECT 3 AS kind, 0::bigint AS id, NULL::json AS content, id AS created_by, \

@@ -1,7 +1,7 @@
 //! The only writer of chats' execution columns, messages and queue: lock, load, step, write the
 //! Plan. Runs inside one transaction; any error undoes all of it.
 
-use super::{Conn, chats, divergent, files, open_calls, retention, search};
+use super::{Conn, chats, divergent, files, open_calls, retention, search, spend};
 use crate::{
     chat::{
         command::{Busy, Command},
@@ -12,13 +12,14 @@ use crate::{
     clock::Timestamp,
     ids::{ChatId, MessageId, QueuedId, UserId},
     store::{
-        commit::{Accepted, Commit, Committed, Fence, Lease, Locked, MetaChange, Written},
+        commit::{Accepted, Along, Commit, Committed, Fence, Lease, Locked, Written},
         error::{Error, Result},
         records::{MessageRow, QueuedRow},
         rows::{
             ColumnsRow, HeadRow, InsertMessage, InsertQueued, SelectMessage, SelectQueued, role_of, status_of,
         },
         schema::{chat_messages, chat_queued_messages, chats as chats_table},
+        spend::Whose,
         types::{Id, Raw, Ts},
     },
 };
@@ -36,6 +37,9 @@ pub async fn commit(conn: &mut Conn, c: Commit, claim: Option<Owner>) -> Result<
             super::accounts::replayed(conn, i.user, &i.key, &i.request_hash).await?
     {
         return Ok(Accepted::Replayed { status, answer });
+    }
+    if let Some(asked) = &c.spend {
+        spend::admit(conn, Whose::Chat(c.chat), asked, c.now).await?;
     }
     if let Some(fence) = &c.fence {
         check_fence(&locked.row, fence)?;
@@ -55,7 +59,8 @@ pub async fn commit(conn: &mut Conn, c: Commit, claim: Option<Owner>) -> Result<
         commands.push(Command::Acquire(owner));
         plan = step::step_many(&chat, &commands, c.now)?;
     }
-    let mut done = write(conn, &chat, row, plan, &c.meta, Lease::of(&commands), c.now).await?;
+    let along = Along { meta: c.meta, lease: Lease::of(&commands), call: c.call };
+    let mut done = write(conn, &chat, row, plan, &along, c.now).await?;
     if !c.files.is_empty() {
         done.unlinked = files::link(conn, c.chat, &c.files, c.now).await?;
     }
@@ -125,7 +130,7 @@ async fn flip(
         }
         let chat = facts(conn, Locked { row: row.clone(), queue: None }, &command).await?;
         let plan = step::step_many(&chat, &command, now)?;
-        done.push(write(conn, &chat, row, plan, &MetaChange::default(), Lease::Keep, now).await?);
+        done.push(write(conn, &chat, row, plan, &Along::default(), now).await?);
     }
     diesel::update(chats_table::table.find(own_id))
         .set(chats_table::archived_at.eq(archived.then_some(Ts(now))))
@@ -240,14 +245,13 @@ pub(in crate::store) async fn write(
     chat: &Chat,
     row: HeadRow,
     plan: Plan,
-    meta: &MetaChange,
-    lease: Lease,
+    along: &Along,
     now: Timestamp,
 ) -> Result<Committed> {
     let Written { inserted, queued, deleted } =
-        match divergent::write(conn, chat.id, &plan, meta, lease, now).await? {
+        match divergent::write(conn, chat.id, &plan, along, now).await? {
             Some(written) => written,
-            None => write_one_by_one(conn, chat.id, &plan, meta, lease, now).await?,
+            None => write_one_by_one(conn, chat.id, &plan, along, now).await?,
         };
     let before = State::classify(chat.status, !chat.queue.is_empty(), chat.archived);
     let owner_id = UserId(row.owner_id.0);
@@ -277,8 +281,7 @@ async fn write_one_by_one(
     conn: &mut Conn,
     chat: ChatId,
     plan: &Plan,
-    meta: &MetaChange,
-    lease: Lease,
+    along: &Along,
     now: Timestamp,
 ) -> Result<Written> {
     let snapshot = plan.columns.versions.snapshot;
@@ -349,15 +352,18 @@ async fn write_one_by_one(
     }
     let columns = ColumnsRow::new(&plan.columns, now);
     let target = chats_table::table.find(Id(chat.0));
-    if meta.is_empty() {
+    if along.meta.is_empty() {
         diesel::update(target).set(columns).execute(conn).await?;
     } else {
-        diesel::update(target).set((columns, chats::MetaRow::from(meta))).execute(conn).await?;
+        diesel::update(target).set((columns, chats::MetaRow::from(&along.meta))).execute(conn).await?;
     }
-    match lease {
+    match along.lease {
         Lease::Keep => {}
         Lease::Begin(owner) => divergent::first_beat(conn, chat, owner, now).await?,
         Lease::End => divergent::drop_beat(conn, chat).await?,
+    }
+    if let Some(call) = &along.call {
+        spend::record(conn, chat, call.clone(), now).await?;
     }
     Ok(written)
 }

@@ -1,6 +1,6 @@
 //! Creation of a chat with its first messages.
 
-use super::{Conn, accounts, chats::ChatRow, commit, divergent, files};
+use super::{Conn, accounts, chats::ChatRow, commit, divergent, files, spend};
 use crate::chat::plan::Write;
 use crate::{
     chat::{state::Owner, step},
@@ -11,6 +11,7 @@ use crate::{
         records::NewChat,
         rows::{HeadRow, InsertMessage},
         schema::chats,
+        spend::{Asked, Whose},
         types::{Id, Raw, Ts},
     },
 };
@@ -22,12 +23,16 @@ pub async fn create(
     new: NewChat,
     now: Timestamp,
     idempotency: Option<Idempotency<Created>>,
+    asked: Option<Asked>,
     claim: Option<Owner>,
 ) -> Result<Accepted<Created>> {
     if let Some(i) = &idempotency
         && let Some((status, answer)) = accounts::replayed(conn, i.user, &i.key, &i.request_hash).await?
     {
         return Ok(Accepted::Replayed { status, answer });
+    }
+    if let Some(asked) = asked {
+        spend::admit(conn, Whose::In(new.owner_id, new.organization_id), &asked, now).await?;
     }
     let plan = step::create(new.initial, claim);
     let snapshot = plan.columns.versions.snapshot;

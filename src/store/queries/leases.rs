@@ -6,7 +6,7 @@ use crate::{
     clock::Timestamp,
     ids::{ChatId, RunnerId, WorkerId},
     store::{
-        commit::{Lease, MetaChange},
+        commit::{Along, Lease},
         error::Result,
         records::Claimed,
         schema::chat_heartbeats,
@@ -49,8 +49,8 @@ pub async fn claim(conn: &mut Conn, spec: ClaimSpec) -> Result<Vec<Claimed>> {
             // Between the search and the lock the chat moved on, or it is invalid: not ours.
             continue;
         };
-        let lease = Lease::of(&commands);
-        let done = commit::write(conn, &chat, row, plan, &MetaChange::default(), lease, spec.now).await?;
+        let along = Along { lease: Lease::of(&commands), ..Along::default() };
+        let done = commit::write(conn, &chat, row, plan, &along, spec.now).await?;
         claimed.push(Claimed { head: done.head, takeover });
     }
     Ok(claimed)

@@ -2,17 +2,19 @@
 //! connection type [`Conn`]; what must differ between the engines comes from the parent as a macro
 //! or lies in [`divergent`]. A function here awaits nothing but its connection.
 
-use super::{Conn, divergent};
+use super::{Conn, Statement, divergent};
 
 pub mod accounts;
 pub mod chats;
 pub mod clock;
 pub mod commit;
+pub mod costs;
 pub mod create;
 pub mod diffs;
 pub mod files;
 pub mod groups;
 pub mod leases;
+pub mod limits;
 pub mod lists;
 pub mod messages;
 pub mod models;
@@ -25,6 +27,7 @@ pub mod search;
 pub mod sessions;
 pub mod settings;
 pub mod sharing;
+pub mod spend;
 pub mod stream;
 pub mod titles;
 pub mod turn;

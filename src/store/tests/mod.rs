@@ -15,6 +15,7 @@ mod races;
 mod replicas;
 mod retention;
 mod sealing;
+mod spend;
 mod streams;
 pub(crate) mod support;
 mod transitions;

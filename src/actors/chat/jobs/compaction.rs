@@ -15,6 +15,7 @@ use crate::{
     store::{
         commit::Committed,
         records::{ChatRecord, MessageRow},
+        spend::CallKind,
     },
     turn::{
         compact::{self, Compaction, Source},
@@ -65,15 +66,20 @@ pub(super) async fn run(
         work.link.part(key, Role::Assistant, compaction.call());
         // The summary is shown when it is complete, not while it is written.
         let call = generate::call(choice, &request, clock, |_, _: Part| {});
+        let mut called = None;
         let (failure, result) = match tokio::time::timeout(TIMEOUT, call).await {
             Ok(Ok(step)) => match compaction.rows(&step.text(), clock.now()) {
                 Ok((messages, result)) => {
+                    let called = choice.called(CallKind::Compaction, &step.figures);
                     work.link.part(key, Role::Tool, result);
                     count(choice, "success");
                     let fence = work.fence(Status::Running, Some(attempt));
-                    return work.commit(Command::CommitStep(messages), fence).await;
+                    return work.commit_all(&[Command::CommitStep(messages)], fence, Some(called)).await;
                 }
-                Err(e) => (failure(choice, FailureKind::Generic, e.to_string()), "error"),
+                Err(e) => {
+                    called = Some(choice.called(CallKind::Compaction, &step.figures));
+                    (failure(choice, FailureKind::Generic, e.to_string()), "error")
+                }
             },
             Ok(Err(failure)) => (failure, "error"),
             Err(_) => {
@@ -83,7 +89,7 @@ pub(super) async fn run(
         };
         count(choice, result);
         work.link.part(key, Role::Tool, compaction.failed(&failure.message, clock.now()));
-        if let Some(head) = after_failure(work, choice, &failure, attempt).await? {
+        if let Some(head) = after_failure(work, choice, &failure, attempt, called).await? {
             return Ok(head);
         }
     }

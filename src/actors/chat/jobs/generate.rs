@@ -14,6 +14,7 @@ use crate::{
     store::{
         commit::Committed,
         records::{ChatRecord, MessageRow, TurnRead},
+        spend::{CallKind, ModelCall},
     },
     turn::{
         compact::{Measurement, STILL_OVER_LIMIT},
@@ -78,7 +79,7 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
             work.commit(Command::EnterRequiresAction { deadline }, fence).await
         }
         NextAction::Compact(source) => compaction::run(work, &chat, &rows, &choice, source).await,
-        NextAction::StillOverLimit(_) => still_over(work, &choice, attempt).await,
+        NextAction::StillOverLimit(_) => still_over(work, &choice, attempt, None).await,
         NextAction::Generate { already_compacted } => {
             title::start(work, &chat, &rows, &choice);
             ask(work, &chat, &rows, &choice, registry.specs(), already_compacted).await
@@ -86,10 +87,15 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     }
 }
 
-/// Compaction did not help.
-async fn still_over(work: &Work, choice: &ModelChoice, attempt: i64) -> Result<Committed, End> {
+/// Compaction did not help, as the call shows that was made nevertheless.
+async fn still_over(
+    work: &Work,
+    choice: &ModelChoice,
+    attempt: i64,
+    call: Option<ModelCall>,
+) -> Result<Committed, End> {
     compaction::count(choice, "error");
-    work.fail(turn_error(STILL_OVER_LIMIT), attempt).await
+    work.fail_after(turn_error(STILL_OVER_LIMIT), attempt, call).await
 }
 
 /// Asks the model until an attempt succeeds or the policy gives up.
@@ -128,52 +134,57 @@ async fn ask(
         attempt = this;
         let link = work.link.clone();
         let publish = move |role, part| link.part(key, role, part);
+        let mut call = None;
         let failure = match generate::call(choice, &request, &work.shared.clock, publish).await {
             Ok(step) => {
+                call = Some(choice.called(CallKind::ChatTurn, &step.figures));
                 let fence = work.fence(Status::Running, Some(attempt));
                 if already_compacted && Measurement::of_step(&step.figures, &choice.limits()).is_over() {
-                    return still_over(work, choice, attempt).await;
+                    return still_over(work, choice, attempt, call).await;
                 }
                 match step.message {
                     // Without calls the next decision is known: the turn is complete.
                     Some(message) if !step.has_calls => {
                         let commands = [Command::CommitStep(vec![message]), Command::FinishTurn];
-                        return work.commit_all(&commands, fence).await;
+                        return work.commit_all(&commands, fence, call).await;
                     }
-                    Some(message) => return work.commit(Command::CommitStep(vec![message]), fence).await,
+                    Some(message) => {
+                        return work.commit_all(&[Command::CommitStep(vec![message])], fence, call).await;
+                    }
                     None if step.reason == FinishReason::ContentFilter => {
                         classify::content_filtered(&choice.provider_type)
                     }
                     // The model had nothing to say: the turn is over.
-                    None => return work.commit(Command::FinishTurn, fence).await,
+                    None => return work.commit_all(&[Command::FinishTurn], fence, call).await,
                 }
             }
             Err(failure) => failure,
         };
-        if let Some(head) = after_failure(work, choice, &failure, attempt).await? {
+        if let Some(head) = after_failure(work, choice, &failure, attempt, call).await? {
             return Ok(head);
         }
     }
 }
 
-/// Records a failure. `None`: the wait is over, try again.
+/// Records a failure, and the call if it was one that came to its end. `None`: the wait is over, try again.
 pub(super) async fn after_failure(
     work: &Work,
     choice: &ModelChoice,
     failure: &Failure,
     attempt: i64,
+    call: Option<ModelCall>,
 ) -> Result<Option<Committed>, End> {
     let now = work.shared.clock.now();
     tracing::warn!(chat = %work.chat, attempt, kind = failure.kind.as_str(), status = failure.status_code,
         error = %failure.message, "model call failed");
     match work.shared.turn.policy.after(failure, attempt, now) {
-        Verdict::GiveUp(error) => work.fail(error, attempt).await.map(Some),
+        Verdict::GiveUp(error) => work.fail_after(error, attempt, call).await.map(Some),
         Verdict::Retry { delay, state } => {
             ::metrics::counter!(metrics::STREAM_RETRIES_TOTAL, "provider" => choice.provider_type.clone(),
                 "model" => choice.defaults.model.clone(), "kind" => failure.kind.as_str())
             .increment(1);
             let fence = work.fence(Status::Running, Some(attempt));
-            let done = work.commit(Command::RecordRetryState(state), fence).await?;
+            let done = work.commit_all(&[Command::RecordRetryState(state)], fence, call).await?;
             work.link.moved(done);
             wait(work, delay).await?;
             Ok(None)

@@ -97,7 +97,11 @@ async fn name(shared: &Shared, unnamed: &Unnamed, own: &Arc<ModelChoice>) {
     let question = opening(&unnamed.said);
     let asked = ask(&shared.turn, &shared.clock, choices, &unnamed.headers, &question);
     // What went wrong was logged where it happened.
-    let Ok(Some(title)) = asked.await else { return };
+    let Ok(answer) = asked.await else { return };
+    if let Some(call) = answer.call {
+        shared.charge(unnamed.chat, call).await;
+    }
+    let Some(title) = answer.title else { return };
     if title == unnamed.title {
         return;
     }
