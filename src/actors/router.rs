@@ -33,7 +33,7 @@ pub async fn run(mut hints: Receiver, chats: Chats, acquisition: Option<Addr<Acq
                 }
             }
             // The API's own connections listen for these.
-            Notice::Watch { .. } | Notice::Access { .. } => {}
+            Notice::Watch { .. } | Notice::Access { .. } | Notice::Config { .. } => {}
         }
     }
 }

@@ -73,7 +73,7 @@ impl Notices {
                 tokens.forget_all();
                 self.access.send_modify(|n| *n += 1);
             }
-            Notice::Chat(_) | Notice::Ownership { .. } => {}
+            Notice::Chat(_) | Notice::Ownership { .. } | Notice::Config { .. } => {}
         }
     }
 

@@ -164,9 +164,10 @@ impl Problem {
             store::Error::Duplicate(what) => Self::conflict(format!("There already is {what}.")),
             store::Error::Overloaded => Self::unavailable("The server is overloaded. Try again.", error),
             e if e.is_transient() => Self::unavailable("The database is not available. Try again.", e),
-            e @ (store::Error::Corrupt(_) | store::Error::Unavailable(_) | store::Error::Database(_)) => {
-                Self::internal(e)
-            }
+            e @ (store::Error::Corrupt(_)
+            | store::Error::Sealed(_)
+            | store::Error::Unavailable(_)
+            | store::Error::Database(_)) => Self::internal(e),
         }
     }
 

@@ -6,9 +6,10 @@ use crate::{
     config::{Config, DatabaseUrl, database::Synchronous},
     ids::WorkerId,
     store::{
-        Store,
+        self, RotateError, Store,
         migrate::{self, MigrateError, Status},
         postgres::{PgStore, Runtime},
+        sealing::{KeyError, Keyring},
         sqlite::{InstanceLock, SqliteStore},
     },
 };
@@ -34,6 +35,41 @@ pub struct Opened {
 /// # Errors
 /// When the database cannot be had or is newer than the program.
 pub async fn open(config: &Config, worker: WorkerId, daemon: bool) -> Result<Opened, StartError> {
+    let keys = keyring(config)?;
+    let opened = open_database(config, worker, daemon, keys).await?;
+    if daemon {
+        let key = opened.store.ready_keys().await.map_err(|e| match e {
+            RotateError::Keys(e) => unusable(&e),
+            RotateError::Store(store::Error::Sealed(why)) => StartError::Config(format!(
+                "the encryption keys of this replica do not fit the database: {why}"
+            )),
+            RotateError::Store(e) => StartError::Database(e.to_string()),
+        })?;
+        tracing::debug!(%key, "secrets are sealed with this key");
+    }
+    Ok(opened)
+}
+
+fn unusable(e: &KeyError) -> StartError {
+    StartError::Config(format!("the encryption keys cannot be used: {e}"))
+}
+
+/// The keys that the configuration names.
+fn keyring(config: &Config) -> Result<Keyring, StartError> {
+    let secrets = &config.secrets;
+    match (&secrets.encryption_key_env, &secrets.keys) {
+        (Some(name), Some(keys)) => Keyring::variable(name, keys),
+        _ => Keyring::file(&secrets.key_file(&config.data_dir)),
+    }
+    .map_err(|e| unusable(&e))
+}
+
+async fn open_database(
+    config: &Config,
+    worker: WorkerId,
+    daemon: bool,
+    keys: Keyring,
+) -> Result<Opened, StartError> {
     let runtime = Arc::new(Runtime::start().map_err(|e| StartError::Database(e.to_string()))?);
     match &config.database.url {
         DatabaseUrl::Sqlite(_) => {
@@ -44,7 +80,7 @@ pub async fn open(config: &Config, worker: WorkerId, daemon: bool) -> Result<Ope
             apply(config, &runtime, true).await?;
             let full = config.database.synchronous == Synchronous::Full;
             let engine = SqliteStore::open(&path, full).map_err(|e| StartError::File(e.to_string()))?;
-            let store = Store::sqlite(engine, Bus::local());
+            let store = Store::sqlite(engine, Bus::local()).with_keys(keys);
             if daemon {
                 // With the lock held nobody else can be alive: what a killed process left running is
                 // taken up at once.
@@ -66,7 +102,7 @@ pub async fn open(config: &Config, worker: WorkerId, daemon: bool) -> Result<Ope
             };
             let engine = PgStore::open(url, config.database.pool_size as usize, Arc::clone(&runtime))
                 .map_err(|e| StartError::Database(e.to_string()))?;
-            Ok(Opened { store: Store::postgres(engine, bus), lock: None, runtime })
+            Ok(Opened { store: Store::postgres(engine, bus).with_keys(keys), lock: None, runtime })
         }
     }
 }

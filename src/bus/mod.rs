@@ -43,8 +43,21 @@ pub enum Notice {
         /// Whose.
         user: UserId,
     },
+    /// Something that replicas keep a copy of changed (`chat:config`).
+    Config {
+        /// What.
+        part: ConfigPart,
+    },
     /// Hints may have been lost: look at everything.
     Resync,
+}
+
+/// What replicas keep copies of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfigPart {
+    /// Providers, their keys, keys of users, models.
+    Models,
 }
 
 /// Versions and owner of a chat after a transaction.

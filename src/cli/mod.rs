@@ -10,6 +10,7 @@ mod daemon;
 pub mod demo;
 mod exit;
 pub mod healthcheck;
+pub mod keys;
 pub mod man;
 pub mod migrate;
 pub mod openapi;
@@ -54,6 +55,9 @@ pub enum Command {
     User(user::UserCommand),
     /// Copy the embedded database, while the daemon runs or not
     Backup(backup::BackupArgs),
+    /// Show or change the keys that secrets in the database are encrypted with
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Print the OpenAPI document
     Openapi,
     /// Check, show or begin a configuration
@@ -92,6 +96,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Token(command)) => token::run(&command, &options),
         Some(Command::User(command)) => user::run(&command, &options),
         Some(Command::Backup(args)) => backup::run(&args, &options),
+        Some(Command::Keys(command)) => keys::run(&command, &options),
         Some(Command::Openapi) => openapi::run(),
         Some(Command::Config(command)) => config::run(command, &options),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args, &options),

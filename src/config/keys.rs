@@ -3,8 +3,8 @@
 use super::{Config, auth::Auth};
 use super::{
     auth::Oidc, chat::Chat, database::Database, log::Log, mcp_servers::McpServer, metrics::Metrics,
-    models::Model, providers::Provider, server::Server, stream::Stream, telemetry::Telemetry,
-    templates::Template, worker::Worker,
+    models::Model, providers::Provider, secrets::Secrets, server::Server, stream::Stream,
+    telemetry::Telemetry, templates::Template, worker::Worker,
 };
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::fmt;
@@ -25,6 +25,7 @@ pub(super) fn sections() -> Vec<(&'static str, &'static [&'static str])> {
         ("database", fields_of::<Database>()),
         ("auth", fields_of::<Auth>()),
         ("auth.oidc", fields_of::<Oidc>()),
+        ("secrets", fields_of::<Secrets>()),
         ("worker", fields_of::<Worker>()),
         ("stream", fields_of::<Stream>()),
         ("chat", fields_of::<Chat>()),

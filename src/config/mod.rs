@@ -19,6 +19,7 @@ pub mod providers;
 mod read;
 mod resolve;
 mod secret;
+pub mod secrets;
 pub mod server;
 mod show;
 mod sources;
@@ -66,6 +67,8 @@ pub struct Config {
     pub database: database::Database,
     /// Who may come in.
     pub auth: auth::Auth,
+    /// How secrets are kept in the database.
+    pub secrets: secrets::Secrets,
     /// How this replica takes and runs chats.
     pub worker: worker::Worker,
     /// What a watching client may hold.
@@ -95,6 +98,7 @@ impl Default for Config {
             server: server::Server::default(),
             database: database::Database::default(),
             auth: auth::Auth::default(),
+            secrets: secrets::Secrets::default(),
             worker: worker::Worker::default(),
             stream: stream::Stream::default(),
             chat: chat::Chat::default(),

@@ -138,6 +138,9 @@ fn paths(config: &mut Config, layers: &Layers, cwd: &Path, report: &mut Report) 
             *path = settle(&format!("mcp_servers[{i}].oauth2_client_secret_file"), path, report);
         }
     }
+    if let Some(path) = &mut config.secrets.encryption_key_file {
+        *path = settle("secrets.encryption_key_file", path, report);
+    }
     if let Some(path) = config.auth.oidc.as_mut().and_then(|oidc| oidc.client_secret_file.as_mut()) {
         *path = settle("auth.oidc.client_secret_file", path, report);
     }
@@ -199,6 +202,19 @@ fn secrets(config: &mut Config, layers: &Layers, report: &mut Report) {
                 report.fault(&key, "this header is in headers already; give it once");
             } else if let Some(value) = variable_value(&key, variable, layers, report) {
                 server.resolved_headers.insert(header.clone(), value);
+            }
+        }
+    }
+    if let Some(variable) = &config.secrets.encryption_key_env {
+        let key = "secrets.encryption_key_env";
+        if config.secrets.encryption_key_file.is_some() {
+            report.fault(key, "give only one of encryption_key_env and encryption_key_file");
+        } else {
+            let warnings = report.warnings.len();
+            config.secrets.keys = variable_value(key, variable, layers, report);
+            // Without its keys the daemon could not open what is stored: more than a warning.
+            if let Some(warning) = report.warnings.drain(warnings..).next() {
+                report.problems.push(warning);
             }
         }
     }

@@ -117,6 +117,15 @@ pub(super) mod pg {
 
     pub use crate::store::postgres::commit::{lock, write};
 
+    /// One writer of providers and models at a time ("model" in ASCII).
+    pub async fn lock_models(conn: &mut Conn) -> Result<()> {
+        diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
+            .bind::<BigInt, _>(0x006d_6f64_656c_i64)
+            .execute(conn)
+            .await?;
+        Ok(())
+    }
+
     pub async fn drop_beat(conn: &mut Conn, chat: ChatId) -> Result<()> {
         diesel::delete(chat_heartbeats::table.find(Id(chat.0))).execute(conn).await?;
         Ok(())
@@ -263,6 +272,11 @@ pub(super) mod lite {
         _: Timestamp,
     ) -> Result<Option<Written>> {
         Ok(None)
+    }
+
+    /// There is one writer anyway.
+    pub async fn lock_models(_: &mut Conn) -> Result<()> {
+        Ok(())
     }
 
     pub async fn drop_beat(conn: &mut Conn, chat: ChatId) -> Result<()> {

@@ -7,6 +7,7 @@ use super::{
     operations::{TRIES, deadpool_take, is_collision},
     postgres::{self, PgStore, detached},
     records::{Claimed, Head, NewChat},
+    sealing::Keyring,
     sqlite::{self, SqliteStore},
 };
 use crate::{
@@ -30,6 +31,7 @@ pub(super) enum Engine {
 pub struct Store {
     pub(super) engine: Engine,
     bus: Bus,
+    keys: Keyring,
 }
 
 /// Limits of a claim. Times are compared on the database's clock.
@@ -66,13 +68,25 @@ impl Store {
     /// A store on PostgreSQL.
     #[must_use]
     pub fn postgres(engine: PgStore, bus: Bus) -> Self {
-        Self { engine: Engine::Pg(engine), bus }
+        Self { engine: Engine::Pg(engine), bus, keys: Keyring::none() }
     }
 
     /// A store on SQLite.
     #[must_use]
     pub fn sqlite(engine: SqliteStore, bus: Bus) -> Self {
-        Self { engine: Engine::Sqlite(engine), bus }
+        Self { engine: Engine::Sqlite(engine), bus, keys: Keyring::none() }
+    }
+
+    /// The same store with the keys that secrets are sealed with.
+    #[must_use]
+    pub fn with_keys(self, keys: Keyring) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// The keys that secrets are sealed with.
+    #[must_use]
+    pub fn keys(&self) -> &Keyring {
+        &self.keys
     }
 
     /// `sqlite` or `postgres`.

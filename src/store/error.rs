@@ -29,6 +29,9 @@ pub enum Error {
     /// A stored value cannot be read: the database was changed by hand or by a newer program.
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),
+    /// A stored secret cannot be opened, or none can be sealed. The text names keys by their ids only.
+    #[error("{0}")]
+    Sealed(String),
     /// The database cannot be reached or was closed.
     #[error("the database is not available: {0}")]
     Unavailable(String),

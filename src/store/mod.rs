@@ -10,10 +10,14 @@ mod engine;
 pub mod error;
 pub mod files;
 pub mod migrate;
+mod model_rows;
+mod model_writes;
 pub mod postgres;
 pub mod records;
+mod rotation;
 mod rows;
 mod schema;
+pub mod sealing;
 pub mod sqlite;
 mod statements;
 #[cfg(test)]
@@ -22,3 +26,4 @@ mod types;
 
 pub use engine::{ClaimSpec, Store};
 pub use error::{Error, Result};
+pub use rotation::{KeyState, RotateError, Rotated};

@@ -10,17 +10,21 @@ use super::{
     records::{
         ChatRecord, Head, JoinFrom, ListFilter, ListedChat, MessageRow, MetaPatch, NewChat,
         OrganizationRecord, PageSpec, PendingCall, QueuedRow, StreamRead, TokenRecord, TurnRead, UserRecord,
+        models::{ModelRecord, ModelTables, NewKey, ProviderRecord, Removal, WantedKey},
     },
+    sealing::{Column, KeyId, Keyring},
     sqlite,
 };
 use crate::{
     chat::{json::Json, state::Versions},
     clock::Timestamp,
-    ids::{ChatId, FileId, MessageId, RunnerId, UserId, WorkerId},
+    config::Secret,
+    ids::{ChatId, FileId, MessageId, ModelConfigId, ProviderId, RunnerId, UserId, WorkerId},
     metrics,
 };
 use diesel_async::{AsyncConnection, TransactionManager};
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// Tries of a PostgreSQL transaction that met another one.
 pub(super) const TRIES: usize = 4;
@@ -234,4 +238,36 @@ operations! {
     write pub sweep_idempotency = accounts::sweep_idempotency(older_than: Timestamp) -> usize;
     /// A value of the deployment that is made once and kept.
     write pub deployment_value = accounts::deployment_value(key: String, fresh: String) -> String;
+    /// Everything that a catalogue of models is made of.
+    snapshot pub model_tables = models::tables() -> ModelTables;
+    /// Makes a provider; announced by [`Store::create_provider`].
+    write pub(super) create_provider_rows = models::create_provider(keys: Keyring, provider: ProviderRecord, new_keys: Vec<NewKey>, one_of_kind: bool) -> ();
+    /// Changes a provider; announced by [`Store::change_provider`].
+    write pub(super) change_provider_rows = models::change_provider(keys: Keyring, provider: ProviderRecord, seen: Timestamp, wanted: Option<Vec<WantedKey>>) -> ();
+    /// Deletes a provider; announced by [`Store::delete_provider`].
+    write pub(super) delete_provider_rows = models::delete_provider(id: ProviderId, now: Timestamp) -> Removal;
+    /// Stores a user's key; announced by [`Store::put_user_key`].
+    write pub(super) put_user_key_row = models::put_user_key(keys: Keyring, user: UserId, provider: ProviderId, secret: Secret, now: Timestamp) -> ();
+    /// Removes a user's key; announced by [`Store::delete_user_key`].
+    write pub(super) delete_user_key_row = models::delete_user_key(user: UserId, provider: ProviderId) -> bool;
+    /// Makes a model; announced by [`Store::create_model`].
+    write pub(super) create_model_row = models::create_model(model: ModelRecord) -> ();
+    /// Changes a model; announced by [`Store::change_model`].
+    write pub(super) change_model_row = models::change_model(model: ModelRecord, seen: Timestamp) -> ();
+    /// Moves the default; announced by [`Store::set_default_model`].
+    write pub(super) set_default_model_row = models::set_default_model(id: ModelConfigId) -> ();
+    /// Deletes a model; announced by [`Store::delete_model`].
+    write pub(super) delete_model_row = models::delete_model(id: ModelConfigId, now: Timestamp) -> ();
+    /// Brings declared records in step; announced by [`Store::sync_declared`].
+    write pub(super) sync_declared_rows = models::sync_declared(providers: Vec<ProviderRecord>, declared: Vec<ModelRecord>, now: Timestamp) -> bool;
+    /// A sealed value whose key is the one that seals; see [`crate::store::sealing`].
+    read pub(super) canary = sealed::canary() -> Option<Vec<u8>>;
+    /// Makes the canary if there is none, and opens it.
+    write pub(super) check_keys = sealed::check(keys: Keyring) -> KeyId;
+    /// Has another key seal from now on.
+    write pub(super) activate_key = sealed::activate(keys: Keyring, id: KeyId) -> ();
+    /// Re-seals some values of a column.
+    write pub(super) reseal = sealed::reseal(keys: Keyring, column: Column, after: Uuid) -> (Option<Uuid>, usize);
+    /// How many values each key has sealed.
+    read pub sealed_counts = sealed::counts() -> Vec<(KeyId, i64)>;
 }

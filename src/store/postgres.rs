@@ -29,6 +29,12 @@ macro_rules! for_no_key_update {
         $q.for_no_key_update()
     };
 }
+/// A lock that only writers of the row wait for.
+macro_rules! for_share {
+    ($q:expr) => {
+        $q.for_share()
+    };
+}
 /// Substring of the title, any case.
 macro_rules! title_contains {
     ($text:expr) => {

@@ -1,5 +1,7 @@
 //! Rows as the rest of the program sees them.
 
+pub mod models;
+
 use crate::{
     chat::{
         json::Json,

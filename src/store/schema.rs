@@ -139,6 +139,27 @@ diesel::table! {
 diesel::table! {
     use diesel::sql_types::*;
     use crate::store::types::sql::*;
+    ai_providers (id) {
+        id -> Uid,
+        #[sql_name = "type"]
+        type_ -> Text,
+        name -> Text,
+        display_name -> Text,
+        icon -> Text,
+        enabled -> Bool,
+        base_url -> Nullable<Text>,
+        central_api_key_enabled -> Bool,
+        allow_user_api_key -> Bool,
+        allow_central_api_key_fallback -> Bool,
+        source -> Text,
+        deleted -> Bool,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
     file_chunks (file_id, seq) {
         file_id -> Uid, seq -> BigInt, data -> Binary,
     }
@@ -147,6 +168,40 @@ diesel::table! {
     use crate::store::types::sql::*;
     chat_files (chat_id, file_id) {
         chat_id -> Uid, file_id -> Uid, created_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    ai_provider_keys (id) {
+        id -> Uid, provider_id -> Uid, api_key -> Binary, hint -> Text, created_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    user_provider_keys (id) {
+        id -> Uid, user_id -> Uid, provider_id -> Uid, api_key -> Binary, created_at -> Moment, updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    model_configs (id) {
+        id -> Uid,
+        provider_id -> Uid,
+        name -> Nullable<Text>,
+        model -> Text,
+        display_name -> Text,
+        enabled -> Bool,
+        is_default -> Bool,
+        context_limit -> BigInt,
+        compression_threshold -> BigInt,
+        model_config -> JsonText,
+        source -> Text,
+        deleted -> Bool,
+        created_at -> Moment,
+        updated_at -> Moment,
     }
 }
 diesel::allow_tables_to_appear_in_same_query!(

@@ -33,6 +33,11 @@ macro_rules! for_no_key_update {
         $q
     };
 }
+macro_rules! for_share {
+    ($q:expr) => {
+        $q
+    };
+}
 /// Substring of the title, any case.
 macro_rules! title_contains {
     ($text:expr) => {

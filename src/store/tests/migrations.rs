@@ -25,10 +25,23 @@ struct Script {
     sql: Option<String>,
 }
 
-const DOWN_SQLITE: &str = include_str!("../../../migrations/sqlite/0001_init/down.sql");
-const UP_SQLITE: &str = include_str!("../../../migrations/sqlite/0001_init/up.sql");
-const DOWN_POSTGRES: &str = include_str!("../../../migrations/postgres/0001_init/down.sql");
-const UP_POSTGRES: &str = include_str!("../../../migrations/postgres/0001_init/up.sql");
+/// The texts of every migration of an engine, in order.
+fn scripts(engine: &str, file: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(engine);
+    let mut folders: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    folders.sort();
+    folders.iter().map(|f| std::fs::read_to_string(f.join(file)).unwrap()).collect()
+}
+
+fn up(engine: &str) -> String {
+    scripts(engine, "up.sql").concat()
+}
+
+fn down(engine: &str) -> String {
+    let mut all = scripts(engine, "down.sql");
+    all.reverse();
+    all.concat()
+}
 
 fn sqlite(path: &Path) -> SqliteConnection {
     SqliteConnection::establish(path.to_str().unwrap()).unwrap()
@@ -68,16 +81,16 @@ fn sqlite_is_migrated_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("db");
     let look = migrate::sqlite(&path, false).unwrap();
-    assert_eq!((look.applied.len(), look.pending.len()), (0, 1));
+    assert_eq!((look.applied.len(), look.pending.len()), (0, scripts("sqlite", "up.sql").len()));
     let first = migrate::sqlite(&path, true).unwrap();
-    assert_eq!((first.applied.len(), first.pending.len(), first.unknown.len()), (1, 0, 0));
+    assert_eq!((first.applied.len(), first.pending.len(), first.unknown.len()), (look.pending.len(), 0, 0));
     let schema = sqlite_schema(&path);
     assert_eq!(migrate::sqlite(&path, true).unwrap(), first);
     assert_eq!(sqlite_schema(&path), schema);
     let mut conn = sqlite(&path);
-    conn.batch_execute(DOWN_SQLITE).unwrap();
+    conn.batch_execute(&down("sqlite")).unwrap();
     assert_eq!(sqlite_columns(&path).len(), 0);
-    conn.batch_execute(UP_SQLITE).unwrap();
+    conn.batch_execute(&up("sqlite")).unwrap();
     assert_eq!(sqlite_schema(&path), schema);
     conn.batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('9999')").unwrap();
     let e = migrate::sqlite(&path, true).unwrap_err();
@@ -93,7 +106,8 @@ fn two_processes_migrate_one_file() {
         for _ in 0..4 {
             s.spawn(|| {
                 barrier.wait();
-                assert_eq!(migrate::sqlite(&path, true).unwrap().applied.len(), 1);
+                let all = scripts("sqlite", "up.sql").len();
+                assert_eq!(migrate::sqlite(&path, true).unwrap().applied.len(), all);
             });
         }
     });
@@ -106,14 +120,14 @@ async fn postgres_is_migrated_once() {
     let other = Arc::new(Runtime::start().unwrap());
     let (a, b) = tokio::join!(migrate::postgres(&url, &runtime, true), migrate::postgres(&url, &other, true));
     let first = a.unwrap();
-    assert_eq!((first.applied.len(), first.pending.len()), (1, 0));
+    assert_eq!((first.applied.len(), first.pending.len()), (scripts("postgres", "up.sql").len(), 0));
     assert_eq!(b.unwrap(), first);
     let (columns, indexes) = (postgres_names(&url, PG_COLUMNS).await, postgres_names(&url, PG_INDEXES).await);
     assert_eq!(migrate::postgres(&url, &runtime, true).await.unwrap(), first);
     let mut conn = AsyncPgConnection::establish(&url).await.unwrap();
-    conn.batch_execute(DOWN_POSTGRES).await.unwrap();
+    conn.batch_execute(&down("postgres")).await.unwrap();
     assert!(postgres_names(&url, PG_COLUMNS).await.is_empty());
-    conn.batch_execute(UP_POSTGRES).await.unwrap();
+    conn.batch_execute(&up("postgres")).await.unwrap();
     assert_eq!(postgres_names(&url, PG_COLUMNS).await, columns);
     assert_eq!(postgres_names(&url, PG_INDEXES).await, indexes);
     conn.batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('9999')").await.unwrap();

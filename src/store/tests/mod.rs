@@ -10,6 +10,7 @@ mod lists;
 mod migrations;
 mod races;
 mod replicas;
+mod sealing;
 mod streams;
 pub(crate) mod support;
 mod transitions;
