@@ -4,6 +4,7 @@
 //! daemon answers, [`Running`] stops it.
 
 mod bootstrap;
+mod mcp;
 mod models;
 pub mod open;
 
@@ -27,6 +28,7 @@ use crate::{
     config::{Config, DatabaseUrl, auth::AuthMode},
     ids::WorkerId,
     llm::catalog::Catalog,
+    mcp::outbound::Outbound,
     metrics,
     store::{self, Store},
     stream::StreamLimits,
@@ -226,6 +228,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let catalog =
         Catalog::new(&config.providers, &config.models, config.chat.compaction_threshold_percent, now);
     let models = models::build(&config, &catalog).await?;
+    mcp::sync(&config, &store, now).await?;
     let (drain, draining) = watch::channel(false);
     let shared = Arc::new(Shared {
         store: store.clone(),
@@ -260,6 +263,9 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         replica_secret,
         tokens: Arc::default(),
         notices: Arc::default(),
+        mcp_servers: Arc::default(),
+        outbound: Outbound::new()
+            .map_err(|e| StartError::Failed(format!("the client for tool servers: {e}")))?,
     };
     let public_url = state.settings.public_url.clone();
     let (server, _) = api::serve(state, listener, config.server.worker_threads(), STOP_GRACE)

@@ -151,7 +151,7 @@ pub async fn send(
     let (message, files) = message(&state, &caller, chat, body.content, &picks).await?;
     let command = Command::SendMessage { message, busy, max_queue: state.settings.max_queue };
     let mut commit = Commit::new(chat, command, state.clock.now());
-    commit.meta = picks.checked(&state)?;
+    commit.meta = picks.checked(&state).await?;
     commit.files = files;
     commit::run(&state, commit, key, |done| (200, Json::of(&sent(done)))).await
 }
@@ -251,7 +251,7 @@ pub async fn edit(
     };
     let (replacement, files) = message(&state, &caller, chat, body.content, &picks).await?;
     let mut commit = Commit::new(chat, Command::EditMessage { target, replacement }, state.clock.now());
-    commit.meta = picks.checked(&state)?;
+    commit.meta = picks.checked(&state).await?;
     commit.files = files;
     commit::run(&state, commit, key, |done| {
         let edited = Edited {

@@ -1,8 +1,9 @@
 //! What every handler is given.
 
-use super::{auth::TokenCache, notices::Notices};
+use super::{auth::TokenCache, mcp_directory::McpDirectory, notices::Notices};
 use crate::{
-    actors::replicas::ReplicaSecret, clock::Clock, ids::McpServerId, llm::catalog::Catalog, store::Store,
+    actors::replicas::ReplicaSecret, clock::Clock, llm::catalog::Catalog, mcp::outbound::Outbound,
+    store::Store,
 };
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -24,8 +25,6 @@ pub struct ApiSettings {
     pub max_queue: usize,
     /// The operator's prompt, the first row of every new chat.
     pub system_prompt: Option<String>,
-    /// MCP servers that may be picked.
-    pub mcp_servers: Vec<McpServerId>,
     /// Time between two pings; a socket that has not answered the last one is closed.
     pub ping_interval: Duration,
     /// How long one frame may wait for a socket that does not drain.
@@ -42,7 +41,6 @@ impl Default for ApiSettings {
             max_body: 16 << 20,
             max_queue: 20,
             system_prompt: None,
-            mcp_servers: Vec::new(),
             ping_interval: Duration::from_secs(15),
             write_timeout: Duration::from_secs(10),
         }
@@ -75,6 +73,10 @@ pub struct ApiState {
     pub tokens: Arc<TokenCache>,
     /// Hints sorted by user; start with the default.
     pub notices: Arc<Notices>,
+    /// Which tool servers can be picked; start with the default.
+    pub mcp_servers: Arc<McpDirectory>,
+    /// The way to servers that somebody else runs.
+    pub outbound: Outbound,
 }
 
 impl fmt::Debug for ApiState {

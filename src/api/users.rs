@@ -74,7 +74,10 @@ impl<'a> From<&'a OrganizationRecord> for OrganizationOut<'a> {
 }
 
 /// The user of a path: a UUID, a name, or `me`. Others are hidden from all but administrators.
-async fn user(state: &ApiState, caller: &Caller, text: &str) -> Result<Arc<UserRecord>> {
+///
+/// # Errors
+/// 404.
+pub async fn user(state: &ApiState, caller: &Caller, text: &str) -> Result<Arc<UserRecord>> {
     let hidden = |e| Problem::of_store(e, "User");
     let is_me = text == "me" || text == caller.user.username || uuid(text) == Some(caller.user.id);
     if is_me {

@@ -58,6 +58,8 @@ pub enum Notice {
 pub enum ConfigPart {
     /// Providers, their keys, keys of users, models.
     Models,
+    /// Servers of tools.
+    McpServers,
 }
 
 /// Versions and owner of a chat after a transaction.

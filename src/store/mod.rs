@@ -9,6 +9,8 @@ mod divergent;
 mod engine;
 pub mod error;
 pub mod files;
+mod mcp_rows;
+mod mcp_writes;
 pub mod migrate;
 mod model_rows;
 mod model_writes;

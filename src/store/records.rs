@@ -1,6 +1,8 @@
 //! Rows as the rest of the program sees them.
 
+pub mod mcp;
 pub mod models;
+pub mod skills;
 
 use crate::{
     chat::{

@@ -150,6 +150,8 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         replica_secret: None,
         tokens: Arc::default(),
         notices: Arc::default(),
+        mcp_servers: Arc::default(),
+        outbound: crate::mcp::outbound::Outbound::new().unwrap(),
     };
     World { state, streams, draining, organization, owner, stranger, admin, owner_id, db }
 }
