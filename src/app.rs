@@ -4,6 +4,7 @@
 //! daemon answers, [`Running`] stops it.
 
 mod bootstrap;
+mod mcp;
 mod models;
 pub mod open;
 
@@ -29,6 +30,7 @@ use crate::{
     config::{Config, DatabaseUrl, auth::AuthMode, templates::Template},
     ids::WorkerId,
     llm::catalog::LiveCatalog,
+    mcp::outbound::Outbound,
     metrics,
     store::{
         self, Claimer, Store,
@@ -238,6 +240,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let models = models::build(&config, &store, now).await?;
     let live = Arc::new(LiveSettings::new(store.clone(), Deployment::declared(&config.chat)));
     live.refresh().await.map_err(|e| StartError::Database(format!("the settings cannot be read: {e}")))?;
+    mcp::sync(&config, &store, now).await?;
     let (drain, draining) = watch::channel(false);
     let shared = Arc::new(Shared {
         store: store.clone(),
@@ -284,6 +287,9 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             config.limits.requests_per_minute,
             config.limits.logins_per_minute,
         )),
+        mcp_servers: Arc::default(),
+        outbound: Outbound::new()
+            .map_err(|e| StartError::Failed(format!("the client for tool servers: {e}")))?,
     };
     let public_url = state.settings.public_url.clone();
     let (server, _) = api::serve(state, listener, config.server.worker_threads(), STOP_GRACE)

@@ -16,6 +16,7 @@ pub mod config;
 pub mod ids;
 pub mod llm;
 pub mod logging;
+pub mod mcp;
 pub mod metrics;
 pub mod store;
 pub mod stream;

@@ -157,7 +157,7 @@ impl TokenCache {
 }
 
 /// The value of a cookie.
-fn cookie<'r>(request: &'r HttpRequest, name: &str) -> Option<&'r str> {
+pub(super) fn cookie<'r>(request: &'r HttpRequest, name: &str) -> Option<&'r str> {
     request
         .headers()
         .get_all(header::COOKIE)

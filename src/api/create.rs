@@ -111,10 +111,12 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
     let picks = Picks {
         model_config_id: body.model_config_id,
         reasoning_effort: body.reasoning_effort,
-        mcp_server_ids: body.mcp_server_ids,
+        // Also without a pick: some servers belong to every chat.
+        mcp_server_ids: Some(body.mcp_server_ids.unwrap_or_default()),
         plan_mode: body.plan_mode,
     }
-    .checked(state, caller.user.id)?;
+    .checked(state, caller.user.id)
+    .await?;
     let labels = labels::stored(&body.labels.unwrap_or_default())?;
     let dynamic_tools = dynamic_tools(&body.unsafe_dynamic_tools.unwrap_or_default())?;
     let client_type = match body.client_type.as_deref() {

@@ -199,7 +199,7 @@ pub async fn send(
     let (message, files) = message(&state, &caller, chat, body.content, &picks).await?;
     let command = Command::SendMessage { message, busy, max_queue: state.settings.max_queue };
     let mut commit = Commit::new(chat, command, state.clock.now());
-    commit.meta = picks.checked(&state, caller.user.id)?;
+    commit.meta = picks.checked(&state, caller.user.id).await?;
     commit.files = files;
     commit::run(&state, commit, key, |done| (200, Json::of(&sent(done)))).await
 }
@@ -299,7 +299,7 @@ pub async fn edit(
     };
     let (replacement, files) = message(&state, &caller, chat, body.content, &picks).await?;
     let mut commit = Commit::new(chat, Command::EditMessage { target, replacement }, state.clock.now());
-    commit.meta = picks.checked(&state, caller.user.id)?;
+    commit.meta = picks.checked(&state, caller.user.id).await?;
     commit.files = files;
     commit::run(&state, commit, key, |done| {
         let edited = Edited {

@@ -1,9 +1,9 @@
 //! The one place of this replica's API that listens to the bus: it sorts hints by the user they
 //! concern, so that a thousand sockets are not woken for every hint there is.
 
-use super::auth::TokenCache;
+use super::{auth::TokenCache, mcp_directory::McpDirectory};
 use crate::{
-    bus::{Bus, Notice, WatchKind},
+    bus::{Bus, ConfigPart, Notice, WatchKind},
     ids::{ChatId, UserId},
     store::Store,
 };
@@ -60,7 +60,7 @@ impl Notices {
     }
 
     /// Takes one hint.
-    pub fn on(&self, notice: &Notice, tokens: &TokenCache) {
+    pub fn on(&self, notice: &Notice, tokens: &TokenCache, servers: &McpDirectory) {
         match *notice {
             Notice::Watch { owner, chat, kind } => {
                 if let Some(sender) = self.lock().get(&owner) {
@@ -76,8 +76,13 @@ impl Notices {
                 // Nobody knows which events were lost: every reader's channel ends.
                 self.lock().clear();
                 self.access_changed(tokens);
+                servers.forget();
             }
-            Notice::Chat(_) | Notice::Ownership { .. } | Notice::Config { .. } | Notice::Limits => {}
+            Notice::Config { part: ConfigPart::McpServers } => servers.forget(),
+            Notice::Chat(_)
+            | Notice::Ownership { .. }
+            | Notice::Limits
+            | Notice::Config { part: ConfigPart::Models | ConfigPart::Settings | ConfigPart::User(_) } => {}
         }
     }
 
@@ -122,11 +127,12 @@ pub fn follow(
     bus: &Bus,
     notices: Arc<Notices>,
     tokens: Arc<TokenCache>,
+    servers: Arc<McpDirectory>,
 ) -> impl Future<Output = ()> + Send + use<> {
     let mut receiver = bus.subscribe();
     async move {
         while let Some(notice) = receiver.next().await {
-            notices.on(&notice, &tokens);
+            notices.on(&notice, &tokens, &servers);
         }
     }
 }
@@ -138,19 +144,19 @@ mod tests {
 
     #[test]
     fn events_reach_their_owner_only_and_a_loss_ends_the_channel() {
-        let (notices, tokens) = (Notices::default(), TokenCache::default());
+        let (notices, tokens, servers) = (Notices::default(), TokenCache::default(), McpDirectory::default());
         let (me, other, chat) = (UserId::fresh(), UserId::fresh(), ChatId::fresh());
         let mut mine = notices.sidebar(me);
         let mut access = notices.access();
         access.mark_unchanged();
-        notices.on(&Notice::Watch { owner: other, chat, kind: WatchKind::Created }, &tokens);
-        notices.on(&Notice::Watch { owner: me, chat, kind: WatchKind::Deleted }, &tokens);
+        notices.on(&Notice::Watch { owner: other, chat, kind: WatchKind::Created }, &tokens, &servers);
+        notices.on(&Notice::Watch { owner: me, chat, kind: WatchKind::Deleted }, &tokens, &servers);
         assert_eq!(mine.try_recv().unwrap(), Sidebar { chat, kind: WatchKind::Deleted });
         assert_eq!(mine.try_recv(), Err(TryRecvError::Empty));
         assert!(!access.has_changed().unwrap());
-        notices.on(&Notice::Access { user: other }, &tokens);
+        notices.on(&Notice::Access { user: other }, &tokens, &servers);
         assert!(access.has_changed().unwrap());
-        notices.on(&Notice::Resync, &tokens);
+        notices.on(&Notice::Resync, &tokens, &servers);
         assert_eq!(mine.try_recv(), Err(TryRecvError::Closed));
         drop(notices.sidebar(me));
         drop(notices.sidebar(other));

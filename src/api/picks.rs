@@ -31,7 +31,7 @@ impl Picks {
     ///
     /// # Errors
     /// 400 that names the field.
-    pub fn checked(self, state: &ApiState, user: UserId) -> Result<MetaChange> {
+    pub async fn checked(self, state: &ApiState, user: UserId) -> Result<MetaChange> {
         if let Some(id) = self.model_config_id {
             model(state, id, user)?;
         }
@@ -48,7 +48,10 @@ impl Picks {
             model_config_id: self.model_config_id,
             reasoning_effort: self.reasoning_effort,
             plan_mode: self.plan_mode.as_deref().map(plan_mode).transpose()?,
-            mcp_server_ids: self.mcp_server_ids.map(|ids| servers(state, ids)).transpose()?,
+            mcp_server_ids: match self.mcp_server_ids {
+                Some(ids) => Some(servers(state, ids).await?),
+                None => None,
+            },
         })
     }
 }
@@ -76,14 +79,16 @@ pub fn plan_mode(text: &str) -> Result<Option<String>> {
     }
 }
 
-fn servers(state: &ApiState, mut ids: Vec<McpServerId>) -> Result<Json> {
-    let known = &state.settings.mcp_servers;
-    let bad: Vec<String> = ids.iter().filter(|id| !known.contains(id)).map(ToString::to_string).collect();
-    if !bad.is_empty() {
+/// The picked servers and those that every chat has.
+///
+/// # Errors
+/// 400 that names those that are unknown or disabled.
+pub async fn servers(state: &ApiState, ids: Vec<McpServerId>) -> Result<Json> {
+    let pickable = state.mcp_servers.pickable(&state.store).await?;
+    let all = pickable.with_forced(ids).map_err(|bad| {
+        let bad: Vec<String> = bad.iter().map(ToString::to_string).collect();
         let detail = format!("These MCP servers do not exist or are disabled: {}.", bad.join(", "));
-        return Err(Problem::field("mcp_server_ids", detail));
-    }
-    let mut seen = std::collections::HashSet::new();
-    ids.retain(|id| seen.insert(*id));
-    Ok(Json::of(&ids))
+        Problem::field("mcp_server_ids", detail)
+    })?;
+    Ok(Json::of(&all))
 }

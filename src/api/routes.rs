@@ -4,11 +4,11 @@
 use super::{
     ai_providers, authcheck, chats, control, costs, create, deployment, diff,
     doc::Doc,
-    files, groups, health, insights, messages, models, organizations, parts, patch,
+    files, groups, health, insights, mcp_oauth, mcp_servers, messages, models, organizations, parts, patch,
     problem::{Problem, Result},
     providers, queue, sessions,
     settings::{self, Exposed as _},
-    sharing, stream, titles, tokens, tool_results, usage_limits, user_keys, users, watch,
+    sharing, skills, stream, titles, tokens, tool_results, usage_limits, user_keys, users, watch,
 };
 use crate::store::settings as set;
 use actix_web::{
@@ -213,6 +213,19 @@ table! {
         GET "/api/v2/buildinfo"                    200 deployment::build_info, deployment::BUILD_INFO;
         GET "/api/v2/entitlements"                 200 deployment::entitlements, deployment::ENTITLEMENTS;
         GET "/api/v2/experiments"                  200 deployment::experiments, deployment::EXPERIMENTS;
+        GET    "/api/experimental/mcp/servers"                200 mcp_servers::list, mcp_servers::LIST;
+        POST   "/api/experimental/mcp/servers"                201 mcp_servers::create, mcp_servers::CREATE;
+        GET    "/api/experimental/mcp/servers/{mcpServer}"    200 mcp_servers::get, mcp_servers::GET;
+        PATCH  "/api/experimental/mcp/servers/{mcpServer}"    200 mcp_servers::change, mcp_servers::CHANGE;
+        DELETE "/api/experimental/mcp/servers/{mcpServer}"    204 mcp_servers::delete, mcp_servers::DELETE;
+        GET    "/api/experimental/mcp/servers/{mcpServer}/oauth2/connect"    307 mcp_oauth::connect, mcp_oauth::CONNECT;
+        GET    "/api/experimental/mcp/servers/{mcpServer}/oauth2/callback"   200 mcp_oauth::callback, mcp_oauth::CALLBACK;
+        DELETE "/api/experimental/mcp/servers/{mcpServer}/oauth2/disconnect" 204 mcp_oauth::disconnect, mcp_oauth::DISCONNECT;
+        GET    "/api/experimental/users/{user}/skills"        200 skills::list, skills::LIST;
+        POST   "/api/experimental/users/{user}/skills"        201 skills::create, skills::CREATE;
+        GET    "/api/experimental/users/{user}/skills/{name}" 200 skills::get, skills::GET;
+        PATCH  "/api/experimental/users/{user}/skills/{name}" 200 skills::change, skills::CHANGE;
+        DELETE "/api/experimental/users/{user}/skills/{name}" 204 skills::delete, skills::DELETE;
         GET "/healthz"                             200 health::alive, health::ALIVE;
         GET "/readyz"                              200 health::ready, health::READY;
         GET "/metrics"                             200 health::metrics, health::METRICS;

@@ -53,7 +53,12 @@ pub fn serve(
     workers: usize,
     stop_grace: Duration,
 ) -> io::Result<(Server, ServerHandle)> {
-    let follower = notices::follow(state.store.bus(), Arc::clone(&state.notices), Arc::clone(&state.tokens));
+    let follower = notices::follow(
+        state.store.bus(),
+        Arc::clone(&state.notices),
+        Arc::clone(&state.tokens),
+        Arc::clone(&state.mcp_servers),
+    );
     let poll =
         notices::poll_access(state.store.clone(), Arc::clone(&state.notices), Arc::clone(&state.tokens));
     let mut draining = state.draining.clone();

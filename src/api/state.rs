@@ -1,11 +1,14 @@
 //! What every handler is given.
 
-use super::{access::OwnerCache, auth::TokenCache, limits::Limits, notices::Notices};
+use super::{
+    access::OwnerCache, auth::TokenCache, limits::Limits, mcp_directory::McpDirectory, notices::Notices,
+};
 use crate::{
     actors::replicas::ReplicaSecret,
     clock::Clock,
-    ids::{McpServerId, TemplateId},
+    ids::TemplateId,
     llm::catalog::LiveCatalog,
+    mcp::outbound::Outbound,
     store::{Store, settings::LiveSettings},
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -33,8 +36,6 @@ pub struct ApiSettings {
     pub templates: Vec<TemplateId>,
     /// Whether chats can be shared with readers.
     pub sharing: bool,
-    /// MCP servers that may be picked.
-    pub mcp_servers: Vec<McpServerId>,
     /// How long a session lasts.
     pub session_ttl: Duration,
     /// Time between two pings; a socket that has not answered the last one is closed.
@@ -54,7 +55,6 @@ impl Default for ApiSettings {
             max_queue: 20,
             templates: Vec::new(),
             sharing: true,
-            mcp_servers: Vec::new(),
             session_ttl: Duration::from_secs(30 * 24 * 60 * 60),
             ping_interval: Duration::from_secs(15),
             write_timeout: Duration::from_secs(10),
@@ -96,6 +96,10 @@ pub struct ApiState {
     pub notices: Arc<Notices>,
     /// How often users may ask; the default is no limit.
     pub limits: Arc<Limits>,
+    /// Which tool servers can be picked; start with the default.
+    pub mcp_servers: Arc<McpDirectory>,
+    /// The way to servers that somebody else runs.
+    pub outbound: Outbound,
 }
 
 impl fmt::Debug for ApiState {

@@ -64,6 +64,8 @@ pub enum ConfigPart {
     Settings,
     /// What a user has set.
     User(UserId),
+    /// Servers of tools.
+    McpServers,
 }
 
 /// Versions and owner of a chat after a transaction.

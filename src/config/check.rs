@@ -88,7 +88,11 @@ fn without_effect(config: &Config, report: &mut Report) {
     warn("chat.debug_runs", config.chat.debug_runs != DebugRuns::Off, "model calls are not recorded");
     warn("telemetry.otlp_endpoint", config.telemetry.otlp_endpoint.is_some(), "no traces are sent");
     for i in 0..config.mcp_servers.len() {
-        warn(&format!("mcp_servers[{i}]"), true, "no external tools are called");
+        warn(
+            &format!("mcp_servers[{i}]"),
+            true,
+            "it can be picked and connected, but its tools are not called",
+        );
     }
     for (i, template) in config.templates.iter().enumerate() {
         let kind = template.kind != TemplateKind::Local;

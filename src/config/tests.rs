@@ -405,7 +405,7 @@ fn keys_are_found_where_they_are_said_to_be() {
         warnings,
         [
             "chatd.toml:15: providers[3].api_key_env: the environment variable UNSET is not set",
-            "chatd.toml:16: mcp_servers[0]: has no effect in this version: no external tools are called"
+            "chatd.toml:16: mcp_servers[0]: has no effect in this version: it can be picked and connected, but its tools are not called"
         ]
     );
 }

@@ -124,6 +124,15 @@ pub(super) mod pg {
         Ok(())
     }
 
+    /// Serialises what replicas declare of tool servers ("mcp" in ASCII).
+    pub async fn lock_mcp_servers(conn: &mut Conn) -> Result<()> {
+        diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
+            .bind::<BigInt, _>(0x006d_6370_i64)
+            .execute(conn)
+            .await?;
+        Ok(())
+    }
+
     pub async fn drop_beat(conn: &mut Conn, chat: ChatId) -> Result<()> {
         diesel::delete(chat_heartbeats::table.find(Id(chat.0))).execute(conn).await?;
         Ok(())
@@ -294,6 +303,10 @@ pub(super) mod lite {
 
     /// There is one writer anyway.
     pub async fn lock_models(_: &mut Conn) -> Result<()> {
+        Ok(())
+    }
+
+    pub async fn lock_mcp_servers(_: &mut Conn) -> Result<()> {
         Ok(())
     }
 

@@ -11,6 +11,8 @@ mod divergent;
 mod engine;
 pub mod error;
 pub mod files;
+mod mcp_rows;
+mod mcp_writes;
 pub mod migrate;
 mod model_rows;
 pub mod postgres;

@@ -12,14 +12,14 @@ use diesel::{
     prelude::{AsChangeset, Identifiable, Insertable, Queryable},
 };
 
-const fn source_name(source: Source) -> &'static str {
+pub(super) const fn source_name(source: Source) -> &'static str {
     match source {
         Source::Api => "api",
         Source::Config => "config",
     }
 }
 
-fn source_of(text: &str) -> Result<Source, Error> {
+pub(super) fn source_of(text: &str) -> Result<Source, Error> {
     [Source::Api, Source::Config]
         .into_iter()
         .find(|s| source_name(*s) == text)

@@ -12,14 +12,18 @@ use super::{
     records::{
         ChatRecord, Head, JoinFrom, MessageRow, MetaPatch, NewChat, PageSpec, PendingCall, QueuedRow,
         StreamRead, TurnRead,
+        mcp::{McpGrant, McpSecrets, McpServerRecord, McpTokenRecord},
+        skills::{SkillAdded, SkillRecord},
     },
+    sealing::Keyring,
     spend::Asked,
     sqlite,
 };
 use crate::{
     chat::{json::Json, state::Versions},
     clock::Timestamp,
-    ids::{ChatId, FileId, MessageId, ModelConfigId, RunnerId, UserId, WorkerId},
+    config::Secret,
+    ids::{ChatId, FileId, McpServerId, MessageId, ModelConfigId, RunnerId, UserId, WorkerId},
     metrics,
 };
 use diesel_async::{AsyncConnection, TransactionManager};
@@ -277,4 +281,38 @@ operations! {
     /// Deletes a family that was archived before the moment, with the files that no other chat names.
     /// Returns how many chats that were: none when it was brought back or is at work.
     write pub purge_family = retention::purge(root: ChatId, before: Timestamp) -> usize;
+    /// Every tool server by name.
+    read pub mcp_servers = mcp::list() -> Vec<McpServerRecord>;
+    /// A tool server.
+    read pub mcp_server = mcp::get(id: McpServerId) -> McpServerRecord;
+    /// Makes a tool server; announced by [`Store::create_mcp_server`].
+    write pub(super) create_mcp_server_row = mcp::create(keys: Keyring, server: McpServerRecord, secrets: McpSecrets) -> McpServerRecord;
+    /// Changes a tool server; announced by [`Store::change_mcp_server`].
+    write pub(super) change_mcp_server_row = mcp::change(keys: Keyring, server: McpServerRecord, secrets: McpSecrets, seen: Timestamp, drop_tokens: bool) -> McpServerRecord;
+    /// Removes a tool server; announced by [`Store::delete_mcp_server`].
+    write pub(super) delete_mcp_server_row = mcp::remove(id: McpServerId) -> ();
+    /// Brings declared tool servers in step; announced by [`Store::sync_mcp_servers`].
+    write pub(super) sync_mcp_server_rows = mcp::sync_declared(keys: Keyring, declared: Vec<(McpServerRecord, McpSecrets)>, now: Timestamp) -> bool;
+    /// Writes down a discovered client; see [`Store::set_mcp_client`].
+    write pub(super) set_mcp_client_row = mcp::set_client(keys: Keyring, server: McpServerRecord, secret: Option<Secret>, now: Timestamp) -> McpServerRecord;
+    /// The tokens of a user for tool servers.
+    read pub mcp_tokens = mcp::tokens(user: UserId) -> Vec<McpTokenRecord>;
+    /// The token of a user for a tool server.
+    read pub mcp_token = mcp::token(server: McpServerId, user: UserId) -> Option<McpTokenRecord>;
+    /// Stores a token; see [`Store::put_mcp_token`].
+    write pub(super) put_mcp_token_row = mcp::put_token(keys: Keyring, server: McpServerId, seen: Timestamp, user: UserId, grant: McpGrant, now: Timestamp) -> ();
+    /// Stores a refreshed token; see [`Store::renew_mcp_token`].
+    write pub(super) renew_mcp_token_row = mcp::renew_token(keys: Keyring, old: McpTokenRecord, grant: McpGrant, now: Timestamp) -> bool;
+    /// Removes the token of a user for a tool server; whether there was one.
+    write pub delete_mcp_token = mcp::remove_token(server: McpServerId, user: UserId) -> bool;
+    /// The skills of a user by name, without their content.
+    read pub skills = skills::list(user: UserId) -> Vec<SkillRecord>;
+    /// A skill of a user with its content.
+    read pub skill = skills::get(user: UserId, name: String) -> SkillRecord;
+    /// Makes a skill; a user has at most `max`.
+    write pub add_skill = skills::add(skill: SkillRecord, max: i64) -> SkillAdded;
+    /// Replaces the content of a skill.
+    write pub change_skill = skills::change(user: UserId, name: String, description: String, content: String, now: Timestamp) -> SkillRecord;
+    /// Removes a skill.
+    write pub remove_skill = skills::remove(user: UserId, name: String) -> ();
 }

@@ -1,8 +1,10 @@
 //! Rows as the rest of the program sees them.
 
 mod lists;
+pub mod mcp;
 pub mod models;
 mod people;
+pub mod skills;
 
 pub use lists::{
     Acl, AclGroup, AclSubject, DiffFilter, DiffRecord, DiffReference, DiffStates, ListFilter, ListedChat,

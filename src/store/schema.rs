@@ -296,6 +296,57 @@ diesel::table! {
         chat_id -> Uid, holder -> Uid, started_at -> Moment,
     }
 }
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    mcp_servers (id) {
+        id -> Uid, slug -> Text, display_name -> Text, description -> Text, icon_url -> Text, transport -> Text,
+        url -> Text, auth_type -> Text, oauth2_client_id -> Nullable<Text>, oauth2_client_secret -> Nullable<Binary>,
+        oauth2_auth_url -> Nullable<Text>, oauth2_token_url -> Nullable<Text>, oauth2_scopes -> Nullable<Text>,
+        oauth2_discovered -> Bool, api_key_header -> Nullable<Text>, api_key_value -> Nullable<Binary>, custom_headers -> Nullable<Binary>,
+        tool_allow_list -> JsonText, tool_deny_list -> JsonText, availability -> Text, enabled -> Bool,
+        model_intent -> Bool, allow_in_plan_mode -> Bool, forward_coder_headers -> Bool, source -> Text,
+        created_at -> Moment, updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    mcp_user_tokens (id) {
+        id -> Uid, server_id -> Uid, user_id -> Uid, access_token -> Binary, refresh_token -> Nullable<Binary>,
+        token_type -> Text, expires_at -> Nullable<Moment>, created_at -> Moment, updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    user_skills (id) {
+        id -> Uid, user_id -> Uid, name -> Text, description -> Text, content -> Text, created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    debug_runs (id) {
+        id -> Uid, chat_id -> Uid, root_chat_id -> Nullable<Uid>, parent_chat_id -> Nullable<Uid>,
+        model_config_id -> Nullable<Uid>, trigger_message_id -> Nullable<BigInt>,
+        history_tip_message_id -> Nullable<BigInt>, kind -> Text, status -> Text, provider -> Nullable<Text>,
+        model -> Nullable<Text>, summary -> JsonText, started_at -> Moment, updated_at -> Moment,
+        finished_at -> Nullable<Moment>,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    debug_steps (id) {
+        id -> Uid, run_id -> Uid, chat_id -> Uid, step_number -> BigInt, operation -> Text, status -> Text,
+        history_tip_message_id -> Nullable<BigInt>, assistant_message_id -> Nullable<BigInt>,
+        normalized_request -> JsonText, normalized_response -> Nullable<JsonText>, usage -> Nullable<JsonText>,
+        attempts -> JsonText, error -> Nullable<JsonText>, metadata -> JsonText, started_at -> Moment,
+        updated_at -> Moment, finished_at -> Nullable<Moment>,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(
     chat_diff_statuses,
     chat_acl,

@@ -46,4 +46,14 @@ sealed_columns! {
     ProviderKey = "ai_provider_keys"."api_key";
     /// Keys of providers that users brought themselves.
     UserProviderKey = "user_provider_keys"."api_key";
+    /// OAuth client secrets of tool servers.
+    McpClientSecret = "mcp_servers"."oauth2_client_secret";
+    /// Keys of tool servers.
+    McpApiKey = "mcp_servers"."api_key_value";
+    /// Headers of tool servers.
+    McpHeaders = "mcp_servers"."custom_headers";
+    /// Tokens of users for tool servers.
+    McpAccessToken = "mcp_user_tokens"."access_token";
+    /// What renews them.
+    McpRefreshToken = "mcp_user_tokens"."refresh_token";
 }

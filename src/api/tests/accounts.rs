@@ -59,7 +59,11 @@ async fn a_suspended_user_is_out_as_soon_as_the_hint_arrives(on: Engine) {
     let world = world(on).await;
     assert_eq!(world.own("GET", "", Value::Null).await.status, 200);
     world.state.store.set_suspended(world.owner_id, true, NOW).await.unwrap();
-    world.state.notices.on(&Notice::Access { user: world.owner_id }, &world.state.tokens);
+    world.state.notices.on(
+        &Notice::Access { user: world.owner_id },
+        &world.state.tokens,
+        &world.state.mcp_servers,
+    );
     let out = world.own("GET", "", Value::Null).await;
     assert_eq!(out.status, 401, "{out:?}");
 }

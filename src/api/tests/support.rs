@@ -183,6 +183,8 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         owners: Arc::default(),
         notices: Arc::default(),
         limits: Arc::default(),
+        mcp_servers: Arc::default(),
+        outbound: crate::mcp::outbound::Outbound::new().unwrap(),
     };
     World { state, streams, draining, organization, owner, stranger, admin, owner_id, db }
 }
