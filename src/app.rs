@@ -13,6 +13,7 @@ use crate::{
         Owned, Settings, Shared,
         acquisition::{Acquisition, Quiet},
         chat::jobs,
+        debug::Recorder,
         heartbeat::Heartbeat,
         janitor::Janitor,
         poller::Poller,
@@ -200,6 +201,7 @@ struct Daemon {
     arbiters: Vec<Arbiter>,
     grace: Duration,
     recorder: PrometheusHandle,
+    debug_writer: tokio::task::JoinHandle<()>,
     _opened: open::Opened,
     _models: Vec<crate::llm::scripted::ScriptedServer>,
 }
@@ -230,6 +232,11 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let models = models::build(&config, &catalog).await?;
     mcp::sync(&config, &store, now).await?;
     let (drain, draining) = watch::channel(false);
+    // Who has it switched on is a setting of the user, and there is no such setting yet: nobody.
+    let per_user = Arc::new(|_| false);
+    let days = config.chat.debug_retention_days;
+    let (debug, writer) = Recorder::new(config.chat.debug_runs, days, per_user, store.clone(), clock.clone());
+    let debug_writer = actix::spawn(writer);
     let shared = Arc::new(Shared {
         store: store.clone(),
         clock: clock.clone(),
@@ -237,6 +244,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         settings: settings(&config),
         turn: Arc::new(models.engine),
         replicas,
+        debug: debug.clone(),
         owned: Owned::default(),
         drive: jobs::drive(),
         draining: draining.clone(),
@@ -264,6 +272,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         tokens: Arc::default(),
         notices: Arc::default(),
         mcp_servers: Arc::default(),
+        debug,
         outbound: Outbound::new()
             .map_err(|e| StartError::Failed(format!("the client for tool servers: {e}")))?,
     };
@@ -287,6 +296,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         arbiters,
         grace: config.server.shutdown_grace,
         recorder,
+        debug_writer,
         _opened: opened,
         _models: models.scripted,
     };
@@ -387,6 +397,7 @@ impl Daemon {
             handle.stop(true).await;
         }
         router.abort();
+        self.debug_writer.abort();
         upkeep.abort();
         beats.stop();
         for arbiter in &self.arbiters {

@@ -1,6 +1,6 @@
 //! Housekeeping: idle chat actors, heartbeats of the dead, old idempotency keys, forgotten uploads.
 
-use super::{Shared, registry::Chats, supervise};
+use super::{Shared, debug, registry::Chats, supervise};
 use crate::{clock::Timestamp, store};
 use actix::{Actor, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
 use futures_util::future::LocalBoxFuture;
@@ -21,6 +21,8 @@ pub(super) type Sweep = Box<dyn Fn() -> LocalBoxFuture<'static, store::Result<()
 const UPLOADS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Uploads removed in one transaction: at most 10 MiB each, so that no other write waits long.
 const UPLOADS_AT_ONCE: i64 = 20;
+/// Debug runs ended or removed in one transaction.
+const DEBUG_AT_ONCE: i64 = 50;
 
 /// The loop.
 pub struct Janitor {
@@ -64,6 +66,11 @@ async fn sweep(shared: Arc<Shared>, forget_at: Rc<Cell<Timestamp>>) -> store::Re
     store.sweep_beats(now - silence).await?;
     if shared.replicas.is_some() {
         store.sweep_replicas(silence, now).await?;
+    }
+    // Looked for even where nothing is recorded any more: what was recorded earlier goes as well.
+    store.sweep_stale_debug(now - debug::STALE, DEBUG_AT_ONCE, now).await?;
+    if let Some(keep) = shared.debug.retention() {
+        store.sweep_old_debug(now - keep, DEBUG_AT_ONCE).await?;
     }
     store.sweep_files(now - UPLOADS, UPLOADS_AT_ONCE).await?;
     if now >= forget_at.get() {

@@ -4,6 +4,7 @@ use super::{
     Owned, Settings, Shared,
     acquisition::Acquisition,
     chat::jobs::{self, Drive},
+    debug::Recorder,
     janitor::Janitor,
     registry::Chats,
     subscription::{CloseReason, Outgoing, Streams as _},
@@ -11,6 +12,7 @@ use super::{
 use crate::{
     chat::{duty::Job, state::Status},
     clock::Clock,
+    config::chat::DebugRuns,
     ids::{ChatId, WorkerId},
     metrics,
     store::tests::{fixture::Person, support::Db},
@@ -85,6 +87,8 @@ impl World {
         let db = Db::sqlite();
         let person = Person::of(&db.store).await;
         let (draining, stops) = watch::channel(false);
+        let nobody = Arc::new(|_| false);
+        let (recorder, _) = Recorder::new(DebugRuns::Off, 30, nobody, db.store.clone(), Clock::system());
         let shared = Arc::new(Shared {
             store: db.store.clone(),
             clock: Clock::system(),
@@ -99,6 +103,7 @@ impl World {
                 workspaces: None,
             }),
             replicas: None,
+            debug: recorder,
             owned: Owned::default(),
             drive,
             draining: stops,

@@ -13,6 +13,7 @@ pub mod commit;
 pub mod content;
 pub mod control;
 pub mod create;
+pub mod debug;
 pub mod deployment;
 pub mod doc;
 pub mod files;

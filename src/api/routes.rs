@@ -2,7 +2,7 @@
 //! differ.
 
 use super::{
-    chats, control, create, deployment,
+    chats, control, create, debug, deployment,
     doc::Doc,
     files, health, mcp_oauth, mcp_servers, messages, models, parts, patch,
     problem::{Problem, Result},
@@ -96,6 +96,8 @@ table! {
     }
     /// Below the first chat prefix only.
     EXPERIMENTAL experimental_routes {
+        GET    "/{chat}/debug/runs"                200 debug::runs, debug::RUNS;
+        GET    "/{chat}/debug/runs/{run}"          200 debug::run, debug::RUN;
         GET    "/models"                           200 models::offer, models::OFFER;
         GET    "/model-configs"                    200 models::configs, models::CONFIGS;
         POST   "/model-configs"                    201 models::create, models::CREATE;

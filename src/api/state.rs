@@ -2,7 +2,10 @@
 
 use super::{auth::TokenCache, mcp_directory::McpDirectory, notices::Notices};
 use crate::{
-    actors::replicas::ReplicaSecret, clock::Clock, llm::catalog::Catalog, mcp::outbound::Outbound,
+    actors::{debug::Recorder, replicas::ReplicaSecret},
+    clock::Clock,
+    llm::catalog::Catalog,
+    mcp::outbound::Outbound,
     store::Store,
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -75,6 +78,8 @@ pub struct ApiState {
     pub notices: Arc<Notices>,
     /// Which tool servers can be picked; start with the default.
     pub mcp_servers: Arc<McpDirectory>,
+    /// Records model calls for debugging.
+    pub debug: Recorder,
     /// The way to servers that somebody else runs.
     pub outbound: Outbound,
 }

@@ -85,7 +85,8 @@ fn without_effect(config: &Config, report: &mut Report) {
     warn("auth.oidc", config.auth.oidc.is_some(), "people sign in with tokens only");
     warn("worker.max_running_subagents", config.worker.max_running_subagents != 0, "there are no subagents");
     warn("chat.auto_archive_days", config.chat.auto_archive_days != 0, "nothing is archived by itself");
-    warn("chat.debug_runs", config.chat.debug_runs != DebugRuns::Off, "model calls are not recorded");
+    let per_user = config.chat.debug_runs == DebugRuns::PerUser;
+    warn("chat.debug_runs", per_user, "nobody can switch it on for themselves yet; set it to \"on\"");
     warn("telemetry.otlp_endpoint", config.telemetry.otlp_endpoint.is_some(), "no traces are sent");
     for i in 0..config.mcp_servers.len() {
         warn(

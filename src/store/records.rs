@@ -1,5 +1,6 @@
 //! Rows as the rest of the program sees them.
 
+pub mod debug;
 pub mod mcp;
 pub mod models;
 pub mod skills;

@@ -68,6 +68,7 @@ pub async fn call(
     choice: &ModelChoice,
     request: &Request,
     clock: &Clock,
+    tap: Option<llm::tap::Tap>,
     mut publish: impl FnMut(Role, Part),
 ) -> Result<Step, Failure> {
     let endpoint = choice.endpoint.as_ref().map_err(Clone::clone)?;
@@ -83,7 +84,7 @@ pub async fn call(
         mcp_servers: HashMap::new(),
     };
     let mut fold = Accumulator::new(config, started);
-    let mut events = llm::stream(&client, endpoint, request);
+    let mut events = llm::stream_tapped(&client, endpoint, request, tap);
     let mut first = true;
     while let Some(event) = events.next().await {
         let event = event?;

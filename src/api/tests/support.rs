@@ -139,6 +139,9 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
     let organization = store.organizations_of(admin_id).await.unwrap()[0].id.to_string();
     let streams = Arc::new(FakeStreams::default());
     let (draining, stops) = watch::channel(false);
+    let nobody = Arc::new(|_| false);
+    let mode = crate::config::chat::DebugRuns::Off;
+    let (debug, _) = crate::actors::debug::Recorder::new(mode, 30, nobody, store.clone(), Clock::system());
     let state = ApiState {
         store,
         clock: Clock::manual(NOW),
@@ -151,6 +154,7 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         tokens: Arc::default(),
         notices: Arc::default(),
         mcp_servers: Arc::default(),
+        debug,
         outbound: crate::mcp::outbound::Outbound::new().unwrap(),
     };
     World { state, streams, draining, organization, owner, stranger, admin, owner_id, db }

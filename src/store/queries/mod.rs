@@ -9,6 +9,7 @@ pub mod chats;
 pub mod clock;
 pub mod commit;
 pub mod create;
+pub mod debug;
 pub mod files;
 pub mod leases;
 pub mod mcp;

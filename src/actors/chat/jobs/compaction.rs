@@ -11,7 +11,7 @@ use crate::{
     metrics,
     store::{
         commit::Committed,
-        records::{ChatRecord, MessageRow},
+        records::{ChatRecord, MessageRow, debug::RunKind},
     },
     turn::{
         compact::{self, Compaction, Source},
@@ -20,7 +20,7 @@ use crate::{
         history::History,
     },
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Longest time a summary may take (agent-loop.md §13).
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -39,12 +39,13 @@ pub(super) async fn run(
         let mut prompt = generate::prompt(&history, choice, &files);
         compact::append_request(&mut prompt.messages);
         (
-            generate::request(choice, prompt, &[], chat.last_reasoning_effort.as_deref()),
+            Arc::new(generate::request(choice, prompt, &[], chat.last_reasoning_effort.as_deref())),
             compact::measurement(&history, &choice.limits()),
         )
     };
     let asked_by = rows.iter().rev().find_map(|r| r.created_by);
     let mut attempt = chat.head.versions.attempt;
+    let mut recording = work.shared.debug.step(RunKind::Compaction, chat, rows, choice, &request);
     loop {
         let (key, this) = work.attempt(attempt).await?;
         attempt = this;
@@ -58,14 +59,23 @@ pub(super) async fn run(
         };
         work.link.part(key, Role::Assistant, compaction.call());
         // The summary is shown when it is complete, not while it is written.
-        let call = generate::call(choice, &request, clock, |_, _: Part| {});
-        let (failure, result) = match tokio::time::timeout(TIMEOUT, call).await {
+        let tap = recording.as_mut().map(|r| r.attempt(attempt));
+        let call = generate::call(choice, &request, clock, tap, |_, _: Part| {});
+        let answer = tokio::time::timeout(TIMEOUT, call).await;
+        if let Some(recording) = &mut recording {
+            recording.attempt_ended(answer.as_ref().ok().and_then(|a| a.as_ref().err()));
+        }
+        let (failure, result) = match answer {
             Ok(Ok(step)) => match compaction.rows(&step.text(), clock.now()) {
                 Ok((messages, result)) => {
                     work.link.part(key, Role::Tool, result);
                     count(choice, "success");
                     let fence = work.fence(Status::Running, Some(attempt));
-                    return work.commit(Command::CommitStep(messages), fence).await;
+                    let done = work.commit(Command::CommitStep(messages), fence).await?;
+                    if let Some(recording) = recording.take() {
+                        recording.completed(step, None);
+                    }
+                    return Ok(done);
                 }
                 Err(e) => (failure(choice, FailureKind::Generic, e.to_string()), "error"),
             },
@@ -78,6 +88,9 @@ pub(super) async fn run(
         count(choice, result);
         work.link.part(key, Role::Tool, compaction.failed(&failure.message, clock.now()));
         if let Some(head) = after_failure(work, choice, &failure, attempt).await? {
+            if let Some(recording) = recording.take() {
+                recording.failed(&failure);
+            }
             return Ok(head);
         }
     }

@@ -3,12 +3,12 @@
 
 use super::{End, Work, compaction, tool_step};
 use crate::{
-    chat::{command::Command, state::Status},
+    chat::{command::Command, message::Role, state::Status},
     llm::{classify, event::FinishReason, failure::Failure, request::ToolSpec},
     metrics,
     store::{
         commit::Committed,
-        records::{ChatRecord, MessageRow, TurnRead},
+        records::{ChatRecord, MessageRow, TurnRead, debug::RunKind},
     },
     turn::{
         compact::{Measurement, STILL_OVER_LIMIT},
@@ -20,7 +20,7 @@ use crate::{
         retry::{Verdict, last_error, turn_error},
     },
 };
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     let TurnRead { chat, rows, earlier_steps } = work.shared.store.turn(work.chat).await?;
@@ -105,37 +105,59 @@ async fn ask(
         ::metrics::histogram!(metrics::PROMPT_SIZE_BYTES, "provider" => choice.provider_type.clone(),
             "model" => choice.defaults.model.clone())
         .record(u32::try_from(size).unwrap_or(u32::MAX));
-        generate::request(choice, prompt, tools, chat.last_reasoning_effort.as_deref())
+        Arc::new(generate::request(choice, prompt, tools, chat.last_reasoning_effort.as_deref()))
     };
+    let mut recording = work.shared.debug.step(RunKind::ChatTurn, chat, rows, choice, &request);
     let mut attempt = chat.head.versions.attempt;
     loop {
         let (key, this) = work.attempt(attempt).await?;
         attempt = this;
         let link = work.link.clone();
         let publish = move |role, part| link.part(key, role, part);
-        let failure = match generate::call(choice, &request, &work.shared.clock, publish).await {
+        let tap = recording.as_mut().map(|r| r.attempt(attempt));
+        let answer = generate::call(choice, &request, &work.shared.clock, tap, publish).await;
+        if let Some(recording) = &mut recording {
+            recording.attempt_ended(answer.as_ref().err());
+        }
+        let failure = match answer {
             Ok(step) => {
+                let recorded = recording.take().map(|r| (r, step.clone()));
                 let fence = work.fence(Status::Running, Some(attempt));
                 if already_compacted && Measurement::of_step(&step.figures, &choice.limits()).is_over() {
                     return still_over(work, choice, attempt).await;
                 }
-                match step.message {
+                let done = match step.message {
                     // Without calls the next decision is known: the turn is complete.
                     Some(message) if !step.has_calls => {
                         let commands = [Command::CommitStep(vec![message]), Command::FinishTurn];
-                        return work.commit_all(&commands, fence).await;
+                        work.commit_all(&commands, fence).await
                     }
-                    Some(message) => return work.commit(Command::CommitStep(vec![message]), fence).await,
+                    Some(message) => work.commit(Command::CommitStep(vec![message]), fence).await,
                     None if step.reason == FinishReason::ContentFilter => {
-                        classify::content_filtered(&choice.provider_type)
+                        let failure = classify::content_filtered(&choice.provider_type);
+                        if let Some((recording, _)) = recorded {
+                            recording.failed(&failure);
+                        }
+                        match after_failure(work, choice, &failure, attempt).await? {
+                            Some(head) => return Ok(head),
+                            None => continue,
+                        }
                     }
                     // The model had nothing to say: the turn is over.
-                    None => return work.commit(Command::FinishTurn, fence).await,
+                    None => work.commit(Command::FinishTurn, fence).await,
+                };
+                if let (Some((recording, step)), Ok(done)) = (recorded, &done) {
+                    let message = done.inserted.iter().find(|row| row.role == Role::Assistant);
+                    recording.completed(step, message.map(|row| row.id));
                 }
+                return done;
             }
             Err(failure) => failure,
         };
         if let Some(head) = after_failure(work, choice, &failure, attempt).await? {
+            if let Some(recording) = recording.take() {
+                recording.failed(&failure);
+            }
             return Ok(head);
         }
     }
