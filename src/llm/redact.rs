@@ -166,7 +166,7 @@ mod tests {
             json!({ "max_tokens": 5, "a": [{ "client_secret": MASK, "Token": MASK }], "dbPassword": MASK });
         assert_eq!(body(text), clean);
         assert_eq!(body(b"{\"a\":1}\n{\"api_key\":\"x\"}\n"), json!([{ "a": 1 }, { "api_key": MASK }]));
-        assert_eq!(body(b"data: {\"api_key\":\"x\"}\n\n"), json!("[24 bytes]"));
+        assert_eq!(body(b"data: {\"api_key\":\"x\"}\n\n"), json!("[23 bytes]"));
         assert_eq!(body(b"\xff\xfe"), json!("[2 bytes]"));
         assert_eq!(body(&vec![b'1'; MAX_BODY + 1]), json!("[1048577 bytes]"));
     }
