@@ -4,6 +4,7 @@
 //! daemon answers, [`Running`] stops it.
 
 mod bootstrap;
+mod figures;
 mod mcp;
 mod models;
 pub mod open;
@@ -13,6 +14,7 @@ use crate::{
         Owned, Settings, Shared,
         acquisition::{Acquisition, Quiet},
         chat::jobs::{self, title::Underway},
+        debug::Recorder,
         heartbeat::Heartbeat,
         janitor::Janitor,
         poller::Poller,
@@ -24,7 +26,7 @@ use crate::{
         self,
         limits::Limits,
         sessions,
-        state::{ApiSettings, ApiState, Scrape},
+        state::{ApiSettings, ApiState},
     },
     clock::{Clock, Timestamp},
     config::{Config, DatabaseUrl, auth::AuthMode, templates::Template},
@@ -212,6 +214,7 @@ struct Daemon {
     grace: Duration,
     recorder: PrometheusHandle,
     catalog: Arc<LiveCatalog>,
+    debug_writer: tokio::task::JoinHandle<()>,
     _opened: open::Opened,
     _models: Vec<crate::llm::scripted::ScriptedServer>,
 }
@@ -242,6 +245,8 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     live.refresh().await.map_err(|e| StartError::Database(format!("the settings cannot be read: {e}")))?;
     mcp::sync(&config, &store, now).await?;
     let (drain, draining) = watch::channel(false);
+    let (debug, writer) = Recorder::new(live.clone(), store.clone(), clock.clone());
+    let debug_writer = actix::spawn(writer);
     let shared = Arc::new(Shared {
         store: store.clone(),
         clock: clock.clone(),
@@ -250,6 +255,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         live: live.clone(),
         turn: Arc::new(models.engine),
         replicas,
+        debug: debug.clone(),
         owned: Owned::default(),
         drive: jobs::drive(),
         titles: Underway::default(),
@@ -257,7 +263,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     });
     let arbiters: Vec<Arbiter> = (0..config.server.worker_threads()).map(|_| Arbiter::new()).collect();
     let chats = Chats::new(shared.clone(), &arbiters);
-    let figures = config.metrics.enabled.then(|| scrape(shared.clone(), chats.clone(), recorder.clone()));
+    let figures = config.metrics.enabled.then(|| figures::scrape(shared.clone(), chats.clone(), recorder.clone()));
     let state = ApiState {
         store: store.clone(),
         clock,
@@ -288,6 +294,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             config.limits.logins_per_minute,
         )),
         mcp_servers: Arc::default(),
+        debug,
         outbound: Outbound::new()
             .map_err(|e| StartError::Failed(format!("the client for tool servers: {e}")))?,
     };
@@ -317,6 +324,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         grace: config.server.shutdown_grace,
         recorder,
         catalog: models.catalog,
+        debug_writer,
         _opened: opened,
         _models: models.scripted,
     };
@@ -400,7 +408,7 @@ impl Daemon {
         });
         Poller::new(self.shared.clone(), chats.clone()).start();
         Janitor::new(self.shared.clone(), chats.clone()).start();
-        let upkeep = actix::spawn(upkeep(self.recorder.clone()));
+        let upkeep = actix::spawn(figures::upkeep(self.recorder.clone()));
 
         tokio::select! {
             _ = phase.wait_for(|p| *p == Phase::Drain) => {}
@@ -427,6 +435,7 @@ impl Daemon {
         router.abort();
         catalog.abort();
         settings.abort();
+        self.debug_writer.abort();
         upkeep.abort();
         beats.stop();
         for arbiter in &self.arbiters {
@@ -450,34 +459,4 @@ async fn no_more_claims(acquisition: &Addr<Acquisition>) {
     if tokio::time::timeout(CLAIM_TIME, quiet).await.is_err() {
         tracing::warn!("a claim did not end in time; what it took is free when its lease ends");
     }
-}
-
-/// Folds recorded samples into their buckets: without it they would pile up while nobody scrapes.
-async fn upkeep(recorder: PrometheusHandle) {
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        tick.tick().await;
-        recorder.run_upkeep();
-    }
-}
-
-/// Figures with the gauges of live state as they are at this moment (agent-loop.md §25).
-fn scrape(shared: Arc<Shared>, chats: Chats, recorder: PrometheusHandle) -> Scrape {
-    Arc::new(move || {
-        ::metrics::counter!(metrics::STORE_STATEMENTS_TOTAL).absolute(shared.store.statements());
-        let t = chats.totals();
-        let set = |name: &'static str, n: usize| {
-            ::metrics::gauge!(name).set(f64::from(u32::try_from(n).unwrap_or(u32::MAX)));
-        };
-        set(metrics::STREAMS_ACTIVE, t.actors);
-        set(metrics::STREAM_SUBSCRIBERS, t.subscribers);
-        set(metrics::STREAM_BUFFER_EVENTS, t.buffer_events);
-        set(metrics::STREAM_BUFFER_SIZE_MAX, t.buffer_events_max);
-        set(metrics::STREAM_BUFFER_BYTES, t.buffer_bytes);
-        let owned = shared.owned.len();
-        set(metrics::OWNED_CHATS, owned);
-        ::metrics::gauge!(metrics::CHATS, "state" => "streaming")
-            .set(f64::from(u32::try_from(owned).unwrap_or(u32::MAX)));
-        recorder.render()
-    })
 }

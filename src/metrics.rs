@@ -84,6 +84,8 @@ names! {
     counter CHAT_RETENTION_RECORDS_DELETED_TOTAL = "chatd_chat_retention_records_deleted_total";
     /// Hints to other replicas that were dropped because the channel was full.
     counter NOTICES_DROPPED = "chatd_notices_dropped_total";
+    /// Debug records that were not written: too many waited, or the database refused.
+    counter DEBUG_DROPPED_TOTAL = "chatd_debug_dropped_total";
     /// HTTP requests by method, route and status.
     counter HTTP_REQUESTS_TOTAL = "chatd_http_requests_total";
     /// Time of HTTP requests by route.

@@ -1,7 +1,7 @@
 //! Housekeeping: idle chat actors, heartbeats of the dead, old idempotency keys, forgotten uploads, idle
 //! and long archived chats.
 
-use super::{Shared, registry::Chats, retention, supervise};
+use super::{Shared, debug, registry::Chats, retention, supervise};
 use crate::{clock::Timestamp, store};
 use actix::{Actor, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
 use futures_util::future::LocalBoxFuture;
@@ -20,6 +20,8 @@ pub(super) type Sweep = Box<dyn Fn() -> LocalBoxFuture<'static, store::Result<()
 
 /// Uploads removed in one transaction: at most 10 MiB each, so that no other write waits long.
 const UPLOADS_AT_ONCE: i64 = 20;
+/// Debug runs ended or removed in one transaction.
+const DEBUG_AT_ONCE: i64 = 50;
 
 /// How long an expired token is still listed, so that its owner can see why it does not work.
 const SHOW_ENDED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -80,6 +82,11 @@ async fn sweep(shared: Arc<Shared>, hourly: Rc<Hourly>) -> store::Result<()> {
         store.sweep_replicas(silence, now).await?;
     }
     let live = shared.live.current();
+    // Looked for even where nothing is recorded any more: what was recorded earlier goes as well.
+    store.sweep_stale_debug(now - debug::STALE, DEBUG_AT_ONCE, now).await?;
+    if let Some(before) = retention::days_before(now, live.debug_retention.debug_retention_days) {
+        store.sweep_old_debug(before, DEBUG_AT_ONCE).await?;
+    }
     if let Some(before) = retention::days_before(now, live.retention.retention_days) {
         // An upload waits for a message that names it as long as archived chats are kept.
         store.sweep_files(before, UPLOADS_AT_ONCE).await?;

@@ -3,6 +3,7 @@
 
 pub mod acquisition;
 pub mod chat;
+pub mod debug;
 pub mod heartbeat;
 pub mod janitor;
 pub mod poller;
@@ -80,6 +81,8 @@ pub struct Shared {
     pub turn: Arc<TurnEngine>,
     /// The other replicas; `None` on SQLite, where there are none.
     pub replicas: Option<replicas::Replicas>,
+    /// Records model calls for debugging.
+    pub debug: debug::Recorder,
     /// Chats this replica owns.
     pub owned: Owned,
     /// What a runner starts for a job: [`chat::jobs::run`], except where a test has it fail.

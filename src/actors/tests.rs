@@ -4,6 +4,7 @@ use super::{
     Owned, Settings, Shared,
     acquisition::Acquisition,
     chat::jobs::{self, Drive},
+    debug::Recorder,
     janitor::Janitor,
     registry::Chats,
     subscription::{CloseReason, Outgoing, Streams as _},
@@ -90,6 +91,8 @@ impl World {
         let (draining, stops) = watch::channel(false);
         let now = Clock::system().now();
         let catalog = LiveCatalog::open(&db.store, &[], &[], 70, Outside::default(), now).await.unwrap();
+        let live = Arc::new(LiveSettings::new(db.store.clone(), Deployment::default()));
+        let (recorder, _) = Recorder::new(live.clone(), db.store.clone(), Clock::system());
         let shared = Arc::new(Shared {
             store: db.store.clone(),
             clock: Clock::system(),
@@ -104,6 +107,7 @@ impl World {
                 workspaces: None,
             }),
             replicas: None,
+            debug: recorder,
             owned: Owned::default(),
             titles: crate::actors::chat::jobs::title::Underway::default(),
             drive,

@@ -301,7 +301,7 @@ pub async fn edit(
     let mut commit = Commit::new(chat, Command::EditMessage { target, replacement }, state.clock.now());
     commit.meta = picks.checked(&state, caller.user.id).await?;
     commit.files = files;
-    commit::run(&state, commit, key, |done| {
+    let answer = commit::run(&state, commit, key, |done| {
         let edited = Edited {
             message: last_user_row(done).map(MessageOut::from),
             messages: visible(done),
@@ -309,7 +309,9 @@ pub async fn edit(
         };
         (200, Json::of(&edited))
     })
-    .await
+    .await?;
+    state.debug.edited(chat, target);
+    Ok(answer)
 }
 
 /// Reads an integer id of a path.

@@ -16,6 +16,7 @@ pub mod content;
 pub mod control;
 pub mod costs;
 pub mod create;
+pub mod debug;
 pub mod deployment;
 pub mod diff;
 pub mod doc;

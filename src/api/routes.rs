@@ -2,7 +2,7 @@
 //! differ.
 
 use super::{
-    ai_providers, authcheck, chats, control, costs, create, deployment, diff,
+    ai_providers, authcheck, chats, control, costs, create, debug, deployment, diff,
     doc::Doc,
     files, groups, health, insights, mcp_oauth, mcp_servers, messages, models, organizations, parts, patch,
     problem::{Problem, Result},
@@ -148,6 +148,8 @@ table! {
     }
     /// Below the first chat prefix only.
     EXPERIMENTAL experimental_routes {
+        GET    "/{chat}/debug/runs"                200 debug::runs, debug::RUNS;
+        GET    "/{chat}/debug/runs/{run}"          200 debug::run, debug::RUN;
         GET    "/models"                           200 models::offer, models::OFFER;
         GET    "/model-configs"                    200 models::configs, models::CONFIGS;
         POST   "/model-configs"                    201 models::create, models::CREATE;

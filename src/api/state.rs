@@ -4,7 +4,7 @@ use super::{
     access::OwnerCache, auth::TokenCache, limits::Limits, mcp_directory::McpDirectory, notices::Notices,
 };
 use crate::{
-    actors::replicas::ReplicaSecret,
+    actors::{debug::Recorder, replicas::ReplicaSecret},
     clock::Clock,
     ids::TemplateId,
     llm::catalog::LiveCatalog,
@@ -98,6 +98,8 @@ pub struct ApiState {
     pub limits: Arc<Limits>,
     /// Which tool servers can be picked; start with the default.
     pub mcp_servers: Arc<McpDirectory>,
+    /// Records model calls for debugging.
+    pub debug: Recorder,
     /// The way to servers that somebody else runs.
     pub outbound: Outbound,
 }

@@ -3,7 +3,6 @@
 use super::{
     Config,
     auth::AuthMode,
-    chat::DebugRuns,
     mcp_servers::{McpAuth, McpServer},
     models::{Model, REASONING_EFFORTS},
     providers::{Provider, ProviderKind},
@@ -85,7 +84,6 @@ fn without_effect(config: &Config, report: &mut Report) {
     };
     warn("auth.oidc", config.auth.oidc.is_some(), "people sign in with tokens only");
     warn("worker.max_running_subagents", config.worker.max_running_subagents != 0, "there are no subagents");
-    warn("chat.debug_runs", config.chat.debug_runs != DebugRuns::Off, "model calls are not recorded");
     warn("telemetry.otlp_endpoint", config.telemetry.otlp_endpoint.is_some(), "no traces are sent");
     for i in 0..config.mcp_servers.len() {
         warn(

@@ -15,19 +15,21 @@ mod object;
 pub mod openai_responses;
 mod options;
 pub mod providers;
+pub mod redact;
 pub mod request;
 mod retry_after;
 pub mod scripted;
 mod secret;
 pub mod side_call;
 mod sse;
+pub mod tap;
 #[cfg(test)]
 mod testing;
 pub mod transport;
 pub mod wire;
 
 pub use secret::Secret;
-pub use transport::{Endpoint, client, stream};
+pub use transport::{Endpoint, client, stream, stream_tapped};
 
 use event::Event;
 use failure::Failure;

@@ -13,9 +13,11 @@ use super::{
     retry_after,
     secret::Secret,
     sse,
+    tap::{self, Tap},
     wire::{self, Wire, WireError},
 };
 use crate::clock::{Clock, Timestamp};
+use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use reqwest::{
     RequestBuilder, Response, Url,
@@ -164,8 +166,19 @@ pub fn client() -> reqwest::Result<reqwest::Client> {
 /// [`Event::Finish`] or an error the stream ends.
 #[must_use]
 pub fn stream(client: &reqwest::Client, endpoint: &Endpoint, request: &Request) -> EventStream {
+    stream_tapped(client, endpoint, request, None)
+}
+
+/// The same, with what goes over the wire written into a tap.
+#[must_use]
+pub fn stream_tapped(
+    client: &reqwest::Client,
+    endpoint: &Endpoint,
+    request: &Request,
+    tap: Option<Tap>,
+) -> EventStream {
     let salt = uuid::Uuid::now_v7().simple().to_string();
-    let stage = match prepare(client, endpoint, request) {
+    let stage = match prepare(client, endpoint, request, tap.as_ref()) {
         Ok(builder) => Stage::Send(builder),
         Err(reason) => Stage::Failed(RawFailure::Unusable(reason)),
     };
@@ -180,6 +193,7 @@ pub fn stream(client: &reqwest::Client, endpoint: &Endpoint, request: &Request) 
         wire: wire::decoder(endpoint.format, &request.model, &salt),
         ready: VecDeque::new(),
         bytes: 0,
+        tap,
     };
     stream::unfold(call, |mut call| async move { call.next().await.map(|item| (item, call)) }).boxed()
 }
@@ -188,9 +202,17 @@ fn prepare(
     client: &reqwest::Client,
     endpoint: &Endpoint,
     request: &Request,
+    tap: Option<&Tap>,
 ) -> Result<RequestBuilder, String> {
-    let body = wire::encode(endpoint.format, endpoint.provider(), request);
-    Ok(client.post(endpoint.url()?).headers(endpoint.headers(request)?).body(body))
+    let body = Bytes::from(wire::encode(endpoint.format, endpoint.provider(), request));
+    let (url, headers) = (endpoint.url()?, endpoint.headers(request)?);
+    if let Some(tap) = tap {
+        let mut exchange = tap.lock();
+        exchange.url = url.to_string();
+        exchange.request_headers = tap::headers(&headers);
+        exchange.request_body = body.clone();
+    }
+    Ok(client.post(url).headers(headers).body(body))
 }
 
 enum Stage {
@@ -214,6 +236,7 @@ struct Call {
     ready: VecDeque<Event>,
     /// Event data so far.
     bytes: usize,
+    tap: Option<Tap>,
 }
 
 enum ReadError {
@@ -266,12 +289,19 @@ impl Call {
                     RawFailure::Network(causes(&e))
                 }
             })?;
+        if let Some(tap) = &self.tap {
+            let mut exchange = tap.lock();
+            exchange.response_status = Some(response.status().as_u16());
+            exchange.response_headers = tap::headers(response.headers());
+        }
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
         if !response.status().is_success() {
             let now = UNIX_EPOCH + Clock::system().now().since(Timestamp::from_micros(0));
             let retry_after = retry_after::parse(header("retry-after-ms"), header("retry-after"), now);
             let status = response.status().as_u16();
-            return Err(RawFailure::Status { status, retry_after, body: error_body(response).await });
+            let body = error_body(response).await;
+            self.keep_error(&body);
+            return Err(RawFailure::Status { status, retry_after, body });
         }
         let kind = header(CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
         let no_stream = kind.starts_with("application/json") || kind.starts_with("text/html");
@@ -279,6 +309,7 @@ impl Call {
             return Ok(Stage::Read(response));
         }
         let body = error_body(response).await;
+        self.keep_error(&body);
         let value: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
         if value.get("error").is_some_and(|e| !e.is_null()) {
             return Err(RawFailure::Wire(WireError::from_value(&value)));
@@ -291,6 +322,9 @@ impl Call {
     async fn read(&mut self, mut response: Response, deadline: Instant) -> Result<Stage, RawFailure> {
         let outcome = match timeout_at(deadline, response.chunk()).await {
             Ok(Ok(Some(chunk))) => {
+                if let Some(tap) = &self.tap {
+                    tap.lock().response_bytes += chunk.len();
+                }
                 let result = self.take(&chunk);
                 if self.wire.done() {
                     // The connection can be used again once its last bytes are read.
@@ -336,6 +370,15 @@ impl Call {
         });
         ready.extend(events);
         result
+    }
+
+    fn keep_error(&self, body: &str) {
+        if let Some(tap) = &self.tap {
+            let clean = self.secrets.iter().fold(body.to_owned(), |text, secret| secret.redact(&text));
+            let mut exchange = tap.lock();
+            exchange.response_bytes = body.len();
+            exchange.response_body = Some(clean);
+        }
     }
 
     fn failure(&self, raw: RawFailure) -> Failure {

@@ -327,7 +327,7 @@ mod tests {
             "http://auth.example/x",
             "https://10.0.0.1/",
             "https://[::1]/",
-            "https://2130706433/",
+            "https://167772161/",
         ] {
             assert!(!ok(named, NamedBy::Server(&server)), "{named}");
         }

@@ -12,6 +12,7 @@ use super::{
     records::{
         ChatRecord, Head, JoinFrom, MessageRow, MetaPatch, NewChat, PageSpec, PendingCall, QueuedRow,
         StreamRead, TurnRead,
+        debug::{DebugRun, DebugStep, RunKind, RunStatus, StepEnd},
         mcp::{McpGrant, McpSecrets, McpServerRecord, McpTokenRecord},
         skills::{SkillAdded, SkillRecord},
     },
@@ -28,6 +29,7 @@ use crate::{
 };
 use diesel_async::{AsyncConnection, TransactionManager};
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// Tries of a PostgreSQL transaction that met another one.
 pub(super) const TRIES: usize = 4;
@@ -305,6 +307,22 @@ operations! {
     write pub(super) renew_mcp_token_row = mcp::renew_token(keys: Keyring, old: McpTokenRecord, grant: McpGrant, now: Timestamp) -> bool;
     /// Removes the token of a user for a tool server; whether there was one.
     write pub delete_mcp_token = mcp::remove_token(server: McpServerId, user: UserId) -> bool;
+    /// The newest debug runs of a chat, newest first.
+    read pub debug_runs = debug::runs(chat: ChatId) -> Vec<DebugRun>;
+    /// A debug run of a chat with its steps.
+    snapshot pub debug_run = debug::run(chat: ChatId, run: Uuid) -> (DebugRun, Vec<DebugStep>);
+    /// Begins a step of a debug run, which is made if none goes on.
+    write pub begin_debug_step = debug::begin_step(run: DebugRun, step: DebugStep) -> ();
+    /// Ends a step of a debug run.
+    write pub end_debug_step = debug::end_step(end: StepEnd) -> ();
+    /// Ends the debug runs of a chat that go on.
+    write pub end_debug_runs = debug::end_runs(chat: ChatId, kinds: Vec<RunKind>, status: RunStatus, at: Timestamp) -> ();
+    /// Ends debug runs that nobody has touched; how many, at most `limit`.
+    write pub sweep_stale_debug = debug::sweep_stale(before: Timestamp, limit: i64, now: Timestamp) -> usize;
+    /// Removes old debug runs; how many, at most `limit`.
+    write pub sweep_old_debug = debug::sweep_old(before: Timestamp, limit: i64) -> usize;
+    /// Removes the debug runs of a history that an edit has ended.
+    write pub forget_debug_runs = debug::forget_edited(chat: ChatId, edited: MessageId, before: Timestamp) -> usize;
     /// The skills of a user by name, without their content.
     read pub skills = skills::list(user: UserId) -> Vec<SkillRecord>;
     /// A skill of a user with its content.

@@ -1,5 +1,6 @@
 //! Rows as the rest of the program sees them.
 
+pub mod debug;
 mod lists;
 pub mod mcp;
 pub mod models;

@@ -232,6 +232,12 @@ impl Deployment {
         }
     }
 
+    /// Whether anybody's model calls may be recorded at all.
+    #[must_use]
+    pub const fn debug_allowed(&self) -> bool {
+        self.debug_forced || self.debug_logging.allow_users
+    }
+
     /// The same with what is stored. A value that cannot be read counts as never set, and is told.
     fn with(mut self, rows: &[(String, Json)]) -> Self {
         for (key, value) in rows {

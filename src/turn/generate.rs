@@ -15,6 +15,7 @@ use crate::{
         classify::{RawFailure, classify},
         failure::Failure,
         request::{Request, ToolSpec},
+        tap::Tap,
     },
     metrics,
     store::records::ChatRecord,
@@ -84,6 +85,7 @@ pub async fn call(
     choice: &ModelChoice,
     request: &Request,
     clock: &Clock,
+    tap: Option<Tap>,
     publish: impl FnMut(Role, Part),
 ) -> Result<Step, Failure> {
     let labels = [("provider", choice.provider_type.clone()), ("model", choice.defaults.model.clone())];
@@ -92,7 +94,7 @@ pub async fn call(
     let first = |waited: Duration| {
         ::metrics::histogram!(metrics::TTFT_SECONDS, &labels).record(waited.as_secs_f64());
     };
-    let step = ask(choice, request, clock, first, publish).await?;
+    let step = ask(choice, request, clock, tap, first, publish).await?;
     ::metrics::counter!(metrics::STEPS_TOTAL, &labels).increment(1);
     Ok(step)
 }
@@ -103,13 +105,14 @@ pub async fn call(
 /// # Errors
 /// The classified failure.
 pub async fn side_call(choice: &ModelChoice, request: &Request, clock: &Clock) -> Result<Step, Failure> {
-    ask(choice, request, clock, |_| {}, |_, _| {}).await
+    ask(choice, request, clock, None, |_| {}, |_, _| {}).await
 }
 
 async fn ask(
     choice: &ModelChoice,
     request: &Request,
     clock: &Clock,
+    tap: Option<Tap>,
     first_event: impl FnOnce(Duration),
     mut publish: impl FnMut(Role, Part),
 ) -> Result<Step, Failure> {
@@ -123,7 +126,7 @@ async fn ask(
         mcp_servers: HashMap::new(),
     };
     let mut fold = Accumulator::new(config, started);
-    let mut events = llm::stream(&client, endpoint, request);
+    let mut events = llm::stream_tapped(&client, endpoint, request, tap);
     let mut first_event = Some(first_event);
     while let Some(event) = events.next().await {
         let event = event?;

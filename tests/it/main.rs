@@ -8,6 +8,7 @@ mod auth;
 mod baseline;
 mod cli;
 mod cli_db;
+mod debug_runs;
 mod files;
 mod hostile;
 mod interrupts;

@@ -208,6 +208,8 @@ pub fn drive() -> Drive {
 
 /// Runs a job. `partial` is what the interrupted attempt had streamed.
 pub async fn run(job: Job, work: Work, partial: Vec<(Role, Part)>) -> Outcome {
+    let abandons = matches!(job, Job::Abandon);
+    let interrupts = matches!(job, Job::FinishInterruption);
     let result = match job {
         Job::Generate => generate::run(&work).await,
         Job::FinishInterruption => interrupt::run(&work, &partial).await,
@@ -215,7 +217,12 @@ pub async fn run(job: Job, work: Work, partial: Vec<(Role, Part)>) -> Outcome {
         Job::Abandon => abandon(&work).await,
     };
     match result {
-        Ok(done) => Outcome::Moved(Box::new(done)),
+        Ok(done) => {
+            if !abandons {
+                work.shared.debug.moved(&done, interrupts);
+            }
+            Outcome::Moved(Box::new(done))
+        }
         Err(End::Stale) => Outcome::Stale,
         Err(End::Gone) => Outcome::Gone,
         Err(End::Failed(e)) => Outcome::Failed(e),

@@ -182,7 +182,6 @@ async fn what_is_not_there_is_404_with_a_body_and_what_is_there_is_not(on: Engin
         ("GET", "/api/v2/chats/model-configs".to_owned()),
         ("GET", "/api/v2/chats/providers".to_owned()),
         ("GET", "/api/v2/chats/user-provider-configs/x".to_owned()),
-        ("GET", "/api/experimental/mcp/servers".to_owned()),
     ] {
         let answer = world.own(method, &path, Value::Null).await;
         assert_eq!(answer.status, 404, "{method} {path}");

@@ -168,6 +168,7 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
     let streams = Arc::new(FakeStreams::default());
     let (draining, stops) = watch::channel(false);
     let live = Arc::new(LiveSettings::new(store.clone(), Deployment::default()));
+    let (debug, _) = crate::actors::debug::Recorder::new(live.clone(), store.clone(), Clock::system());
     let state = ApiState {
         store,
         clock: Clock::manual(NOW),
@@ -184,6 +185,7 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         notices: Arc::default(),
         limits: Arc::default(),
         mcp_servers: Arc::default(),
+        debug,
         outbound: crate::mcp::outbound::Outbound::new().unwrap(),
     };
     World { state, streams, draining, organization, owner, stranger, admin, owner_id, db }

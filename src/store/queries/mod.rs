@@ -10,6 +10,7 @@ pub mod clock;
 pub mod commit;
 pub mod costs;
 pub mod create;
+pub mod debug;
 pub mod diffs;
 pub mod files;
 pub mod groups;

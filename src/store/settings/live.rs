@@ -124,6 +124,14 @@ impl LiveSettings {
             || (all.debug_logging.allow_users && self.user(user).await?.debug_logging.debug_logging_enabled))
     }
 
+    /// The same without a look at the database: `true` also where it is not known.
+    #[must_use]
+    pub fn debug_may_be_enabled(&self, user: UserId) -> bool {
+        let all = self.current();
+        let own = || self.lock().known.get(&user).is_none_or(|(own, _)| own.debug_logging.debug_logging_enabled);
+        all.debug_forced || (all.debug_logging.allow_users && own())
+    }
+
     /// Sets a setting of the deployment.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::{
     metrics,
     store::{
         commit::Committed,
-        records::{ChatRecord, MessageRow},
+        records::{ChatRecord, MessageRow, debug::RunKind},
         spend::CallKind,
     },
     turn::{
@@ -24,7 +24,7 @@ use crate::{
         history::History,
     },
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Longest time a summary may take (agent-loop.md §13).
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -43,15 +43,16 @@ pub(super) async fn run(
         let mut prompt = generate::prompt(&history, choice, &files);
         compact::append_request(&mut prompt.messages);
         (
-            Request {
+            Arc::new(Request {
                 headers: generate::identity(chat),
                 ..generate::request(choice, prompt, &[], chat.last_reasoning_effort.as_deref())
-            },
+            }),
             compact::measurement(&history, &choice.limits()),
         )
     };
     let asked_by = rows.iter().rev().find_map(|r| r.created_by);
     let mut attempt = chat.head.versions.attempt;
+    let mut recording = work.shared.debug.step(RunKind::Compaction, chat, rows, choice, &request).await;
     loop {
         let (key, this) = work.attempt(attempt).await?;
         attempt = this;
@@ -65,16 +66,25 @@ pub(super) async fn run(
         };
         work.link.part(key, Role::Assistant, compaction.call());
         // The summary is shown when it is complete, not while it is written.
-        let call = generate::call(choice, &request, clock, |_, _: Part| {});
+        let tap = recording.as_mut().map(|r| r.attempt(attempt));
+        let call = generate::call(choice, &request, clock, tap, |_, _: Part| {});
+        let answer = tokio::time::timeout(TIMEOUT, call).await;
+        if let Some(recording) = &mut recording {
+            recording.attempt_ended(answer.as_ref().ok().and_then(|a| a.as_ref().err()));
+        }
         let mut called = None;
-        let (failure, result) = match tokio::time::timeout(TIMEOUT, call).await {
+        let (failure, result) = match answer {
             Ok(Ok(step)) => match compaction.rows(&step.text(), clock.now()) {
                 Ok((messages, result)) => {
                     let called = choice.called(CallKind::Compaction, &step.figures);
                     work.link.part(key, Role::Tool, result);
                     count(choice, "success");
                     let fence = work.fence(Status::Running, Some(attempt));
-                    return work.commit_all(&[Command::CommitStep(messages)], fence, Some(called)).await;
+                    let done = work.commit_all(&[Command::CommitStep(messages)], fence, Some(called)).await?;
+                    if let Some(recording) = recording.take() {
+                        recording.completed(step, None);
+                    }
+                    return Ok(done);
                 }
                 Err(e) => {
                     called = Some(choice.called(CallKind::Compaction, &step.figures));
@@ -90,6 +100,9 @@ pub(super) async fn run(
         count(choice, result);
         work.link.part(key, Role::Tool, compaction.failed(&failure.message, clock.now()));
         if let Some(head) = after_failure(work, choice, &failure, attempt, called).await? {
+            if let Some(recording) = recording.take() {
+                recording.failed(&failure);
+            }
             return Ok(head);
         }
     }

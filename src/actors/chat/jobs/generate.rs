@@ -3,7 +3,7 @@
 
 use super::{End, Work, compaction, title, tool_step};
 use crate::{
-    chat::{command::Command, state::Status},
+    chat::{command::Command, message::Role, state::Status},
     llm::{
         classify,
         event::FinishReason,
@@ -13,7 +13,7 @@ use crate::{
     metrics,
     store::{
         commit::Committed,
-        records::{ChatRecord, MessageRow, TurnRead},
+        records::{ChatRecord, MessageRow, TurnRead, debug::RunKind},
         spend::{CallKind, ModelCall},
     },
     turn::{
@@ -126,41 +126,66 @@ async fn ask(
             "model" => choice.defaults.model.clone())
         .record(u32::try_from(size).unwrap_or(u32::MAX));
         let effort = chat.last_reasoning_effort.as_deref();
-        Request { headers: generate::identity(chat), ..generate::request(choice, prompt, tools, effort) }
+        Arc::new(Request {
+            headers: generate::identity(chat),
+            ..generate::request(choice, prompt, tools, effort)
+        })
     };
+    let mut recording = work.shared.debug.step(RunKind::ChatTurn, chat, rows, choice, &request).await;
     let mut attempt = chat.head.versions.attempt;
     loop {
         let (key, this) = work.attempt(attempt).await?;
         attempt = this;
         let link = work.link.clone();
         let publish = move |role, part| link.part(key, role, part);
+        let tap = recording.as_mut().map(|r| r.attempt(attempt));
+        let answer = generate::call(choice, &request, &work.shared.clock, tap, publish).await;
+        if let Some(recording) = &mut recording {
+            recording.attempt_ended(answer.as_ref().err());
+        }
         let mut call = None;
-        let failure = match generate::call(choice, &request, &work.shared.clock, publish).await {
+        let failure = match answer {
             Ok(step) => {
                 call = Some(choice.called(CallKind::ChatTurn, &step.figures));
+                let recorded = recording.take().map(|r| (r, step.clone()));
                 let fence = work.fence(Status::Running, Some(attempt));
                 if already_compacted && Measurement::of_step(&step.figures, &choice.limits()).is_over() {
                     return still_over(work, choice, attempt, call).await;
                 }
-                match step.message {
+                let done = match step.message {
                     // Without calls the next decision is known: the turn is complete.
                     Some(message) if !step.has_calls => {
                         let commands = [Command::CommitStep(vec![message]), Command::FinishTurn];
-                        return work.commit_all(&commands, fence, call).await;
+                        work.commit_all(&commands, fence, call).await
                     }
                     Some(message) => {
-                        return work.commit_all(&[Command::CommitStep(vec![message])], fence, call).await;
+                        work.commit_all(&[Command::CommitStep(vec![message])], fence, call).await
                     }
                     None if step.reason == FinishReason::ContentFilter => {
-                        classify::content_filtered(&choice.provider_type)
+                        let failure = classify::content_filtered(&choice.provider_type);
+                        if let Some((recording, _)) = recorded {
+                            recording.failed(&failure);
+                        }
+                        match after_failure(work, choice, &failure, attempt, call).await? {
+                            Some(head) => return Ok(head),
+                            None => continue,
+                        }
                     }
                     // The model had nothing to say: the turn is over.
-                    None => return work.commit_all(&[Command::FinishTurn], fence, call).await,
+                    None => work.commit_all(&[Command::FinishTurn], fence, call).await,
+                };
+                if let (Some((recording, step)), Ok(done)) = (recorded, &done) {
+                    let message = done.inserted.iter().find(|row| row.role == Role::Assistant);
+                    recording.completed(step, message.map(|row| row.id));
                 }
+                return done;
             }
             Err(failure) => failure,
         };
         if let Some(head) = after_failure(work, choice, &failure, attempt, call).await? {
+            if let Some(recording) = recording.take() {
+                recording.failed(&failure);
+            }
             return Ok(head);
         }
     }
