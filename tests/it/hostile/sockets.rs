@@ -60,7 +60,7 @@ both! {
         head.extend([1, 2, 3, 4]);
         socket.write_all(&head).await.unwrap();
         socket.write_all(&[b'x'; 200_000]).await.ok();
-        closes(&mut socket, Duration::from_secs(15)).await;
+        closes(&mut socket, Duration::from_secs(60)).await;
         gate.open();
         assert_eq!(quiet.settled().await.texts("assistant"), ["onetwo"]);
     }
@@ -81,7 +81,7 @@ both! {
         let chat = api.create_chat("hello").await;
         api.stream(chat["id"].as_str().unwrap(), None).await.settled().await;
         for socket in &mut silent {
-            closes(socket, Duration::from_secs(15)).await;
+            closes(socket, Duration::from_secs(60)).await;
         }
     }
 
@@ -111,7 +111,7 @@ both! {
             socket.write_all(request.as_bytes()).await.unwrap();
             deaf.push(socket);
         }
-        within(Duration::from_secs(10), "they are all taken on", async || {
+        within(Duration::from_secs(30), "they are all taken on", async || {
             (daemon.metric("chatd_stream_subscribers").await == Some(21.0)).then_some(())
         })
         .await;
@@ -120,16 +120,18 @@ both! {
         let text = fast.settled().await.texts("assistant").concat();
         let took = since.elapsed();
         assert!(text.len() > 6 << 20, "{}", text.len());
-        // The slow ones are given 10 s: the fast one did not wait for them.
-        assert!(took < Duration::from_secs(8), "{took:?}");
+        // The slow ones are given 10 s: the fast one did not wait for them, or on a busy machine at least not
+        // until they were gone.
+        let open = daemon.metric("chatd_stream_subscribers").await;
+        assert!(took < Duration::from_secs(8) || open == Some(21.0), "{took:?}, {open:?} subscribers");
         let during = memory_kib(daemon.pid());
         assert!(during < before + 200 * 1024, "memory: {before} KiB, then {during} KiB");
         drop(fast);
-        within(Duration::from_secs(25), "the deaf ones are given up", async || {
+        within(Duration::from_secs(60), "the deaf ones are given up", async || {
             (daemon.metric("chatd_stream_subscribers").await == Some(0.0)).then_some(())
         })
         .await;
-        within(Duration::from_secs(25), "their sockets are closed", async || {
+        within(Duration::from_secs(60), "their sockets are closed", async || {
             (open_files(daemon.pid()) <= files + 4).then_some(())
         })
         .await;

@@ -246,6 +246,6 @@ replicated! {
         // The other way: the message is committed there, and the owner is woken to claim the chat.
         there.send(&chat, "And then?").await;
         far.until("the second answer", |f| f.settled() && f.texts("assistant") == ["One", "Two"]).await;
-        assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(40), "{:?}", since.elapsed());
     }
 }

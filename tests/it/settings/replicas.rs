@@ -5,8 +5,8 @@ use crate::support::{Engine, fake_model::says, outside::within, run, turns::id};
 use serde_json::json;
 use std::time::Duration;
 
-/// Much less than the time after which a replica looks without a hint.
-const SOON: Duration = Duration::from_secs(3);
+/// Less than the 10 s after which a replica looks without a hint.
+const SOON: Duration = Duration::from_secs(8);
 
 #[test]
 fn a_setting_is_seen_by_all_replicas() {
