@@ -197,6 +197,9 @@ async fn run(
     }
 }
 
+/// How long the debug records of the last turns may take to be written.
+const DEBUG_GRACE: Duration = Duration::from_secs(2);
+
 /// How long requests may go on once every chat has been let go.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -432,6 +435,7 @@ impl Daemon {
         if let Some(handle) = metrics_handle {
             handle.stop(true).await;
         }
+        self.shared.debug.flush(DEBUG_GRACE).await;
         router.abort();
         catalog.abort();
         settings.abort();

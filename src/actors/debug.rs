@@ -32,7 +32,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 /// Records that may wait for the database.
@@ -67,6 +67,8 @@ enum Record {
     End(Box<End>),
     Runs { chat: ChatId, kinds: Vec<RunKind>, status: RunStatus, at: Timestamp },
     Edited { chat: ChatId, message: MessageId, before: Timestamp },
+    /// Everything before it is written.
+    Flush(oneshot::Sender<()>),
 }
 
 struct Begin {
@@ -191,6 +193,20 @@ impl Recorder {
         };
         let kinds = vec![RunKind::ChatTurn, RunKind::Compaction];
         self.send(Record::Runs { chat: done.head.id, kinds, status, at: self.clock.now() }, 0);
+    }
+
+    /// Waits until what was recorded so far is written, at most for so long: the process stops.
+    pub async fn flush(&self, limit: Duration) {
+        let (sender, written) = oneshot::channel();
+        let all = async {
+            // A writer that is gone has written what it could.
+            if self.queue.send((Record::Flush(sender), 0)).await.is_ok() {
+                let _ = written.await;
+            }
+        };
+        if tokio::time::timeout(limit, all).await.is_err() {
+            tracing::warn!("debug records were not written in time; the runs they belong to will end as interrupted");
+        }
     }
 
     /// A message was edited: what was recorded of the history after it goes.

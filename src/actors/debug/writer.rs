@@ -66,6 +66,11 @@ async fn write(store: &Store, record: Record, tries: u32) -> Result<(), String> 
         Record::Runs { chat, kinds, status, at } => {
             within(&mut Box::pin(store.end_debug_runs(chat, kinds, status, at))).await
         }
+        Record::Flush(done) => {
+            // Nobody waits any more: that is fine as well.
+            let _ = done.send(());
+            Ok(())
+        }
         Record::Edited { chat, message, before } => {
             let mut result = Ok(());
             for at in 0..tries {

@@ -150,6 +150,9 @@ async fn ask(
                 let recorded = recording.take().map(|r| (r, step.clone()));
                 let fence = work.fence(Status::Running, Some(attempt));
                 if already_compacted && Measurement::of_step(&step.figures, &choice.limits()).is_over() {
+                    if let Some((recording, step)) = recorded {
+                        recording.completed(step, None);
+                    }
                     return still_over(work, choice, attempt, call).await;
                 }
                 let done = match step.message {
