@@ -266,7 +266,8 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     });
     let arbiters: Vec<Arbiter> = (0..config.server.worker_threads()).map(|_| Arbiter::new()).collect();
     let chats = Chats::new(shared.clone(), &arbiters);
-    let figures = config.metrics.enabled.then(|| figures::scrape(shared.clone(), chats.clone(), recorder.clone()));
+    let figures =
+        config.metrics.enabled.then(|| figures::scrape(shared.clone(), chats.clone(), recorder.clone()));
     let state = ApiState {
         store: store.clone(),
         clock,

@@ -28,6 +28,8 @@ names! {
     histogram TOOL_RESULT_SIZE_BYTES = "chatd_tool_result_size_bytes";
     /// Tool results that were errors.
     counter TOOL_ERRORS_TOTAL = "chatd_tool_errors_total";
+    /// Tool calls that a crash cut off, so that nobody knows what they did.
+    counter TOOL_CALLS_UNKNOWN_TOTAL = "chatd_tool_calls_unknown_total";
     /// Tool results that were cut to the budget.
     counter TOOL_RESULT_TRUNCATED_TOTAL = "chatd_tool_result_truncated_total";
     /// Time from the request to the first part of a model stream.

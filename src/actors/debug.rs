@@ -65,8 +65,17 @@ impl fmt::Debug for Recorder {
 enum Record {
     Begin(Box<Begin>),
     End(Box<End>),
-    Runs { chat: ChatId, kinds: Vec<RunKind>, status: RunStatus, at: Timestamp },
-    Edited { chat: ChatId, message: MessageId, before: Timestamp },
+    Runs {
+        chat: ChatId,
+        kinds: Vec<RunKind>,
+        status: RunStatus,
+        at: Timestamp,
+    },
+    Edited {
+        chat: ChatId,
+        message: MessageId,
+        before: Timestamp,
+    },
     /// Everything before it is written.
     Flush(oneshot::Sender<()>),
 }
@@ -205,7 +214,9 @@ impl Recorder {
             }
         };
         if tokio::time::timeout(limit, all).await.is_err() {
-            tracing::warn!("debug records were not written in time; the runs they belong to will end as interrupted");
+            tracing::warn!(
+                "debug records were not written in time; the runs they belong to will end as interrupted"
+            );
         }
     }
 

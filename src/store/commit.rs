@@ -105,6 +105,8 @@ pub struct Commit {
     pub idempotency: Option<Idempotency<Committed>>,
     /// The model call this commits the outcome of; it goes into the ledger with it.
     pub call: Option<ModelCall>,
+    /// It answers the calls that the chat's journal of tool calls holds.
+    pub closes_calls: bool,
     /// The spend limit is looked at first. Set by the store.
     pub spend: Option<Asked>,
 }
@@ -123,6 +125,7 @@ impl Commit {
             release_when_idle: false,
             idempotency: None,
             call: None,
+            closes_calls: false,
             spend: None,
         }
     }

@@ -13,6 +13,7 @@ use super::{
         ChatRecord, Head, JoinFrom, MessageRow, MetaPatch, NewChat, PageSpec, PendingCall, QueuedRow,
         StreamRead, TurnRead,
         debug::{DebugRun, DebugStep, RunKind, RunStatus, StepEnd},
+        journal::{Batch, Entry, NewEntry},
         mcp::{McpGrant, McpSecrets, McpServerRecord, McpTokenRecord},
         skills::{SkillAdded, SkillRecord},
     },
@@ -307,6 +308,10 @@ operations! {
     write pub(super) renew_mcp_token_row = mcp::renew_token(keys: Keyring, old: McpTokenRecord, grant: McpGrant, now: Timestamp) -> bool;
     /// Removes the token of a user for a tool server; whether there was one.
     write pub delete_mcp_token = mcp::remove_token(server: McpServerId, user: UserId) -> bool;
+    /// Enters tool calls that are about to start and must not start twice; those that were entered before.
+    write pub begin_calls = journal::begin(batch: Batch, calls: Vec<NewEntry>, now: Timestamp) -> Vec<Entry>;
+    /// Keeps what came of one of them.
+    write pub end_call = journal::end(batch: Batch, tool_call_id: String, outcome: Json) -> ();
     /// The newest debug runs of a chat, newest first.
     read pub debug_runs = debug::runs(chat: ChatId) -> Vec<DebugRun>;
     /// A debug run of a chat with its steps.

@@ -1,7 +1,8 @@
 //! What the model may call: one file per tool, with its schema, its limits and what it does.
 //!
 //! A tool that fails says so in its outcome, and the turn goes on. Dropping a tool's future cancels
-//! it; a foreground command it started is killed then.
+//! it; a foreground command it started is killed then. A call that a crash cut off runs again only where
+//! that does no harm ([`Repeat`]).
 
 pub mod arguments;
 pub mod command_line;
@@ -40,6 +41,15 @@ impl ToolContext {
     }
 }
 
+/// What is done with a call whose first run did not live to tell what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// It runs again: it only reads, or a second run leaves what the first one left.
+    Again,
+    /// It does not run again; the model is told that its outcome is unknown.
+    Never,
+}
+
 /// A tool that chatd runs itself.
 #[async_trait::async_trait]
 pub trait Tool: Send + Sync {
@@ -55,6 +65,11 @@ pub trait Tool: Send + Sync {
     /// May not be called together with other tools.
     fn is_exclusive(&self) -> bool {
         false
+    }
+
+    /// Whether a second run of a call does harm.
+    fn repeat(&self) -> Repeat {
+        Repeat::Never
     }
 
     /// Runs one call. `args` is the JSON text of the arguments as the model wrote them.

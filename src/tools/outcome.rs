@@ -4,7 +4,7 @@ use crate::{
     chat::{json::Json, message::Part},
     workspace::text::{prefix, suffix},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// Budget of a result when the context window is unknown, in bytes (agent-loop.md §8).
@@ -15,7 +15,7 @@ const MIN_BUDGET: usize = 16 * 1024;
 const MARKER_RESERVE: usize = 256;
 
 /// The outcome of one call.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolOutcome {
     /// The result.
     pub result: Json,
@@ -38,6 +38,15 @@ impl ToolOutcome {
     #[must_use]
     pub fn error(message: impl std::fmt::Display) -> Self {
         Self { is_error: true, ..Self::ok(&json!({ "error": message.to_string() })) }
+    }
+
+    /// A call that was cut off and must not run twice.
+    #[must_use]
+    pub fn unknown(tool: &str) -> Self {
+        Self::error(format!(
+            "the server stopped while {tool} ran, and nobody knows how far it came; it was not started again. \
+             Find out what it did before you call it once more"
+        ))
     }
 
     /// An image or other binary content. `data` is base64.

@@ -1,6 +1,6 @@
 //! `read_file`: numbered lines of a text file (tools.md §1).
 
-use super::{Tool, ToolContext, arguments, outcome::ToolOutcome};
+use super::{Repeat, Tool, ToolContext, arguments, outcome::ToolOutcome};
 use crate::{
     chat::json::Json,
     workspace::lines::{ReadCaps, ReadRequest},
@@ -55,6 +55,10 @@ impl Tool for ReadFile {
             },
             "required": ["path"]
         }))
+    }
+
+    fn repeat(&self) -> Repeat {
+        Repeat::Again
     }
 
     async fn run(&self, ctx: &ToolContext, args: &str) -> ToolOutcome {

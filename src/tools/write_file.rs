@@ -1,6 +1,6 @@
 //! `write_file`: replaces a file (tools.md §2).
 
-use super::{Tool, ToolContext, arguments, outcome::ToolOutcome};
+use super::{Repeat, Tool, ToolContext, arguments, outcome::ToolOutcome};
 use crate::chat::json::Json;
 use serde::Deserialize;
 use serde_json::json;
@@ -42,6 +42,10 @@ impl Tool for WriteFile {
             },
             "required": ["path", "content"]
         }))
+    }
+
+    fn repeat(&self) -> Repeat {
+        Repeat::Again
     }
 
     async fn run(&self, ctx: &ToolContext, args: &str) -> ToolOutcome {

@@ -7,7 +7,7 @@ use crate::{
     },
     clock::{Clock, Timestamp},
     tools::{
-        ToolContext,
+        Repeat, ToolContext,
         outcome::{ToolOutcome, result_budget},
         registry::{Lookup, Registry},
     },
@@ -25,27 +25,42 @@ pub struct BatchOutput {
     pub parts: Vec<(Role, Part)>,
 }
 
-/// Runs all calls concurrently and waits for all of them. Dropping the future cancels every call;
-/// nothing is committed then and the interruption answers the calls. A panic of one tool fails that
-/// call only.
+/// What a batch runs with.
+pub struct Setting<'a> {
+    /// The tools of the turn.
+    pub registry: &'a Registry,
+    /// Where the calls run.
+    pub ctx: &'a ToolContext,
+    /// The model's window in tokens; it sets the size of a result.
+    pub context_limit: Option<i64>,
+    /// Wall time.
+    pub clock: &'a Clock,
+}
+
+/// Runs all calls concurrently and waits for all of them, but for those with an answer already. Dropping
+/// the future cancels every call; nothing is committed then and the interruption answers the calls. A
+/// panic of one tool fails that call only.
 ///
-/// `context_limit` is the model's window in tokens; it sets the size of a result.
+/// `answers` has an entry for each call; [`refusals`] is where it begins. `ended` is told of each call that
+/// ran, when it ends.
 pub async fn run(
-    registry: &Registry,
-    ctx: &ToolContext,
+    with: &Setting<'_>,
     calls: &[ToolCallPart],
-    context_limit: Option<i64>,
-    clock: &Clock,
+    answers: Vec<Option<ToolOutcome>>,
+    ended: impl AsyncFn(&ToolCallPart, &ToolOutcome),
 ) -> BatchOutput {
-    let budget = result_budget(context_limit);
-    let refused = refuse_exclusive(registry, calls);
+    let budget = result_budget(with.context_limit);
     // One future polled in place, not spawned tasks: dropping it drops the tools at once.
-    let running = calls.iter().zip(refused).map(async |(call, refused)| {
-        let outcome = match refused {
-            Some(outcome) => outcome,
-            None => one(registry, ctx, call).await,
+    let running = calls.iter().zip(answers).map(async |(call, answer)| {
+        let outcome = match answer {
+            Some(outcome) => outcome.within(budget),
+            None => {
+                let outcome = one(with.registry, with.ctx, call).await.within(budget);
+                ended(call, &outcome).await;
+                outcome
+            }
         };
-        (outcome.within(budget), clock.now())
+        (outcome, with.clock.now())
     });
     let outcomes = join_all(running).await;
     let mut output = BatchOutput { messages: Vec::new(), parts: Vec::new() };
@@ -55,8 +70,23 @@ pub async fn run(
     output
 }
 
+/// The calls that may leave something behind that a second run would leave twice.
+pub fn unrepeatable<'a>(
+    registry: &Registry,
+    calls: &'a [ToolCallPart],
+    answers: &[Option<ToolOutcome>],
+) -> Vec<&'a ToolCallPart> {
+    let never = |call: &ToolCallPart| match registry.lookup(&call.tool_name) {
+        Lookup::Tool(tool) => tool.repeat() == Repeat::Never,
+        Lookup::Inactive | Lookup::Dynamic | Lookup::Unknown => false,
+    };
+    let open = calls.iter().zip(answers).filter(|(_, answer)| answer.is_none());
+    open.map(|(call, _)| call).filter(|call| never(call)).collect()
+}
+
 /// The policy of exclusive tools: beside other calls, none of them runs. One entry a call.
-fn refuse_exclusive(registry: &Registry, calls: &[ToolCallPart]) -> Vec<Option<ToolOutcome>> {
+#[must_use]
+pub fn refusals(registry: &Registry, calls: &[ToolCallPart]) -> Vec<Option<ToolOutcome>> {
     let exclusive = registry.exclusive();
     let named = calls.iter().map(|call| call.tool_name.as_str()).find(|name| exclusive.contains(*name));
     let Some(culprit) = named.filter(|_| calls.len() > 1) else { return vec![None; calls.len()] };
@@ -204,7 +234,10 @@ mod tests {
     async fn run_all(world: &World, names: &[&str], limit: Option<i64>) -> BatchOutput {
         let ctx =
             ToolContext { chat_id: ChatId(uuid::Uuid::nil()), tool_call_id: String::new(), workspace: None };
-        run(&world.registry, &ctx, &calls(names), limit, &Clock::manual(at(7))).await
+        let clock = Clock::manual(at(7));
+        let with = Setting { registry: &world.registry, ctx: &ctx, context_limit: limit, clock: &clock };
+        let calls = calls(names);
+        run(&with, &calls, refusals(&world.registry, &calls), async |_, _| {}).await
     }
 
     fn results(output: &BatchOutput) -> Vec<Value> {
@@ -263,6 +296,29 @@ mod tests {
         let roles: Vec<Role> = output.messages.iter().map(|message| message.role).collect();
         assert_eq!(roles, [Role::Tool, Role::Assistant, Role::Tool]);
         assert_eq!(output.parts.iter().map(|(role, _)| *role).collect::<Vec<_>>(), roles);
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_does_not_run_and_what_ran_is_told() {
+        let world = world();
+        let ctx =
+            ToolContext { chat_id: ChatId(uuid::Uuid::nil()), tool_call_id: String::new(), workspace: None };
+        let clock = Clock::manual(at(7));
+        let with = Setting { registry: &world.registry, ctx: &ctx, context_limit: None, clock: &clock };
+        let calls = calls(&["fail", "hang", "nope", "off"]);
+        let mut answers = refusals(&world.registry, &calls);
+        answers[1] = Some(ToolOutcome::unknown("hang"));
+        let open = unrepeatable(&world.registry, &calls, &answers);
+        assert_eq!(open.iter().map(|call| call.tool_call_id.as_str()).collect::<Vec<_>>(), ["c0"]);
+        let told = std::cell::RefCell::new(Vec::new());
+        let output = run(&with, &calls, answers, async |call, outcome| {
+            told.borrow_mut().push((call.tool_call_id.clone(), outcome.is_error));
+        })
+        .await;
+        assert_eq!(world.runs.load(Ordering::SeqCst), 1);
+        assert_eq!(told.into_inner(), [("c0".into(), true), ("c2".into(), true), ("c3".into(), true)]);
+        let said = results(&output)[1]["result"]["error"].as_str().unwrap().to_owned();
+        assert!(said.contains("nobody knows how far it came"), "{said}");
     }
 
     #[tokio::test]

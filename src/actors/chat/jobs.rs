@@ -142,17 +142,24 @@ impl Work {
         fence: Fence,
         call: Option<ModelCall>,
     ) -> Result<Committed, End> {
+        let commit = Commit {
+            commands: commands.to_vec(),
+            fence: Some(fence),
+            call,
+            ..Commit::new(self.chat, Command::Abandon, self.shared.clock.now())
+        };
+        self.commit_until_reached(commit).await
+    }
+
+    /// Commits, and lets the chat go with it when nobody has to drive it any more.
+    async fn commit_until_reached(&self, commit: Commit) -> Result<Committed, End> {
+        let commit = commit.releasing();
+        let call = commit.call.clone();
         let mut wait = BACKOFF.0;
         let mut first = true;
         loop {
-            let commit = Commit {
-                commands: commands.to_vec(),
-                fence: Some(fence),
-                release_when_idle: true,
-                call: call.clone(),
-                ..Commit::new(self.chat, Command::Abandon, self.shared.clock.now())
-            };
-            match self.shared.store.commit(commit).await {
+            let this = Commit { now: self.shared.clock.now(), ..commit.clone() };
+            match self.shared.store.commit(this).await {
                 Ok(Accepted::Fresh(done)) => return Ok(done),
                 Ok(Accepted::Replayed { .. }) => return Err(End::Stale),
                 // The step is dropped, but the model was paid for it. After a lost acknowledgement it

@@ -1,7 +1,7 @@
 //! The only writer of chats' execution columns, messages and queue: lock, load, step, write the
 //! Plan. Runs inside one transaction; any error undoes all of it.
 
-use super::{Conn, chats, divergent, files, open_calls, retention, search, spend};
+use super::{Conn, chats, divergent, files, journal, open_calls, retention, search, spend};
 use crate::{
     chat::{
         command::{Busy, Command},
@@ -63,6 +63,9 @@ pub async fn commit(conn: &mut Conn, c: Commit, claim: Option<Owner>) -> Result<
     let mut done = write(conn, &chat, row, plan, &along, c.now).await?;
     if !c.files.is_empty() {
         done.unlinked = files::link(conn, c.chat, &c.files, c.now).await?;
+    }
+    if c.closes_calls {
+        journal::close(conn, c.chat).await?;
     }
     if let Some(i) = c.idempotency {
         let (status, answer) = (i.render)(&done);

@@ -128,7 +128,8 @@ impl LiveSettings {
     #[must_use]
     pub fn debug_may_be_enabled(&self, user: UserId) -> bool {
         let all = self.current();
-        let own = || self.lock().known.get(&user).is_none_or(|(own, _)| own.debug_logging.debug_logging_enabled);
+        let own =
+            || self.lock().known.get(&user).is_none_or(|(own, _)| own.debug_logging.debug_logging_enabled);
         all.debug_forced || (all.debug_logging.allow_users && own())
     }
 

@@ -6,6 +6,7 @@ mod costs;
 mod engines;
 mod fencing;
 pub(crate) mod fixture;
+mod journal;
 mod leases;
 mod lists;
 mod migrations;

@@ -1,6 +1,7 @@
 //! Tools from outside: those that run here, and those that clients run.
 
 mod client_tools;
+mod journal;
 mod local_tools;
 
 use serde_json::{Value, json};

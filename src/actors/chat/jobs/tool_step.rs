@@ -4,17 +4,30 @@ use super::{End, Work};
 use crate::{
     chat::{
         command::Command,
+        json::Json,
         message::{Part, ToolCallPart},
         state::Status,
     },
     metrics,
-    store::{commit::Committed, records::ChatRecord},
+    store::{
+        commit::{Commit, Committed},
+        records::{
+            ChatRecord,
+            journal::{Batch, Entry, NewEntry},
+        },
+    },
     tools::{
         ToolContext,
+        outcome::ToolOutcome,
         registry::{Lookup, Registry},
     },
-    turn::{engine::ModelChoice, retry::turn_error, tool_batch},
+    turn::{
+        engine::ModelChoice,
+        retry::turn_error,
+        tool_batch::{self, Setting},
+    },
 };
+use std::collections::HashSet;
 
 pub(super) async fn run(
     work: &Work,
@@ -39,12 +52,95 @@ pub(super) async fn run(
         }
     };
     let ctx = ToolContext { chat_id: work.chat, tool_call_id: String::new(), workspace };
-    let output = tool_batch::run(registry, &ctx, calls, choice.context_limit, &work.shared.clock).await;
+    let clock = &work.shared.clock;
+    let with = Setting { registry, ctx: &ctx, context_limit: choice.context_limit, clock };
+    let journal = Journal::open(work, registry, calls).await?;
+    let closes_calls = journal.holds_calls();
+    let answers = journal.answers.clone();
+    let ended = async |call: &ToolCallPart, outcome: &ToolOutcome| journal.ended(call, outcome).await;
+    let output = tool_batch::run(&with, calls, answers, ended).await;
     for (role, part) in output.parts {
         count(choice, registry, &part);
         work.link.part(key, role, part);
     }
-    work.commit(Command::CommitStep(output.messages), work.fence(Status::Running, Some(attempt))).await
+    let commit = Commit {
+        fence: Some(work.fence(Status::Running, Some(attempt))),
+        closes_calls,
+        ..Commit::new(work.chat, Command::CommitStep(output.messages), clock.now())
+    };
+    work.commit_until_reached(commit).await
+}
+
+/// The calls of a batch that must not start twice, as they are kept in the database (DESIGN.md §4).
+struct Journal<'a> {
+    work: &'a Work,
+    batch: Batch,
+    /// Ids of the calls that are entered.
+    entered: HashSet<&'a str>,
+    /// For each call of the batch: what is known already.
+    answers: Vec<Option<ToolOutcome>>,
+}
+
+impl<'a> Journal<'a> {
+    /// Enters what is about to start. What was entered before does not start again: its outcome is the one
+    /// that was kept, or unknown.
+    async fn open(work: &'a Work, registry: &Registry, calls: &'a [ToolCallPart]) -> Result<Self, End> {
+        let mut answers = tool_batch::refusals(registry, calls);
+        let batch =
+            Batch { chat: work.chat, runner: work.owner.runner, history_version: work.seen.versions.history };
+        let open = tool_batch::unrepeatable(registry, calls, &answers);
+        let entered: HashSet<&str> = open.iter().map(|call| call.tool_call_id.as_str()).collect();
+        if !open.is_empty() {
+            let entry = |call: &&ToolCallPart| NewEntry {
+                tool_call_id: call.tool_call_id.clone(),
+                tool_name: call.tool_name.clone(),
+            };
+            let entries = open.iter().map(entry).collect();
+            let known = work.shared.store.begin_calls(batch, entries, work.shared.clock.now()).await?;
+            for (call, answer) in calls.iter().zip(&mut answers) {
+                let Some(entry) = known.iter().find(|e| e.tool_call_id == call.tool_call_id) else {
+                    continue;
+                };
+                if answer.is_none() && entered.contains(call.tool_call_id.as_str()) {
+                    *answer = Some(Self::kept(work, call, entry));
+                }
+            }
+        }
+        Ok(Self { work, batch, entered, answers })
+    }
+
+    fn kept(work: &Work, call: &ToolCallPart, entry: &Entry) -> ToolOutcome {
+        match entry.outcome.as_ref().map(Json::read) {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(e)) => {
+                tracing::error!(chat = %work.chat, tool_call = call.tool_call_id, error = %e,
+                    "the kept outcome of a tool call cannot be read");
+                ToolOutcome::unknown(&call.tool_name)
+            }
+            None => {
+                tracing::warn!(chat = %work.chat, tool_call = call.tool_call_id, tool = call.tool_name,
+                    "a tool call was cut off; it is not started again");
+                ::metrics::counter!(metrics::TOOL_CALLS_UNKNOWN_TOTAL).increment(1);
+                ToolOutcome::unknown(&call.tool_name)
+            }
+        }
+    }
+
+    fn holds_calls(&self) -> bool {
+        !self.entered.is_empty()
+    }
+
+    /// Keeps what came of a call. Without it, a crash before the commit makes the outcome unknown.
+    async fn ended(&self, call: &ToolCallPart, outcome: &ToolOutcome) {
+        if !self.entered.contains(call.tool_call_id.as_str()) {
+            return;
+        }
+        let kept = self.work.shared.store.end_call(self.batch, call.tool_call_id.clone(), Json::of(outcome));
+        if let Err(e) = kept.await {
+            tracing::warn!(chat = %self.work.chat, tool_call = call.tool_call_id, error = %e,
+                "the outcome of a tool call could not be kept before its commit");
+        }
+    }
 }
 
 /// Metrics of one result. Names that the model made up share one label.
