@@ -1,6 +1,7 @@
 //! Rows as the rest of the program sees them.
 
 pub mod debug;
+pub mod insights;
 pub mod journal;
 mod lists;
 pub mod mcp;

@@ -3,5 +3,6 @@
 mod accounts;
 mod calls;
 mod chats;
+mod insights;
 mod sockets;
 mod support;

@@ -10,7 +10,7 @@ use crate::{
     ids::{ChatId, FileId, GroupId, UserId, WorkspaceId},
     store::records::{
         Acl, AclGroup, AclSubject, DiffRecord, DiffReference, ListFilter, ListedChat, MessageRow, Readable,
-        TitleLock, UserRecord,
+        TitleLock, UserRecord, insights::PullRequest,
     },
 };
 
@@ -27,6 +27,8 @@ operations! {
     read pub diff_reference = diffs::reference(chat: ChatId) -> DiffReference;
     /// Replaces what is known of a chat's changes; announced by [`Store::set_diff_status`].
     write set_diff_row = diffs::set(chat: ChatId, status: DiffRecord, at: DiffReference) -> ();
+    /// Pull requests of chats that began from `start` until before `end`, the newest first.
+    snapshot pub pull_requests = insights::pull_requests(start: Timestamp, end: Timestamp) -> Vec<PullRequest>;
     /// Whether a root chat has readers.
     read pub is_shared = sharing::is_shared(root: ChatId) -> bool;
     /// Whether a chat is shared with a user.

@@ -14,6 +14,7 @@ pub mod debug;
 pub mod diffs;
 pub mod files;
 pub mod groups;
+pub mod insights;
 pub mod journal;
 pub mod leases;
 pub mod limits;
