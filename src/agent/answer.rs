@@ -180,3 +180,45 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 pub fn fresh_id() -> String {
     fresh_uuid().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_are_read_under_both_names() {
+        let of = |headers: &[(&'static str, &'static str)]| {
+            let headers = headers.iter().map(|&(name, value)| {
+                (header::HeaderName::from_static(name), header::HeaderValue::from_static(value))
+            });
+            Caller::of(&headers.collect())
+        };
+        let caller = of(&[("x-chatd-chat-id", " a "), ("coder-chat-id", "b"), ("x-chatd-tool-call-id", "t")]);
+        assert_eq!((caller.chat.as_str(), caller.tool_call.as_deref()), ("a", Some("t")));
+        let former = of(&[("coder-chat-id", "b"), ("x-chatd-tool-call-id", "")]);
+        assert_eq!((former.chat.as_str(), former.tool_call), ("b", None));
+        assert_eq!(of(&[]).chat, "");
+    }
+
+    #[test]
+    fn queries_are_checked() {
+        let query = Query::parse(Some("path=%2Fa+b&limit=7&offset=&bad=-1&big=300"));
+        assert_eq!(query.required("path").unwrap(), "/a b");
+        assert_eq!((query.number("limit", 1usize).unwrap(), query.number("offset", 1u64).unwrap()), (7, 1));
+        assert!(query.number("bad", 0u64).is_err() && query.number("big", 0u8).is_err());
+        assert_eq!(query.only(&["path"]).unwrap_err().body.validations[0].field, "bad");
+        assert!(query.required("none").is_err() && query.required("offset").is_err());
+    }
+
+    #[test]
+    fn json_that_does_not_fit_names_the_place() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Body {
+            #[expect(dead_code, reason = "it is never read")]
+            list: Vec<u8>,
+        }
+        let refusal = parse::<Body>(br#"{"list": [1, "x"]}"#).unwrap_err();
+        assert_eq!(refusal.status, StatusCode::BAD_REQUEST);
+        assert!(refusal.body.message.contains("list[1]"), "{}", refusal.body.message);
+    }
+}

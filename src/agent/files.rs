@@ -21,6 +21,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+/// Most that a caller can ask for: it is in memory whole. File, and answer.
+const MAX_CAPS: (u64, usize) = (64 << 20, 16 << 20);
 /// Bytes of a file that are in memory at once when it is sent whole.
 const CHUNK: u64 = 64 << 10;
 /// Bytes from which the type of a file is told.
@@ -48,10 +50,11 @@ pub async fn read_lines(query: &Query) -> Result<Answer, Refusal> {
         offset: query.number("offset", 1)?,
         limit: query.number("limit", 0)?,
         caps: ReadCaps {
-            file_bytes: if file_bytes == 0 { default.file_bytes } else { file_bytes },
+            file_bytes: if file_bytes == 0 { default.file_bytes } else { file_bytes.min(MAX_CAPS.0) },
             line_bytes: or_default(query.number("max_line_bytes", 0)?, default.line_bytes),
             lines: or_default(query.number("max_response_lines", 0)?, default.lines),
-            response_bytes: or_default(query.number("max_response_bytes", 0)?, default.response_bytes),
+            response_bytes: or_default(query.number("max_response_bytes", 0)?, default.response_bytes)
+                .min(MAX_CAPS.1),
         },
     };
     let read = blocking(move || files::read_lines(&paths::follow(&request.path)?, &request)).await;

@@ -76,11 +76,10 @@ where
                 Ok(Some(Ok(message))) => message,
             };
             match message {
-                Message::Binary(bytes) => {
-                    if into.write_all(&bytes).await.is_err() {
-                        return Lost::Inner;
-                    }
-                }
+                Message::Binary(bytes) => match into.write_all(&bytes).await {
+                    Ok(()) => {}
+                    Err(_) => return Lost::Inner,
+                },
                 Message::Close(frame) => {
                     let why = frame.map(|f| f.reason.to_string()).filter(|reason| !reason.is_empty());
                     return Lost::Closed(why.map(|reason| format!(": {reason}")).unwrap_or_default());

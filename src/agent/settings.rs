@@ -11,6 +11,8 @@ use std::{
 /// Beginnings of the names under which a variable of the agent is found: ours, and those that
 /// templates made for this program's ancestor set.
 const PREFIXES: [&str; 3] = ["CHATD_AGENT_", "CHATD_AGENT_EXP_", "CODER_AGENT_EXP_"];
+/// Marks whatever this agent has started, wherever it has gone.
+pub const ENV_RUN: &str = "CHATD_AGENT_RUN";
 /// Commands must not get them: they are the agent's own.
 const OWN: [&str; 2] = ["CHATD_AGENT_", "CODER_AGENT_"];
 
@@ -21,6 +23,8 @@ pub struct Settings {
     pub name: String,
     /// Where commands run; an absolute path.
     pub directory: PathBuf,
+    /// Value of [`ENV_RUN`], which no other agent has.
+    pub run: String,
     /// The home directory of its user.
     pub home: PathBuf,
     /// Environment of every command: the agent's own, without what is the agent's alone.
@@ -58,8 +62,13 @@ impl Settings {
             value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
         };
         let home = all.get(&OsString::from("HOME")).filter(|home| Path::new(home).is_absolute());
+        let mut commands: BTreeMap<_, _> =
+            all.iter().filter(|(name, _)| !is_own(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        let run = super::answer::fresh_id();
+        commands.insert(ENV_RUN.into(), run.clone().into());
         Self {
             name,
+            run,
             home: home.map_or_else(|| directory.clone(), PathBuf::from),
             directory,
             instructions_dirs: list("INSTRUCTIONS_DIRS", "~/.chatd"),
@@ -67,7 +76,7 @@ impl Settings {
             skills_dirs: list("SKILLS_DIRS", ".agents/skills,~/.chatd/skills"),
             skill_meta_file: text("SKILL_META_FILE", "SKILL.md"),
             mcp_config_files: list("MCP_CONFIG_FILES", ".mcp.json"),
-            environment: all.into_iter().filter(|(name, _)| !is_own(name)).collect(),
+            environment: commands,
         }
     }
 
@@ -148,6 +157,6 @@ mod tests {
             ("CHATD_URL", "http://h"),
         ]);
         let names: Vec<&str> = s.environment.keys().filter_map(|name| name.to_str()).collect();
-        assert_eq!(names, ["CHATD_URL", "PATH"]);
+        assert_eq!(names, [ENV_RUN, "CHATD_URL", "PATH"]);
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     agent::{
         Agent, Settings,
         link::{self, Daemon},
+        settings::ENV_RUN,
         supervise::{self, End, Leash},
     },
     clock::Clock,
@@ -90,14 +91,17 @@ async fn work(settings: Settings, daemon: Daemon, supervised: bool) -> Outcome {
     tracing::info!(directory = %settings.directory.display(), "agent {} started", env!("CARGO_PKG_VERSION"));
     let agent = Agent::new(settings, Clock::system());
     let exit = tokio::select! {
-        () = link::run(agent.clone(), daemon) => Exit::Failed,
-        _ = terminate.recv() => Exit::Terminated,
-        _ = interrupt.recv() => Exit::Interrupted,
-        () = unsupervised => Exit::Failed,
+        () = link::run(agent.clone(), daemon) => Some(Exit::Failed),
+        _ = terminate.recv() => Some(Exit::Terminated),
+        _ = interrupt.recv() => Some(Exit::Interrupted),
+        () = unsupervised => None,
     };
     tracing::info!("agent stopping; ending what it has started");
     agent.stop().await;
-    Ok(exit)
+    if exit.is_none() {
+        supervise::end_marked(ENV_RUN, &agent.settings().run).await;
+    }
+    Ok(exit.unwrap_or(Exit::Failed))
 }
 
 fn on(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {

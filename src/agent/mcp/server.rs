@@ -208,12 +208,11 @@ async fn list(server: &str, peer: &Peer<RoleClient>) -> Result<Vec<McpTool>, Str
         let page = PaginatedRequestParams::default().with_cursor(cursor);
         let page = peer.list_tools(Some(page)).await.map_err(|e| short(&e))?;
         for tool in &page.tools {
-            match content::tool(server, tool) {
-                Some(tool) if tools.len() < MAX_TOOLS => tools.push(tool),
-                _ => {
-                    tracing::warn!(server, tool = %tool.name, "a tool is left out: it is too large, or there are too many")
-                }
-            }
+            let Some(tool) = content::tool(server, tool).filter(|_| tools.len() < MAX_TOOLS) else {
+                tracing::warn!(server, tool = %tool.name, "a tool is left out: it is too large, or there are too many");
+                continue;
+            };
+            tools.push(tool);
         }
         cursor = page.next_cursor;
         if cursor.is_none() || tools.len() >= MAX_TOOLS {

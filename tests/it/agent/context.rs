@@ -2,10 +2,7 @@
 
 use super::Inside;
 use serde_json::{Value, json};
-use std::{
-    fs,
-    os::unix::fs::symlink,
-};
+use std::{fs, os::unix::fs::symlink};
 
 async fn parts(inside: &Inside) -> Vec<Value> {
     let config = inside.client.get("context-config").await.ok();

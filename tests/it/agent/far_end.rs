@@ -24,6 +24,8 @@ use tokio_tungstenite::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The user without rights of every Linux.
+const NOBODY: u32 = 65534;
 pub const TOKEN: &str = "agent-token-canary";
 
 /// Waits for agents.
@@ -62,12 +64,12 @@ impl FarEnd {
 
     /// Refuses the next dial with this status.
     pub async fn refuse(&self, status: StatusCode) {
+        #[allow(clippy::result_large_err, reason = "the type is the library's")]
         let refuse = |_: &Request, _: Response| -> Result<Response, ErrorResponse> {
             let mut refused = ErrorResponse::new(None);
             *refused.status_mut() = status;
             Err(refused)
         };
-        #[allow(clippy::result_large_err, reason = "the type is the library's")]
         let refused = accept_hdr_async(self.connection().await, refuse).await;
         assert!(refused.is_err());
     }
@@ -135,6 +137,14 @@ impl AgentProcess {
     pub fn start(url: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("chatd-agent-").tempdir().expect("make a folder");
         let child = command(url, folder.path()).spawn().expect("start chatd agent");
+        Self { child, folder }
+    }
+
+    /// Under a user who may do nothing, in a folder of that user's.
+    pub fn start_as_nobody(url: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("chatd-agent-").tempdir().expect("make a folder");
+        std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("give the folder away");
+        let child = command(url, folder.path()).uid(NOBODY).gid(NOBODY).spawn().expect("start chatd agent");
         Self { child, folder }
     }
 

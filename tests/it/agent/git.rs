@@ -7,7 +7,8 @@ use std::{fs, process::Command};
 fn git(dir: &str, args: &[&str]) {
     let mut command = Command::new("git");
     command.args(["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]);
-    let output = command.arg("-C").arg(dir).args(args).env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap();
+    let output =
+        command.arg("-C").arg(dir).args(args).env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -27,7 +28,10 @@ async fn a_repository_shows_what_is_not_committed() {
     fs::write(inside.at("new"), "n\n").unwrap();
     let fresh = changes(&inside).await;
     assert_eq!((&fresh[0]["repo_root"], &fresh[0]["branch"]), (&json!(root), &json!("main")));
-    assert!(fresh[0]["unified_diff"].as_str().unwrap().contains("+n\n") && fresh[0].get("error").is_none(), "{fresh:?}");
+    assert!(
+        fresh[0]["unified_diff"].as_str().unwrap().contains("+n\n") && fresh[0].get("error").is_none(),
+        "{fresh:?}"
+    );
     git(root, &["add", "."]);
     git(root, &["commit", "-q", "-m", "one"]);
     git(root, &["remote", "add", "origin", "https://me:secret@h.example/r.git"]);
@@ -39,7 +43,10 @@ async fn a_repository_shows_what_is_not_committed() {
     let index = fs::read(inside.at(".git/index")).unwrap();
     let changed = changes(&inside).await;
     let diff = changed[0]["unified_diff"].as_str().unwrap();
-    assert!(diff.contains("-n\n+changed\n") && diff.contains("+++ b/ü\n") && diff.contains("+untracked\n"), "{diff}");
+    assert!(
+        diff.contains("-n\n+changed\n") && diff.contains("+++ b/ü\n") && diff.contains("+untracked\n"),
+        "{diff}"
+    );
     assert!(!diff.contains("b/ignored"), "{diff}");
     assert_eq!(changed[0]["remote_origin"], "https://h.example/r.git");
     assert_eq!(fs::read(inside.at(".git/index")).unwrap(), index, "the repository is left as it is");
@@ -57,7 +64,8 @@ async fn repositories_below_are_found() {
         git(&inside.at(name), &["init", "-q"]);
         fs::write(inside.at(&format!("{name}/f")), "x\n").unwrap();
     }
-    let roots: Vec<_> = changes(&inside).await.iter().map(|r| r["repo_root"].as_str().unwrap().to_owned()).collect();
+    let roots: Vec<_> =
+        changes(&inside).await.iter().map(|r| r["repo_root"].as_str().unwrap().to_owned()).collect();
     assert_eq!(roots, [inside.at("a"), inside.at("b/c")]);
     let one = inside.client.get(&format!("git/changes?path={}", escaped(&inside.at("b/c")))).await.ok();
     assert_eq!(one["repositories"].as_array().unwrap().len(), 1);
@@ -74,7 +82,15 @@ async fn a_hostile_repository_runs_nothing() {
     git(&root, &["commit", "-q", "-m", "one"]);
     fs::write(inside.at("f"), "y\n").unwrap();
     let touch = format!("touch {}; true", inside.at("pwned"));
-    for key in ["core.fsmonitor", "core.pager", "pager.diff", "diff.external", "diff.x.textconv", "diff.x.command", "core.sshCommand"] {
+    for key in [
+        "core.fsmonitor",
+        "core.pager",
+        "pager.diff",
+        "diff.external",
+        "diff.x.textconv",
+        "diff.x.command",
+        "core.sshCommand",
+    ] {
         git(&root, &["config", key, &touch]);
     }
     fs::write(inside.at(".gitattributes"), "* diff=x\n").unwrap();

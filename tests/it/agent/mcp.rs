@@ -48,10 +48,13 @@ async fn tools_are_listed_and_called() {
       *) say '{"content":[{"type":"text","text":"no"}],"isError":true}';;
     esac"#;
     script(&inside, "one", &format!(r#"{{"name":"fail","inputSchema":{{"type":"object"}}}},{ADD}"#), calls);
-    configure(&inside, json!({
-        "one": {"command": "sh", "args": ["one.sh"], "env": {"TOLD": "${GREETING} ${CHATD_AGENT_TOKEN:-hidden}"}},
-        "a__b": {"command": "sh"}, "far": {"url": "http://h"}, "gone": {"command": "/no/such/program"},
-    }));
+    configure(
+        &inside,
+        json!({
+            "one": {"command": "sh", "args": ["one.sh"], "env": {"TOLD": "${GREETING} ${CHATD_AGENT_TOKEN:-hidden}"}},
+            "a__b": {"command": "sh"}, "far": {"url": "http://h"}, "gone": {"command": "/no/such/program"},
+        }),
+    );
     let listed = inside.client.get("mcp/tools").await.ok();
     assert_eq!(
         listed["tools"][0],
@@ -112,7 +115,12 @@ async fn one_that_has_ended_is_started_again() {
 #[tokio::test]
 async fn a_call_has_one_effect() {
     let inside = Inside::new().await;
-    script(&inside, "one", ADD, r#"echo called >> calls.log; say '{"content":[{"type":"text","text":"done"}]}'"#);
+    script(
+        &inside,
+        "one",
+        ADD,
+        r#"echo called >> calls.log; say '{"content":[{"type":"text","text":"done"}]}'"#,
+    );
     configure(&inside, json!({"one": {"command": "sh", "args": ["one.sh"]}}));
     let body = json!({"tool_name": "one__add", "arguments": {"a": 1}});
     let first = inside.client.tool_call("c").post("mcp/call-tool", body.clone()).await.ok();
@@ -125,12 +133,15 @@ async fn bad_servers_cost_the_good_ones_nothing() {
     let inside = Inside::new().await;
     script(&inside, "good", ADD, r#"say '{"content":[{"type":"text","text":"fine"}]}'"#);
     // One floods and never answers; one prints junk before it ends; one dies at once.
-    configure(&inside, json!({
-        "flood": {"command": "yes", "args": ["x".repeat(1000)]},
-        "junk": {"command": "sh", "args": ["-c", "head -c 100000 /dev/urandom; echo broken >&2; exit 1"]},
-        "dead": {"command": "false"},
-        "good": {"command": "sh", "args": ["good.sh"]},
-    }));
+    configure(
+        &inside,
+        json!({
+            "flood": {"command": "yes", "args": ["x".repeat(1000)]},
+            "junk": {"command": "sh", "args": ["-c", "head -c 100000 /dev/urandom; echo broken >&2; exit 1"]},
+            "dead": {"command": "false"},
+            "good": {"command": "sh", "args": ["good.sh"]},
+        }),
+    );
     let since = Instant::now();
     assert_eq!(names(&inside).await, ["good__add"]);
     assert!(since.elapsed() < Duration::from_secs(25), "a flood is not waited for: {:?}", since.elapsed());
@@ -143,7 +154,9 @@ async fn bad_servers_cost_the_good_ones_nothing() {
     let junk = inside.client.post("mcp/call-tool", json!({"tool_name": "junk__x"})).await.refused(502);
     assert!(junk.contains("broken"), "{junk}");
     inside.agent.stop().await;
-    assert!(inside.client.post("mcp/call-tool", json!({"tool_name": "good__add"})).await.status.is_client_error());
+    assert!(
+        inside.client.post("mcp/call-tool", json!({"tool_name": "good__add"})).await.status.is_client_error()
+    );
 }
 
 #[tokio::test]
@@ -158,7 +171,8 @@ async fn one_that_hangs_ends_with_an_explanation_and_with_the_agent() {
         client.try_call(hyper::Method::POST, "mcp/call-tool", body).await.unwrap()
     });
     let hung = inside.at("hung");
-    let id = eventually("it hangs", async || fs::read_to_string(&hung).ok().filter(|id| id.ends_with('\n'))).await;
+    let id =
+        eventually("it hangs", async || fs::read_to_string(&hung).ok().filter(|id| id.ends_with('\n'))).await;
     // The others go on meanwhile.
     assert_eq!(inside.client.get("processes/list").await.ok(), json!({"processes": []}));
     inside.agent.stop().await;
