@@ -109,6 +109,7 @@ both! {
         let created: Value = serde_json::from_str(&first.data).expect("JSON");
         assert_eq!((&created["kind"], &created["chat"]["id"]), (&json!("created"), &json!(chat)));
         assert_eq!(first.id, None);
+        api.stream(&chat, None).await.answered(1).await;
         while events.comments < 2 {
             events.pass().await;
         }
