@@ -213,9 +213,9 @@ async fn a_race_for_a_link_is_never_won() {
         let status = inside.client.post_bytes(&path, Bytes::from_static(b"mine")).await.status.as_u16();
         assert!([200, 400, 404, 409, 500].contains(&status), "{status}");
         if status == 200 {
-            written += 1
+            written += 1;
         } else {
-            refused += 1
+            refused += 1;
         }
         if round > 200 && written > 20 && refused > 20 {
             break;
