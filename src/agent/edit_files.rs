@@ -75,6 +75,7 @@ fn targets(request: &EditFiles) -> Result<Vec<PathBuf>, Refusal> {
             status: StatusCode::BAD_REQUEST,
             ..Refusal::field(&format!("files[{n}].path"), e.to_string())
         })?;
+        super::files::leads_to(&file.path, &target, file.resolved.as_deref())?;
         if let Some(before) = seen.insert(target.clone(), &file.path) {
             let detail =
                 format!("{:?} is the same file as {before:?}; put all of its edits together", file.path);

@@ -14,7 +14,7 @@ use crate::workspace::{
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
-use hyper::{Response, body::Frame, header};
+use hyper::{Response, StatusCode, body::Frame, header};
 use std::{
     fs::{self, File},
     io::{Read as _, Seek as _, SeekFrom},
@@ -129,9 +129,20 @@ fn media_type(start: &[u8]) -> &'static str {
 }
 
 /// `POST write-file`
-pub async fn write_file(path: String, content: Bytes) -> Result<Answer, Refusal> {
-    blocking(move || files::replace(&paths::follow(&path)?, &path, &content)).await?;
+pub async fn write_file(path: String, resolved: Option<String>, content: Bytes) -> Result<Answer, Refusal> {
+    let (followed, target) = blocking(move || Ok((paths::follow(&path)?, path))).await?;
+    leads_to(&target, &followed, resolved.as_deref())?;
+    blocking(move || files::replace(&followed, &target, &content)).await?;
     Ok(Answer::ok(&Done { message: "written".to_owned() }))
+}
+
+/// Refuses a path that leads elsewhere than the caller has looked.
+pub fn leads_to(path: &str, target: &Path, resolved: Option<&str>) -> Result<(), Refusal> {
+    if resolved.is_none_or(|resolved| Path::new(resolved) == target) {
+        return Ok(());
+    }
+    let message = format!("{path:?} leads to {} by now; look where it leads and try again", target.display());
+    Err(Refusal::new(StatusCode::CONFLICT, message))
 }
 
 /// `GET resolve-path`

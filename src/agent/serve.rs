@@ -137,9 +137,11 @@ async fn post(
             return files::list_directory(agent.settings(), parse(&body)?).await;
         }
         "write-file" => {
+            query.only(&["path", "resolved"])?;
             let path = query.required("path")?.to_owned();
+            let resolved = query.get("resolved").map(str::to_owned);
             let request = digest(&[name.as_bytes(), path.as_bytes(), &body]);
-            return once(agent, &caller, request, files::write_file(path, body)).await;
+            return once(agent, &caller, request, files::write_file(path, resolved, body)).await;
         }
         _ => {}
     }

@@ -4,12 +4,21 @@ use super::{
     WorkspaceError,
     lines::{self, Lines, ReadRefusal, ReadRequest},
 };
-use nix::fcntl::OFlag;
+use nix::{
+    errno::Errno,
+    fcntl::{self, AtFlags, OFlag},
+    sys::stat::{Mode, SFlag, fstatat, mkdirat},
+    unistd::{UnlinkatFlags, unlinkat},
+};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    ffi::OsStr,
+    fs::{File, Permissions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::PermissionsExt as _,
+    },
+    path::{Component, Path},
 };
 
 /// Names the failure as the model should hear it.
@@ -37,17 +46,57 @@ pub async fn blocking<T: Send + 'static>(
     })
 }
 
-/// Opens a regular file and tells its size. `shown` is the path as it was asked for.
+/// How a directory on the way is opened: not through a link, and, where there is a way, without the
+/// right to list it.
+fn step() -> OFlag {
+    #[cfg(target_os = "linux")]
+    let search = OFlag::O_PATH;
+    #[cfg(not(target_os = "linux"))]
+    let search = OFlag::O_RDONLY;
+    search | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
+}
+
+/// Opens the directory that a path lies in, and gives the name it has there. No link is followed: the
+/// path has been followed already ([`super::paths::follow`]), and a directory that has been swapped for
+/// a link since then is refused. `make` makes what is missing, with mode 0755.
+fn parent<'a>(path: &'a Path, shown: &str, make: bool) -> Result<(OwnedFd, &'a OsStr), WorkspaceError> {
+    let name = path.file_name().ok_or_else(|| WorkspaceError::NotAFile(shown.to_owned()))?;
+    let failed = |errno: Errno| io_error("open", shown, errno.into());
+    let mut dir = fcntl::open("/", step(), Mode::empty()).map_err(failed)?;
+    for component in path.parent().into_iter().flat_map(Path::components) {
+        let Component::Normal(name) = component else { continue };
+        let opened = match fcntl::openat(&dir, name, step(), Mode::empty()) {
+            Err(Errno::ENOENT) if make => {
+                match mkdirat(&dir, name, Mode::from_bits_truncate(0o755)) {
+                    // Somebody else was faster.
+                    Ok(()) | Err(Errno::EEXIST) => {}
+                    Err(errno) => return Err(failed(errno)),
+                }
+                fcntl::openat(&dir, name, step(), Mode::empty())
+            }
+            opened => opened,
+        };
+        dir = opened.map_err(failed)?;
+    }
+    Ok((dir, name))
+}
+
+/// Opens a regular file and tells its size. `path` has no links in it, `shown` is as it was asked for.
 ///
 /// # Errors
 /// When there is none, or it is something else.
 pub fn open(path: &Path, shown: &str) -> Result<(File, u64), WorkspaceError> {
-    let failed = |cause| io_error("open", shown, cause);
+    let (dir, name) = parent(path, shown, false)?;
     // Without waiting: a pipe's opening would wait for its writer. Looked at after the opening,
     // what was looked at is what is read.
-    let flags = OFlag::O_NONBLOCK.bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
-    let meta = file.metadata().map_err(failed)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = match fcntl::openat(&dir, name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        // A socket, or a device without its driver.
+        Err(Errno::ENXIO) => return Err(WorkspaceError::NotAFile(shown.to_owned())),
+        Err(errno) => return Err(io_error("open", shown, errno.into())),
+    };
+    let meta = file.metadata().map_err(|cause| io_error("open", shown, cause))?;
     if meta.is_file() { Ok((file, meta.len())) } else { Err(WorkspaceError::NotAFile(shown.to_owned())) }
 }
 
@@ -78,35 +127,39 @@ pub fn read_lines(path: &Path, request: &ReadRequest) -> Result<Lines, Workspace
 }
 
 /// Replaces a file whole, or makes it and its parent directories (0755). Atomic: it is written beside
-/// `target` and renamed; so a `target` that has become a link meanwhile is replaced, not followed.
-/// The mode of a file that was there stays.
+/// `target` and renamed. No link is followed, see [`parent`]. The mode of a file that was there stays.
 ///
 /// # Errors
 /// When `target` is something else than a file, or cannot be written.
 pub fn replace(target: &Path, shown: &str, content: &[u8]) -> Result<(), WorkspaceError> {
     let failed = |cause| io_error("write", shown, cause);
-    let mode = match fs::symlink_metadata(target) {
-        Ok(meta) if !meta.is_file() => return Err(WorkspaceError::NotAFile(shown.to_owned())),
-        Ok(meta) => Some(meta.permissions()),
-        Err(_) => None,
+    let (dir, name) = parent(target, shown, true)?;
+    let mode = match fstatat(&dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(meta) if SFlag::from_bits_truncate(meta.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG => {
+            return Err(WorkspaceError::NotAFile(shown.to_owned()));
+        }
+        Ok(meta) => Some(meta.st_mode & 0o7777),
+        Err(Errno::ENOENT) => None,
+        Err(errno) => return Err(failed(errno.into())),
     };
-    let parent = target.parent().ok_or_else(|| WorkspaceError::NotAFile(shown.to_owned()))?;
-    DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
-    let temporary = parent.join(format!(".chatd-{}.tmp", crate::ids::fresh_uuid()));
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    if let Some(mode) = &mode {
-        // From the first byte on: a private file must not be open to others for a moment.
-        options.mode(mode.mode() & 0o777);
-    }
-    let written = options
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(content))
-        .and_then(|()| mode.map_or(Ok(()), |mode| fs::set_permissions(&temporary, mode)))
-        .and_then(|()| fs::rename(&temporary, target));
+    // A private file must not be open to others for a moment: its mode stands from the first byte on.
+    let first_mode = Mode::from_bits_truncate(mode.map_or(0o666, |mode| mode & 0o777));
+    let temporary = format!(".chatd-{}.tmp", crate::ids::fresh_uuid());
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let written = fcntl::openat(&dir, temporary.as_str(), flags, first_mode)
+        .map_err(io::Error::from)
+        .and_then(|file| {
+            let mut file = File::from(file);
+            file.write_all(content)?;
+            // What the process's mask has taken away.
+            mode.map_or(Ok(()), |mode| file.set_permissions(Permissions::from_mode(mode)))
+        })
+        .and_then(|()| {
+            fcntl::renameat(dir.as_fd(), temporary.as_str(), dir.as_fd(), name).map_err(Into::into)
+        });
     written.map_err(|cause| {
         // The first failure is what the caller must hear; the file may not even exist.
-        drop(fs::remove_file(&temporary));
+        let _ = unlinkat(&dir, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
         failed(cause)
     })
 }

@@ -138,6 +138,13 @@ async fn end(mut killer: Killer, mut child: Child) {
     }
     drop(killer);
     drop(child.wait().await);
+    // Killed is not gone yet. Whatever is stuck in the kernel for longer cannot be waited for.
+    let gone = async {
+        while is_alive(group) {
+            sleep(GROUP_POLL).await;
+        }
+    };
+    drop(timeout(GRACE, gone).await);
 }
 
 /// Starts a shell line with no input, and one pipe for both of its outputs, which keeps their order.

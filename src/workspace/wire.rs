@@ -162,6 +162,10 @@ pub struct EditFiles {
 pub struct FileEdits {
     /// Absolute path.
     pub path: String,
+    /// Where the path has to lead, as `resolve-path` told; the edit is refused with 409 when it leads
+    /// elsewhere by now. (`write-file` has a parameter of this name.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<String>,
     /// In the order in which they are applied.
     #[serde(default)]
     pub edits: Vec<Edit>,

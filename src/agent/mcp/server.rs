@@ -39,6 +39,8 @@ const MAX_MESSAGE: usize = 4 << 20;
 const MAX_TOOLS: usize = 128;
 /// Most pages of a list.
 const MAX_PAGES: usize = 32;
+/// How long the rest of its error output is awaited.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bytes of its error output that are told with a failure.
 const TOLD: usize = 2 << 10;
 
@@ -148,7 +150,7 @@ impl Connection {
         };
         let errors = ErrorOutput::default();
         let kept = errors.clone();
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             let keep = |bytes: &[u8]| kept.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
             // It ends with the server, in whatever way.
             drop(drain(&mut error_output, keep).await);
@@ -165,6 +167,8 @@ impl Connection {
             Err(_) => format!("it did not list its tools within {CONNECT:?}"),
         };
         group.end().await;
+        // What it has said last tells the most. Something else may hold its pipe, so not for long.
+        drop(timeout(LAST_WORDS, reading).await);
         Err(with_errors(why, &errors))
     }
 

@@ -166,3 +166,64 @@ async fn directories_are_listed_and_paths_resolved() {
     assert_eq!(resolved, json!({"resolved_path": inside.home("d/sub/new/leaf")}));
     resolve("d").await.refused(400);
 }
+
+#[tokio::test]
+async fn a_path_that_leads_elsewhere_by_now_is_refused() {
+    let inside = Inside::new().await;
+    fs::write(inside.at("plan.md"), "old").unwrap();
+    let plan = inside.at("plan.md");
+    let write = format!("write-file?path={plan}&resolved={plan}");
+    let edit = json!({"files": [{"path": plan, "resolved": plan, "edits": [{"search": "new", "replace": "newer"}]}]});
+    inside.client.post_bytes(&write, Bytes::from_static(b"new")).await.ok();
+    inside.client.post("edit-files", edit.clone()).await.ok();
+    assert_eq!(fs::read_to_string(&plan).unwrap(), "newer");
+    fs::write(inside.home("else"), "new").unwrap();
+    fs::remove_file(&plan).unwrap();
+    symlink(inside.home("else"), &plan).unwrap();
+    assert!(inside.client.post_bytes(&write, Bytes::new()).await.refused(409).contains(&inside.home("else")));
+    inside.client.post("edit-files", edit).await.refused(409);
+    assert_eq!(fs::read_to_string(inside.home("else")).unwrap(), "new");
+}
+
+#[tokio::test]
+async fn a_race_for_a_link_is_never_won() {
+    let inside = Inside::new().await;
+    let (dir, aside, out) = (inside.at("d"), inside.at("aside"), inside.home("out"));
+    fs::create_dir(&dir).unwrap();
+    fs::create_dir(&out).unwrap();
+    fs::write(format!("{out}/f"), "secret").unwrap();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let swapper = std::thread::spawn({
+        let (dir, aside, out, stop) = (dir.clone(), aside, out.clone(), stop.clone());
+        move || {
+            // Folder, link, folder, …; where the other side has just made something, it is cleared away.
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = fs::rename(&dir, &aside);
+                let _ = symlink(&out, &dir);
+                let _ = fs::remove_file(&dir);
+                let _ = fs::remove_dir_all(&dir);
+                let _ = fs::rename(&aside, &dir);
+            }
+        }
+    });
+    let file = format!("{dir}/f");
+    let (mut written, mut refused) = (0, 0);
+    for round in 0..2000 {
+        let path = format!("write-file?path={file}&resolved={file}");
+        let status = inside.client.post_bytes(&path, Bytes::from_static(b"mine")).await.status.as_u16();
+        assert!([200, 400, 404, 409, 500].contains(&status), "{status}");
+        if status == 200 {
+            written += 1;
+        } else {
+            refused += 1;
+        }
+        if round > 200 && written > 20 && refused > 20 {
+            break;
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    swapper.join().unwrap();
+    assert!(written > 0, "some find the folder");
+    assert_eq!(fs::read_to_string(format!("{out}/f")).unwrap(), "secret");
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 1, "nothing was put there");
+}

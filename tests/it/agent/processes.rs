@@ -125,7 +125,7 @@ async fn a_group_ends_together() {
 fn alive(inside: &Inside, file: &str) -> bool {
     let id = fs::read_to_string(inside.at(file)).unwrap_or_default();
     let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", id.trim())) else { return false };
-    !stat.rsplit(')').next().unwrap().trim_start().starts_with('Z')
+    !stat.rsplit(')').next().unwrap().trim_start().starts_with(['Z', 'X'])
 }
 
 #[tokio::test]
