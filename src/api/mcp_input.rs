@@ -171,18 +171,18 @@ pub fn created(body: CreateServer, now: Timestamp) -> Result<(McpServerRecord, M
         allow_in_plan_mode: body.allow_in_plan_mode,
         forward_coder_headers: body.forward_coder_headers,
     };
-    patched(empty, patch)
+    patched(&empty, patch)
 }
 
 /// The record as it shall be, and what becomes of its secrets.
 ///
 /// # Errors
 /// 400 that names the field.
-pub fn patched(before: McpServerRecord, patch: PatchServer) -> Result<(McpServerRecord, McpSecrets)> {
+pub fn patched(before: &McpServerRecord, patch: PatchServer) -> Result<(McpServerRecord, McpSecrets)> {
     let mut server = before.clone();
     let mut secrets = McpSecrets::default();
     if let Some(name) = patch.display_name {
-        server.display_name = text("display_name", name)?;
+        server.display_name = text("display_name", &name)?;
         if server.display_name.is_empty() {
             return Err(Problem::field("display_name", "display_name must not be empty."));
         }
@@ -195,7 +195,7 @@ pub fn patched(before: McpServerRecord, patch: PatchServer) -> Result<(McpServer
             one_of("transport", &name, McpTransport::of, McpTransport::ALL, McpTransport::as_str)?;
     }
     if let Some(address) = patch.url {
-        server.url = url("url", address)?;
+        server.url = url("url", &address)?;
     }
     if let Some(name) = patch.auth_type {
         server.auth_type =
@@ -207,10 +207,10 @@ pub fn patched(before: McpServerRecord, patch: PatchServer) -> Result<(McpServer
             one_of("availability", &name, McpAvailability::of, all, McpAvailability::as_str)?;
     }
     if let Some(about) = patch.description {
-        server.description = text("description", about)?;
+        server.description = text("description", &about)?;
     }
     if let Some(icon) = patch.icon_url {
-        server.icon_url = text("icon_url", icon)?;
+        server.icon_url = text("icon_url", &icon)?;
     }
     let lists = [
         ("tool_allow_list", patch.tool_allow_list, &mut server.tool_allow_list),
@@ -218,7 +218,7 @@ pub fn patched(before: McpServerRecord, patch: PatchServer) -> Result<(McpServer
     ];
     for (field, given, kept) in lists {
         if let Some(names) = given {
-            *kept = tools(field, names)?;
+            *kept = tools(field, &names)?;
         }
     }
     server.enabled = patch.enabled.unwrap_or(server.enabled);
@@ -230,7 +230,7 @@ pub fn patched(before: McpServerRecord, patch: PatchServer) -> Result<(McpServer
     if server.oauth2_discovered && origin(&server.url) != origin(&before.url) {
         forget_client(&mut server, &mut secrets);
     }
-    let optional = |field: &'static str, given: Option<String>| given.map(|t| text(field, t)).transpose();
+    let optional = |field: &'static str, given: Option<String>| given.map(|t| text(field, &t)).transpose();
     if let Some(id) = optional("oauth2_client_id", patch.oauth2_client_id)? {
         server.oauth2_client_id = Some(id).filter(|t| !t.is_empty());
     }
@@ -242,7 +242,7 @@ pub fn patched(before: McpServerRecord, patch: PatchServer) -> Result<(McpServer
         match given {
             None => {}
             Some(address) if address.trim().is_empty() => *kept = None,
-            Some(address) => *kept = Some(url(field, address)?),
+            Some(address) => *kept = Some(url(field, &address)?),
         }
     }
     let client = |s: &McpServerRecord| {
@@ -266,7 +266,7 @@ pub fn patched(before: McpServerRecord, patch: PatchServer) -> Result<(McpServer
         secrets.api_key = secret_change("api_key_value", secret)?;
     }
     if let Some(headers) = patch.custom_headers {
-        secrets.custom_headers = custom_headers(headers)?;
+        secrets.custom_headers = custom_headers(&headers)?;
     }
     drop_other_types(&mut server, &mut secrets);
     complete(&server, &secrets)?;
@@ -357,7 +357,7 @@ fn origin(url: &str) -> Option<String> {
     Url::parse(url).ok().map(|u| u.origin().ascii_serialization())
 }
 
-fn text(field: &'static str, text: String) -> Result<String> {
+fn text(field: &'static str, text: &str) -> Result<String> {
     let text = text.trim();
     if text.len() > MAX_TEXT || text.contains('\0') {
         let why = format!("{field} may have at most {MAX_TEXT} bytes, none of them NUL.");
@@ -388,7 +388,7 @@ fn one_of<T: Copy>(
     })
 }
 
-fn url(field: &'static str, text: String) -> Result<String> {
+fn url(field: &'static str, text: &str) -> Result<String> {
     let text = text.trim();
     let sound = text.len() <= MAX_URL
         && Url::parse(text).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
@@ -402,7 +402,7 @@ fn url(field: &'static str, text: String) -> Result<String> {
     }
 }
 
-fn tools(field: &'static str, names: Vec<String>) -> Result<Vec<String>> {
+fn tools(field: &'static str, names: &[String]) -> Result<Vec<String>> {
     let names: Vec<String> = names.iter().map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
     if names.len() > MAX_TOOLS || names.iter().any(|n| n.len() > MAX_SECRET || n.contains('\0')) {
         return Err(Problem::field(field, format!("{field} may hold at most {MAX_TOOLS} names of tools.")));
@@ -437,12 +437,12 @@ fn secret_change(field: &'static str, secret: SecretText) -> Result<SecretChange
     Ok(if secret.0.is_empty() { SecretChange::Clear } else { SecretChange::Set(Secret::new(secret.0)) })
 }
 
-fn custom_headers(headers: BTreeMap<String, SecretText>) -> Result<SecretChange> {
+fn custom_headers(headers: &BTreeMap<String, SecretText>) -> Result<SecretChange> {
     const FIELD: &str = "custom_headers";
     if headers.len() > MAX_HEADERS {
         return Err(Problem::field(FIELD, format!("custom_headers may hold at most {MAX_HEADERS} headers.")));
     }
-    for (name, value) in &headers {
+    for (name, value) in headers {
         header_name(FIELD, name.clone())?;
         header_value(FIELD, &value.0)?;
     }

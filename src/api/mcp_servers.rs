@@ -245,7 +245,7 @@ pub async fn change(
     let patch: PatchServer = body::parse(&bytes)?;
     let before = state.store.mcp_server(id).await.map_err(missing)?;
     not_declared(&before)?;
-    let (mut server, mut secrets) = mcp_input::patched(before.clone(), patch)?;
+    let (mut server, mut secrets) = mcp_input::patched(&before, patch)?;
     discover_client(&state, &mut server, &mut secrets).await?;
     server.updated_at = state.clock.now().max(before.updated_at + Duration::from_micros(1));
     let drop_tokens = mcp_input::tokens_are_void(&before, &server, &secrets);

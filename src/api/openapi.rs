@@ -229,6 +229,18 @@ mod tests {
         );
     }
 
+    /// Where a macro gives the names on the wire, the schema must not have those of the source.
+    #[test]
+    fn names_are_those_on_the_wire() {
+        let document = document();
+        for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+            for value in schema["enum"].as_array().into_iter().flatten() {
+                let text = value.as_str().unwrap();
+                assert_eq!(text, text.to_lowercase(), "{name}");
+            }
+        }
+    }
+
     /// A reply whose code and document differ is worse than none, and so is a dangling reference.
     #[test]
     fn references_resolve_and_json_replies_have_a_schema() {

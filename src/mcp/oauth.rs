@@ -214,7 +214,7 @@ impl Client {
         }
         let token = answer.access_token.filter(|token| is_token(token));
         let access_token = token.ok_or_else(|| OutboundError::Shape(host()))?;
-        let life = answer.expires_in.and_then(|v| v.seconds()).map(|s| s.min(LONGEST_LIFE));
+        let life = answer.expires_in.and_then(Seconds::seconds).map(|s| s.min(LONGEST_LIFE));
         Ok(McpGrant {
             access_token: Secret::new(access_token),
             refresh_token: answer.refresh_token.filter(|t| is_token(t)).map(Secret::new),

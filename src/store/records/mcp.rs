@@ -14,7 +14,9 @@ macro_rules! wire_names {
     ($($(#[$doc:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident = $text:literal),* $(,)? })*) => { $(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-        pub enum $name { $($(#[$inner])* #[serde(rename = $text)] $variant),* }
+        // The document's schema does not see names that a macro gives; a test compares them.
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$inner])* $variant),* }
 
         impl $name {
             /// Every one of them.

@@ -9,8 +9,10 @@ macro_rules! named {
     ($(#[$doc:meta])* $name:ident at $prefix:literal { $($(#[$about:meta])* $member:ident = $text:literal,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+        // The document's schema does not see names that a macro gives; a test compares them.
+        #[serde(rename_all = "snake_case")]
         pub enum $name {
-            $($(#[$about])* #[serde(rename = $text)] $member,)*
+            $($(#[$about])* $member,)*
         }
 
         impl $name {

@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# Fuzzes the API by its own document: no 5xx, no undocumented status or content type, no answer off its schema,
+# and no error in the log. On SQLite and, where its server is installed, on PostgreSQL. `CHATD=path/to/chatd` names
+# the program, `FUZZ_EXAMPLES` how many requests an operation gets (CI has few; 300 is a long look).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+root=$PWD
+program=$(realpath "${CHATD:-${CARGO_TARGET_DIR:-target}/debug/chatd}")
+examples=${FUZZ_EXAMPLES:-15}
+version=4.32.5
+venv="${CHATD_FUZZ_VENV:-$HOME/.cache/chatd/schemathesis-$version}"
+
+if [ ! -e "$venv/complete" ]; then
+  if ! python3 -m venv --help >/dev/null 2>&1 || ! python3 -c 'import ensurepip' 2>/dev/null; then
+    command -v apt-get >/dev/null || { echo "fuzz.sh: python3 with venv is needed; install it" >&2; exit 1; }
+    as_root=(); [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+    "${as_root[@]}" apt-get update -q
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3 python3-venv
+  fi
+  # Not moved into its place, as a venv knows its path: the marker is written last.
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install -q --disable-pip-version-check "schemathesis==$version"
+  touch "$venv/complete"
+fi
+
+folder=$(mktemp -d)
+# The account of the PostgreSQL server has to reach its folder below.
+chmod 755 "$folder"
+daemon=
+pg_bin=
+for bin in /usr/lib/postgresql/*/bin /usr/local/lib/postgresql/*/bin /opt/homebrew/opt/postgresql*/bin ${PATH//:/ }; do
+  if [ -x "$bin/initdb" ] && [ -x "$bin/postgres" ]; then pg_bin=$bin; fi
+done
+
+# The server refuses to run as root; the package made it an account.
+as_server() {
+  if [ "$(id -u)" -eq 0 ]; then
+    (cd / && setpriv --reuid=postgres --regid=postgres --clear-groups -- "$@")
+  else
+    (cd / && "$@")
+  fi
+}
+
+stop() {
+  if [ -n "$daemon" ]; then kill "$daemon" 2>/dev/null || true; wait "$daemon" 2>/dev/null || true; fi
+  if [ -d "$folder/pg/data" ]; then as_server "$pg_bin/pg_ctl" -D "$folder/pg/data" -m immediate stop >/dev/null 2>&1 || true; fi
+  rm -rf "$folder"
+}
+trap stop EXIT
+
+fuzz() {
+  local engine=$1 url=$2 home="$folder/$1" port=
+  mkdir "$home"
+  cat >"$home/chatd.toml" <<TOML
+data_dir = "$home/data"
+[server]
+listen = "127.0.0.1:0"
+[database]
+url = "$url"
+[limits]
+requests_per_minute = 0
+logins_per_minute = 0
+[[providers]]
+name = "scripted"
+type = "scripted"
+script = "$root/scripts/fuzz/script.json"
+[[models]]
+name = "scripted"
+provider = "scripted"
+model = "scripted-1"
+default = true
+context_limit = 128000
+TOML
+  env -i HOME="$home" PATH="$PATH" "$program" serve --config "$home/chatd.toml" >"$home/log" 2>&1 &
+  daemon=$!
+  for _ in $(seq 300); do
+    port=$(sed -nE 's#.*listening on http://127\.0\.0\.1:([0-9]+).*#\1#p' "$home/log" | head -1)
+    [ -z "$port" ] && kill -0 "$daemon" 2>/dev/null || break
+    sleep 0.1
+  done
+  [ -n "$port" ] || { echo "fuzz.sh: the daemon did not start" >&2; cat "$home/log" >&2; exit 1; }
+  local base="http://127.0.0.1:$port" token
+  token=$(cat "$home/data/token")
+  CHATD_FUZZ_IDS=$(python3 scripts/fuzz/seed.py "$base" "$token")
+  export CHATD_FUZZ_IDS
+  # A seed that is always the same: what is found is found again. Signing out would end the session of the fuzzer.
+  if ! (cd "$home" && SCHEMATHESIS_HOOKS=hooks PYTHONPATH="$root/scripts/fuzz" "$venv/bin/schemathesis" run "$base/openapi.json" \
+    --header "Coder-Session-Token: $token" --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
+    --phases examples,coverage,fuzzing --max-examples "$examples" --seed 1 --continue-on-failure --generation-database none \
+    --request-timeout 30 --exclude-path /api/v2/users/logout --suppress-health-check all) >"$home/fuzz" 2>&1; then
+    echo "fuzz.sh: on $engine:" >&2
+    cat "$home/fuzz" >&2
+    exit 1
+  fi
+  kill -0 "$daemon" || { echo "fuzz.sh: the daemon ended" >&2; cat "$home/log" >&2; exit 1; }
+  if grep -a -E ' ERROR |panicked' "$home/log" >&2; then
+    echo "fuzz.sh: errors in the log on $engine" >&2
+    exit 1
+  fi
+  echo "fuzz.sh: $engine: $(grep -a 'Test cases' -A1 "$home/fuzz" | tail -1 | xargs), nothing found"
+  kill "$daemon"; wait "$daemon" 2>/dev/null || true
+  daemon=
+}
+
+fuzz sqlite sqlite:chatd.db
+if [ -n "$pg_bin" ]; then
+  mkdir "$folder/pg"
+  if [ "$(id -u)" -eq 0 ]; then chown postgres:postgres "$folder/pg"; fi
+  as_server "$pg_bin/initdb" -D "$folder/pg/data" -U chatd -A trust --locale=C --encoding=UTF8 >/dev/null
+  pg_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  as_server "$pg_bin/pg_ctl" -D "$folder/pg/data" -w -l "$folder/pg/log" -o "-c listen_addresses=127.0.0.1 -p $pg_port \
+    -c unix_socket_directories= -c fsync=off" start >/dev/null
+  as_server "$pg_bin/createdb" -h 127.0.0.1 -p "$pg_port" -U chatd chatd
+  fuzz postgres "postgres://chatd@127.0.0.1:$pg_port/chatd"
+else
+  echo "fuzz.sh: no PostgreSQL server is installed; only SQLite was fuzzed" >&2
+fi
