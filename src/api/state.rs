@@ -34,6 +34,8 @@ pub struct ApiSettings {
     pub max_queue: usize,
     /// Templates that workspaces are built from.
     pub templates: Vec<TemplateId>,
+    /// Workspaces that one user may have; 0 = no limit.
+    pub workspaces_per_user: u32,
     /// Whether chats can be shared with readers.
     pub sharing: bool,
     /// How long a session lasts.
@@ -54,6 +56,7 @@ impl Default for ApiSettings {
             max_body: 16 << 20,
             max_queue: 20,
             templates: Vec::new(),
+            workspaces_per_user: 20,
             sharing: true,
             session_ttl: Duration::from_secs(30 * 24 * 60 * 60),
             ping_interval: Duration::from_secs(15),

@@ -7,7 +7,10 @@
 pub mod lines;
 pub mod local;
 pub mod output;
+pub mod provision;
+pub mod status;
 pub mod text;
+pub mod token;
 
 use crate::ids::ChatId;
 use lines::{Lines, ReadRefusal, ReadRequest};

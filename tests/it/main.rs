@@ -38,3 +38,4 @@ mod support;
 mod titles;
 mod tools;
 mod turns;
+mod workspaces;
