@@ -6,6 +6,7 @@
 //! Imports point one way (see `docs/ARCHITECTURE.md`; `tests/it/architecture.rs` enforces it).
 
 pub mod actors;
+pub mod agent;
 pub mod api;
 pub mod app;
 pub mod bus;

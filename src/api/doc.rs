@@ -136,13 +136,23 @@ pub struct Doc {
     pub errors: &'static [u16],
     /// Whether it answers without a session.
     pub open: bool,
+    /// Whether it also answers with server-sent events.
+    pub events: bool,
 }
 
 impl Doc {
     /// A route that takes no body and answers without one.
     #[must_use]
     pub const fn new(summary: &'static str) -> Self {
-        Self { summary, body: None, reply: Reply::Nothing, params: &[], errors: &[], open: false }
+        Self {
+            summary,
+            body: None,
+            reply: Reply::Nothing,
+            params: &[],
+            errors: &[],
+            open: false,
+            events: false,
+        }
     }
 
     /// Takes a JSON body.
@@ -184,6 +194,13 @@ impl Doc {
     #[must_use]
     pub const fn frames<T: ToSchema>(mut self) -> Self {
         self.reply = Reply::Frames(Schema::of::<T>());
+        self
+    }
+
+    /// Sends the same frames as server-sent events to clients that ask for them.
+    #[must_use]
+    pub const fn or_events(mut self) -> Self {
+        self.events = true;
         self
     }
 

@@ -21,6 +21,8 @@ pub mod debug;
 pub mod deployment;
 pub mod diff;
 pub mod doc;
+pub mod docs_page;
+pub mod events;
 pub mod files;
 mod frame_limit;
 pub mod groups;

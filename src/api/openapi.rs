@@ -81,6 +81,13 @@ fn operation(path: &str, route: &routes::Route, components: &mut Components, err
     let doc = &route.doc;
     let mut responses = Map::new();
     responses.insert(route.success.to_string(), success(doc, components));
+    if doc.events {
+        let text = json!({ "schema": { "type": "string" } });
+        let about = "Server-sent events. The data of each is what a text frame of the WebSocket is; the last one, \
+                     `close`, has the code and the reason of the end";
+        let events = json!({ "description": about, "content": { super::events::MEDIA_TYPE: text } });
+        responses.insert("200".to_owned(), events);
+    }
     let common = if doc.open { &[500_u16, 503][..] } else { COMMON_ERRORS };
     for status in doc.errors.iter().chain(common) {
         responses.entry(status.to_string()).or_insert_with(|| {

@@ -4,7 +4,8 @@
 use super::{
     ai_providers, authcheck, builds, chats, control, costs, create, debug, deployment, diff,
     doc::Doc,
-    files, groups, health, insights, mcp_oauth, mcp_servers, messages, models, organizations, parts, patch,
+    docs_page, files, groups, health, insights, mcp_oauth, mcp_servers, messages, models, organizations,
+    parts, patch,
     problem::{Problem, Result},
     providers, queue, sessions,
     settings::{self, Exposed as _},
@@ -247,6 +248,7 @@ table! {
         GET "/healthz"                             200 health::alive, health::ALIVE;
         GET "/readyz"                              200 health::ready, health::READY;
         GET "/metrics"                             200 health::metrics, health::METRICS;
+        GET "/docs"                                200 docs_page::docs, docs_page::DOCS;
         GET "/openapi.json"                        200 health::openapi, health::OPENAPI;
     }
 }

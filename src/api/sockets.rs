@@ -54,11 +54,7 @@ pub struct Socket {
     session: Session,
     messages: MessageStream,
     state: web::Data<ApiState>,
-    /// `None` for another replica.
-    caller: Option<Caller>,
-    access: watch::Receiver<u64>,
-    /// A chat that the caller must be allowed to read for as long as the socket is open.
-    readable: Option<ChatId>,
+    stay: Stay,
 }
 
 /// Answers the handshake. Without a caller it is another replica, whose socket ends with its source:
@@ -76,12 +72,12 @@ pub fn open(
     if state.is_draining() {
         return Err(Problem::unavailable("This replica is shutting down.", "draining"));
     }
-    let access = state.notices.access();
+    let stay = Stay::new(state.clone(), caller);
     let payload = frame_limit::limited(request, payload, MAX_INPUT_BYTES as u64);
     let (response, session, messages) = actix_ws::handle(request, payload)
         .map_err(|e| Problem::bad_request("A WebSocket handshake is expected here.").detail(e.to_string()))?;
     let messages = messages.max_frame_size(MAX_INPUT_BYTES);
-    Ok((response, Socket { session, messages, state, caller, access, readable: None }))
+    Ok((response, Socket { session, messages, state, stay }))
 }
 
 /// Why a socket ends. `None`: the other side is gone, there is nobody to tell.
@@ -90,7 +86,7 @@ type End = Option<(u16, &'static str)>;
 impl Socket {
     /// The socket ends when the caller may no longer read this chat.
     pub fn only_while_readable(&mut self, chat: ChatId) {
-        self.readable = Some(chat);
+        self.stay.readable = Some(chat);
     }
 
     /// Forwards frames until one of the sides ends it.
@@ -146,25 +142,52 @@ impl Socket {
                         return Some((1001, "Ping failed"));
                     }
                     unanswered = true;
-                    if let Some(end) = self.access_end().await {
+                    if let Some(end) = self.stay.ended().await {
                         return Some(end);
                     }
                     sent(deadline, self.session.ping(b"")).await?;
                 }
-                changed = self.access.changed() => {
-                    if changed.is_err() || self.access_end().await.is_some() {
-                        return Some((CloseReason::Unauthorized.code(), CloseReason::Unauthorized.reason()));
+                known = self.stay.access.changed() => {
+                    if let Some(end) = self.stay.after_change(known).await {
+                        return Some(end);
                     }
                 }
-                () = stopping(&mut draining), if self.caller.is_some() => {
+                () = stopping(&mut draining), if self.stay.caller.is_some() => {
                     return Some((CloseReason::Shutdown.code(), CloseReason::Shutdown.reason()));
                 }
             }
         }
     }
+}
+
+/// Whether the caller of an open stream may stay.
+pub(super) struct Stay {
+    state: web::Data<ApiState>,
+    /// `None` for another replica.
+    caller: Option<Caller>,
+    /// Moves with everybody's rights.
+    pub(super) access: watch::Receiver<u64>,
+    /// A chat that the caller must be allowed to read for as long as the stream is open.
+    pub(super) readable: Option<ChatId>,
+}
+
+impl Stay {
+    pub(super) fn new(state: web::Data<ApiState>, caller: Option<Caller>) -> Self {
+        let access = state.notices.access();
+        Self { state, caller, access, readable: None }
+    }
+
+    /// Somebody's rights have changed, or nobody knows any more: why the caller may not stay, if so.
+    pub(super) async fn after_change(
+        &self,
+        known: Result<(), watch::error::RecvError>,
+    ) -> Option<(u16, &'static str)> {
+        let gone = known.is_err() || self.ended().await.is_some();
+        gone.then(|| (CloseReason::Unauthorized.code(), CloseReason::Unauthorized.reason()))
+    }
 
     /// Why the caller may not stay, if so. A store that does not answer takes nobody's right away.
-    async fn access_end(&self) -> Option<(u16, &'static str)> {
+    pub(super) async fn ended(&self) -> Option<(u16, &'static str)> {
         let caller = self.caller.as_ref()?;
         let mut allowed = caller.recheck(&self.state).await;
         if let (Ok(()), Some(chat)) = (&allowed, self.readable) {

@@ -1,9 +1,10 @@
-//! `GET /chats/{chat}/stream` (api.md §4.1, §4.6).
+//! `GET /chats/{chat}/stream` (api.md §4.1, §4.6): a WebSocket, or the same as server-sent events.
 
 use super::{
     access::{self, Right},
     auth::Caller,
     doc::{Doc, Param, ParamKind},
+    events,
     problem::Result,
     query::Query,
     sockets::{self, Next, Source},
@@ -40,14 +41,19 @@ impl Source for Reader {
 }
 
 /// What the OpenAPI document says of it.
-pub const STREAM: Doc = Doc::new("Stream a chat (WebSocket)")
-    .frames::<Vec<StreamEvent>>()
-    .params(&[Param::query(
-        "after_id",
-        ParamKind::Integer(0, i64::MAX),
-        "The first synchronisation leaves out messages up to this id",
-    )])
-    .errors(&[400, 404]);
+pub const STREAM: Doc =
+    Doc::new("Stream a chat (WebSocket; with `Accept: text/event-stream` as server-sent events)")
+        .frames::<Vec<StreamEvent>>()
+        .or_events()
+        .params(&[
+            Param::query(
+                "after_id",
+                ParamKind::Integer(0, i64::MAX),
+                "The first synchronisation leaves out messages up to this id",
+            ),
+            Param::header("Last-Event-ID", "Id of the last event that a client of server-sent events has"),
+        ])
+        .errors(&[400, 404]);
 
 /// Streams a chat.
 pub async fn stream(
@@ -59,25 +65,45 @@ pub async fn stream(
 ) -> Result<HttpResponse> {
     let query = Query::parse(request.query_string())?;
     let after_id = query.number("after_id", 0.., "a whole number that is not negative")?;
+    let events = events::wanted(&request);
+    let after_id = if events { events::last_event_id(&request)?.or(after_id) } else { after_id };
     let chat = access::chat(&state, &caller, &path, Right::Read).await?;
     let (id, is_owner) = (chat.head.id, chat.owner_id == caller.user.id);
+    if events {
+        let (response, mut stream) = events::open(state.clone(), caller, after_id)?;
+        if !is_owner {
+            stream.only_while_readable(id);
+        }
+        serve(state, id, is_owner, after_id, async |reader| stream.run(reader).await);
+        return Ok(response);
+    }
     let (response, mut socket) = sockets::open(&request, payload, state.clone(), caller)?;
     if !is_owner {
         socket.only_while_readable(id);
     }
+    serve(state, id, is_owner, after_id, async |reader| socket.run(reader).await);
+    Ok(response)
+}
+
+/// Streams in the background, on the worker that answered the request.
+fn serve(
+    state: web::Data<ApiState>,
+    id: ChatId,
+    is_owner: bool,
+    after_id: Option<i64>,
+    run: impl AsyncFnOnce(Reader) + 'static,
+) {
     let subscription = state.streams.subscribe(id, after_id);
-    // A socket lives on the worker that answered its handshake.
     rt::spawn(async move {
         let reader = Reader { chat: id, subscription, failed: false };
         if is_owner {
             mark_read(&state, id).await;
         }
-        socket.run(reader).await;
+        run(reader).await;
         if is_owner {
             mark_read(&state, id).await;
         }
     });
-    Ok(response)
 }
 
 /// Moves the owner's read cursor. Whether a chat looks unread is worth no more than a line in the

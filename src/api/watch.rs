@@ -1,9 +1,10 @@
-//! `GET /chats/watch` (api.md §4.8): one bare JSON object a frame.
+//! `GET /chats/watch` (api.md §4.8): one bare JSON object a frame, or an event.
 
 use super::{
     auth::Caller,
     chat_out::ChatOut,
     doc::Doc,
+    events,
     notices::Sidebar,
     problem::Result,
     sockets::{self, Next, Source},
@@ -31,7 +32,7 @@ pub struct WatchOut<'a> {
     tool_calls: Option<&'a [PendingCallOut]>,
 }
 
-struct Events {
+struct Changes {
     receiver: broadcast::Receiver<Sidebar>,
     /// Taken from the receiver and not yet sent: reading its chat may be cut short and begin anew.
     current: Option<Sidebar>,
@@ -41,7 +42,10 @@ struct Events {
 
 /// What the OpenAPI document says of it.
 pub const WATCH: Doc =
-    Doc::new("Follow the caller's chats (WebSocket)").frames::<WatchOut<'static>>().errors(&[400]);
+    Doc::new("Follow the caller's chats (WebSocket; with `Accept: text/event-stream` as server-sent events)")
+        .frames::<WatchOut<'static>>()
+        .or_events()
+        .errors(&[400]);
 
 /// Follows the caller's chats.
 pub async fn watch(
@@ -53,12 +57,18 @@ pub async fn watch(
     let owner = Arc::clone(&caller.user);
     // Before the handshake is answered: "open watch, then list" misses nothing.
     let receiver = state.notices.sidebar(owner.id);
-    let (response, socket) = sockets::open(&request, payload, state.clone(), caller)?;
-    rt::spawn(socket.run(Events { receiver, current: None, state, owner }));
+    let source = Changes { receiver, current: None, state: state.clone(), owner };
+    if events::wanted(&request) {
+        let (response, stream) = events::open(state, caller, None)?;
+        rt::spawn(stream.run(source));
+        return Ok(response);
+    }
+    let (response, socket) = sockets::open(&request, payload, state, caller)?;
+    rt::spawn(socket.run(source));
     Ok(response)
 }
 
-impl Source for Events {
+impl Source for Changes {
     async fn next(&mut self) -> Next {
         loop {
             let event = match self.current {
@@ -83,7 +93,7 @@ impl Source for Events {
     }
 }
 
-impl Events {
+impl Changes {
     /// The event with the chat as it is now; `None` when there is nothing left to tell.
     async fn frame(&self, event: Sidebar) -> store::Result<Option<ByteString>> {
         let chat = match self.state.store.chat(event.chat).await {

@@ -65,3 +65,21 @@ pub fn on_database<R>(
         command(&opened.store).await
     })
 }
+
+/// The same for a command that only makes sense on a database that is there: none is made.
+///
+/// # Errors
+/// Status 69 when there is no embedded database; otherwise as [`on_database`].
+pub fn on_existing_database<R>(
+    config: &Config,
+    command: impl AsyncFnOnce(&Store) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    // A PostgreSQL database is never made by opening it: the server says that it does not exist.
+    if let Some(database) = config.sqlite_file().filter(|file| !file.is_file()) {
+        return Err(Failure::new(
+            Exit::Unavailable,
+            format!("there is no database {}; check data_dir and database.url", database.display()),
+        ));
+    }
+    on_database(config, command)
+}

@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. Each command is a function `run` that returns an
 //! [`Outcome`]; [`main`] turns it into a status and, on failure, one sentence on stderr.
 
+pub mod agent;
 pub mod backup;
 pub mod completions;
 pub mod config;
@@ -46,6 +47,8 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Watch one real turn of an agent in a throw-away daemon
     Demo(demo::DemoArgs),
+    /// Give chats the files and commands of this machine; run it in a workspace
+    Agent(agent::AgentArgs),
     /// Apply the database's migrations, or show them
     Migrate(migrate::MigrateArgs),
     /// Make, list or revoke API tokens
@@ -96,6 +99,7 @@ fn run(cli: Cli) -> Outcome {
         None => serve::run(&serve::ServeArgs::default(), &options),
         Some(Command::Serve(args)) => serve::run(&args, &options),
         Some(Command::Demo(args)) => demo::run(&args, &options),
+        Some(Command::Agent(args)) => agent::run(&args, &options),
         Some(Command::Migrate(args)) => migrate::run(&args, &options),
         Some(Command::Token(command)) => token::run(&command, &options),
         Some(Command::User(command)) => user::run(&command, &options),

@@ -108,7 +108,7 @@ fn create(args: &TokenCreateArgs, config: &crate::config::Config) -> Outcome {
 }
 
 fn list(args: &TokenListArgs, config: &crate::config::Config) -> Outcome {
-    let tokens = daemon::on_database(config, async |store| {
+    let tokens = daemon::on_existing_database(config, async |store| {
         let of = match &args.user {
             Some(name) => Some(user::named(store, name).await?.id),
             None => None,
@@ -145,7 +145,9 @@ fn list(args: &TokenListArgs, config: &crate::config::Config) -> Outcome {
 fn revoke(args: &TokenRevokeArgs, config: &crate::config::Config) -> Outcome {
     // A whole token is accepted too: its first half is the id.
     let id = args.id.split('-').next().unwrap_or_default().to_owned();
-    if daemon::on_database(config, async |store| Ok(store.revoke_token(id.clone(), None).await?.is_some()))? {
+    if daemon::on_existing_database(config, async |store| {
+        Ok(store.revoke_token(id.clone(), None).await?.is_some())
+    })? {
         output::note(format_args!("chatd: revoked the token {id}"));
         return Ok(Exit::Done);
     }

@@ -192,7 +192,7 @@ fn create(args: &UserCreateArgs, config: &Config) -> Outcome {
 }
 
 fn list(args: &UserListArgs, config: &Config) -> Outcome {
-    let users = daemon::on_database(config, async |store| Ok(store.list_users().await?))?;
+    let users = daemon::on_existing_database(config, async |store| Ok(store.list_users().await?))?;
     if args.json {
         let rows: Vec<_> = users
             .iter()
@@ -227,7 +227,7 @@ pub async fn named(store: &Store, name: &str) -> Result<UserRecord, Failure> {
 
 fn set_suspended(name: &str, suspended: bool, config: &Config) -> Outcome {
     let now = Clock::system().now();
-    daemon::on_database(config, async |store| {
+    daemon::on_existing_database(config, async |store| {
         let user = named(store, name).await?;
         Ok(store.set_suspended(user.id, suspended, now).await?)
     })?;
@@ -240,7 +240,7 @@ fn set_suspended(name: &str, suspended: bool, config: &Config) -> Outcome {
 
 fn delete(name: &str, config: &Config) -> Outcome {
     let now = Clock::system().now();
-    daemon::on_database(config, async |store| {
+    daemon::on_existing_database(config, async |store| {
         let user = named(store, name).await?;
         Ok(store.delete_user(user.id, now).await?)
     })?;
@@ -250,7 +250,7 @@ fn delete(name: &str, config: &Config) -> Outcome {
 
 fn set_role(name: &str, role: SiteRole, config: &Config) -> Outcome {
     let now = Clock::system().now();
-    daemon::on_database(config, async |store| {
+    daemon::on_existing_database(config, async |store| {
         let user = named(store, name).await?;
         Ok(store.set_role(user.id, role, now).await?)
     })?;
@@ -261,7 +261,7 @@ fn set_role(name: &str, role: SiteRole, config: &Config) -> Outcome {
 fn set_password(name: &str, config: &Config) -> Outcome {
     let hash = password()?;
     let now = Clock::system().now();
-    daemon::on_database(config, async |store| {
+    daemon::on_existing_database(config, async |store| {
         let user = named(store, name).await?;
         Ok(store.set_password(user.id, hash.clone(), None, now).await?)
     })?;
@@ -271,7 +271,7 @@ fn set_password(name: &str, config: &Config) -> Outcome {
 
 fn login_link(name: &str, config: &Config) -> Outcome {
     let now = Clock::system().now();
-    let text = daemon::on_database(config, async |store| {
+    let text = daemon::on_existing_database(config, async |store| {
         let user = named(store, name).await?;
         if user.suspended {
             return Err(Failure::failed(format!(

@@ -32,6 +32,9 @@ pub struct Request {
     pub provider_options: serde_json::Map<String, serde_json::Value>,
     /// The answer must be JSON of this shape. Such a request has no tools.
     pub output: Option<OutputSchema>,
+    /// The answer that the provider keeps and this call goes on from: `messages` is then only what came
+    /// since (OpenAI Responses; agent-loop.md §5.5).
+    pub previous_response_id: Option<String>,
     /// Headers that tell the provider whose call it is (workspace-and-providers.md §6.6).
     pub headers: Vec<(&'static str, String)>,
 }

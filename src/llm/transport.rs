@@ -67,6 +67,12 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Whether the provider keeps the answer to a request, so that a later one can go on from it.
+    #[must_use]
+    pub fn keeps_answers(&self, request: &Request) -> bool {
+        wire::keeps_answers(self.format, self.provider(), request)
+    }
+
     /// The address of the call.
     ///
     /// # Errors

@@ -101,6 +101,15 @@ pub fn decoder(format: WireFormat, model: &str, salt: &str) -> Box<dyn Wire> {
     }
 }
 
+/// Whether the provider keeps the answer to a request, so that a later one can go on from it.
+#[must_use]
+pub fn keeps_answers(format: WireFormat, provider: &Provider, request: &Request) -> bool {
+    match format {
+        WireFormat::AnthropicMessages | WireFormat::ChatCompletions => false,
+        WireFormat::OpenaiResponses => openai_responses::keeps_answers(provider, request),
+    }
+}
+
 /// The request body in a format.
 #[must_use]
 pub fn encode(format: WireFormat, provider: &Provider, request: &Request) -> Vec<u8> {

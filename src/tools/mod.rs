@@ -11,7 +11,7 @@ pub mod execute;
 pub mod outcome;
 pub mod read_file;
 pub mod registry;
-pub mod skill;
+pub use crate::workspace::skill;
 pub mod write_file;
 
 use crate::{chat::json::Json, ids::ChatId, llm::request::ToolSpec, workspace::Workspace};

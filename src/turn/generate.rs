@@ -4,7 +4,7 @@ use super::{
     accumulate::{Accumulator, Step, StepConfig, Unusable},
     engine::{self, ModelChoice},
     history::History,
-    prompt::{Options, Prompt, PromptFile, assemble, select},
+    prompt::{Chain, Options, Prompt, PromptFile, assemble, chain, select},
 };
 use crate::{
     chat::message::{Part, Role},
@@ -26,12 +26,29 @@ use std::{collections::HashMap, time::Duration};
 /// Builds the prompt of a history for a model.
 #[must_use]
 pub fn prompt(history: &History<'_>, choice: &ModelChoice, files: &HashMap<FileId, PromptFile>) -> Prompt {
+    assemble(&select(history), &options(choice, files))
+}
+
+/// The prompt of a call that goes on from the answer the provider keeps, and that answer's id; `None` where
+/// all of it has to be sent.
+#[must_use]
+pub fn chained_prompt(
+    history: &History<'_>,
+    choice: &ModelChoice,
+    files: &HashMap<FileId, PromptFile>,
+) -> Option<(Prompt, String)> {
+    let endpoint = choice.endpoint.as_ref().ok()?;
+    if !endpoint.keeps_answers(&choice.defaults) {
+        return None;
+    }
     let selection = select(history);
+    let Chain { response_id, selection } = chain(&selection, choice.id)?;
+    Some((assemble(&selection, &options(choice, files)), response_id.to_owned()))
+}
+
+fn options<'a>(choice: &'a ModelChoice, files: &'a HashMap<FileId, PromptFile>) -> Options<'a> {
     let native_for = choice.endpoint.as_ref().ok().map(|e| (e.format, choice.defaults.model.as_str()));
-    assemble(
-        &selection,
-        &Options { files, takes_text_files: false, max_image_bytes: choice.image_cap, native_for },
-    )
+    Options { files, takes_text_files: false, max_image_bytes: choice.image_cap, native_for }
 }
 
 /// The uploaded files that the prompt of a history needs, each once.

@@ -4,16 +4,16 @@
 //! rights of the daemon, and can reach everything the daemon's user can. What it does not get is the
 //! daemon's environment, which may hold provider keys.
 
-mod paths;
 mod process;
 
 use super::{
     CommandEnd, RunCommand, Workspace, WorkspaceError,
-    lines::{self, Lines, ReadRefusal, ReadRequest},
+    files::{self, blocking, io_error},
+    lines::{Lines, ReadRequest},
+    paths,
 };
 use std::{
     fs,
-    io::{Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -46,75 +46,20 @@ impl LocalFolder {
     }
 }
 
-/// Names the failure as the model should hear it.
-fn io_error(what: &str, path: &str, cause: std::io::Error) -> WorkspaceError {
-    let path_text = path.to_owned();
-    match cause.kind() {
-        std::io::ErrorKind::NotFound => WorkspaceError::NotFound(path_text),
-        std::io::ErrorKind::PermissionDenied => WorkspaceError::Permission(path_text),
-        std::io::ErrorKind::NotADirectory => WorkspaceError::NotADirectory(path_text),
-        std::io::ErrorKind::IsADirectory => WorkspaceError::NotAFile(path_text),
-        _ => WorkspaceError::Io { what: format!("{what} {path:?}"), cause },
-    }
-}
-
-/// Runs blocking file work; a panic in it becomes an error of this call.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, WorkspaceError> + Send + 'static,
-) -> Result<T, WorkspaceError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(WorkspaceError::Io { what: "file work stopped".to_owned(), cause: std::io::Error::other(error) })
-    })
-}
-
 #[async_trait::async_trait]
 impl Workspace for LocalFolder {
     async fn read_lines(&self, request: ReadRequest) -> Result<Lines, WorkspaceError> {
         let folder = self.clone();
         blocking(move || {
-            let failed = |cause| io_error("read", &request.path, cause);
             let path = folder.resolve(&request.path)?;
-            // Asked before opening: opening a pipe would wait for its writer.
-            let meta = fs::metadata(&path).map_err(failed)?;
-            if !meta.is_file() {
-                return Err(WorkspaceError::NotAFile(request.path));
-            }
-            let cap = request.caps.file_bytes;
-            if meta.len() > cap {
-                return Err(ReadRefusal::FileTooLarge { size: meta.len(), cap }.into());
-            }
-            let mut bytes = Vec::new();
-            let file = fs::File::open(&path).map_err(failed)?;
-            file.take(cap.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-            Ok(lines::read(&bytes, &request)?)
+            files::read_lines(&path, &request)
         })
         .await
     }
 
     async fn write_file(&self, path: &str, content: Vec<u8>) -> Result<(), WorkspaceError> {
         let (folder, path) = (self.clone(), path.to_owned());
-        blocking(move || {
-            let target = folder.resolve(&path)?;
-            let failed = |cause| io_error("write", &path, cause);
-            let mode = match fs::metadata(&target) {
-                Ok(meta) if !meta.is_file() => return Err(WorkspaceError::NotAFile(path)),
-                Ok(meta) => Some(meta.permissions()),
-                Err(_) => None,
-            };
-            let parent = target.parent().ok_or_else(|| WorkspaceError::NotAFile(path.clone()))?;
-            fs::create_dir_all(parent).map_err(failed)?;
-            let temporary = parent.join(format!(".chatd-{}.tmp", crate::ids::fresh_uuid()));
-            let written = fs::File::create_new(&temporary)
-                .and_then(|mut file| file.write_all(&content))
-                .and_then(|()| mode.map_or(Ok(()), |mode| fs::set_permissions(&temporary, mode)))
-                .and_then(|()| fs::rename(&temporary, &target));
-            written.map_err(|cause| {
-                // The first failure is what the caller must hear; the file may not even exist.
-                drop(fs::remove_file(&temporary));
-                failed(cause)
-            })
-        })
-        .await
+        blocking(move || files::replace(&folder.resolve(&path)?, &path, &content)).await
     }
 
     async fn run_command(&self, command: RunCommand) -> Result<CommandEnd, WorkspaceError> {
@@ -137,6 +82,7 @@ impl Workspace for LocalFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workspace::lines::{self, ReadRefusal};
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     fn request(path: &Path) -> ReadRequest {

@@ -1,8 +1,8 @@
 //! Keeps the beginning and the end of a command's output in bounded memory (tools.md §15.4).
 
 use super::text::{prefix, suffix};
-use serde::Serialize;
-use std::collections::VecDeque;
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, collections::VecDeque};
 
 /// Bytes kept of the beginning, and again of the end.
 const HALF: usize = 16 * 1024;
@@ -10,7 +10,7 @@ const HALF: usize = 16 * 1024;
 const MAX_LINE: usize = 2048;
 
 /// What was left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Truncated {
     /// Bytes the command wrote.
     pub original_bytes: u64,
@@ -19,7 +19,7 @@ pub struct Truncated {
     /// Bytes between beginning and end that were not.
     pub omitted_bytes: u64,
     /// Always `head_tail`.
-    pub strategy: &'static str,
+    pub strategy: Cow<'static, str>,
 }
 
 /// Output as it is shown.
@@ -79,7 +79,7 @@ impl HeadTail {
             original_bytes: self.total,
             retained_bytes: kept,
             omitted_bytes: omitted,
-            strategy: "head_tail",
+            strategy: Cow::Borrowed("head_tail"),
         };
         Captured { text, truncated: Some(truncated) }
     }

@@ -11,7 +11,7 @@ use std::{
 const LAYERS: [&[&str]; 16] = [
     &["main"],
     &["cli"],
-    &["app"],
+    &["app", "agent"],
     &["api"],
     &["actors"],
     &["stream"],

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "the names of tests and of their helpers are sentences already")]
 #![allow(clippy::needless_pass_by_value, reason = "a helper that takes `json!({ … })` reads better by value")]
 
+mod agent;
 mod architecture;
 mod auth;
 mod baseline;

@@ -21,9 +21,10 @@ const ENCRYPTED_REASONING: &str = "reasoning.encrypted_content";
 /// The body of the request.
 pub(in crate::llm) fn encode(provider: &Provider, request: &Request) -> Vec<u8> {
     let options = Options::of(request, provider.options_key);
-    let store = options.flag("store").unwrap_or(true);
+    let store = stores(options);
     let mut body = Object::new().with("model", &request.model);
     options.copy(&mut body, &[("instructions", "instructions")]);
+    body.set_some("previous_response_id", request.previous_response_id.as_deref());
     body.set("input", &input(request, store));
     let tools = tools(request, options);
     if !tools.is_empty() {
@@ -77,6 +78,15 @@ pub(in crate::llm) fn encode(provider: &Provider, request: &Request) -> Vec<u8> 
     );
     body.set("stream", &true);
     body.bytes()
+}
+
+/// Whether the provider keeps its answer, so that a later call can go on from it.
+pub(in crate::llm) fn keeps_answers(provider: &Provider, request: &Request) -> bool {
+    stores(Options::of(request, provider.options_key))
+}
+
+fn stores(options: Options<'_>) -> bool {
+    options.flag("store").unwrap_or(true)
 }
 
 fn include(request: &Request, options: Options<'_>) -> Vec<String> {

@@ -10,4 +10,4 @@ mod encode;
 mod tests;
 
 pub(super) use decode::Decoder;
-pub(super) use encode::encode;
+pub(super) use encode::{encode, keeps_answers};

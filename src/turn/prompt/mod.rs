@@ -3,6 +3,7 @@
 
 pub mod assemble;
 mod attachments;
+mod chain;
 pub mod instructions;
 mod pairing;
 pub mod sanitize;
@@ -10,6 +11,7 @@ pub mod select;
 
 pub use assemble::{Options, Prompt, assemble};
 pub use attachments::PromptFile;
+pub use chain::{Chain, chain};
 pub use select::{Selection, select};
 
 #[cfg(test)]

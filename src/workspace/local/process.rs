@@ -1,29 +1,18 @@
 //! One shell command in its own process group, which never outlives the call.
 
-use crate::workspace::{CommandEnd, Exit, RunCommand, WorkspaceError, output::HeadTail};
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
+use crate::workspace::{
+    CommandEnd, Exit, RunCommand, WorkspaceError,
+    group::{Group, drain, shell},
+    output::HeadTail,
 };
-use std::{
-    os::{fd::OwnedFd, unix::process::ExitStatusExt as _},
-    path::Path,
-    process::{ExitStatus, Stdio},
-    time::Duration,
-};
+use std::{os::unix::process::ExitStatusExt as _, path::Path, process::ExitStatus, time::Duration};
 use tokio::{
-    io::AsyncReadExt as _,
     net::unix::pipe::Receiver,
-    process::{Child, Command},
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 
-/// Time between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(2);
 /// How long output is awaited from processes that left the group and hold the pipe.
 const PIPE_WAIT: Duration = Duration::from_millis(500);
-/// How often a dying group is looked at.
-const GROUP_POLL: Duration = Duration::from_millis(20);
 
 /// Variables a command gets of the daemon's own. A list of what may pass, because what may not
 /// cannot be listed: provider keys come under any name.
@@ -42,119 +31,16 @@ const PASSED: [&str; 12] = [
     "SSL_CERT_DIR",
 ];
 
-/// Whether a process of the group still runs. A dead one that its new parent has not reaped yet can
-/// be signalled too, and where nobody reaps orphans, as in many containers, it stays for ever: so
-/// the process table is asked, where there is one to read.
-fn is_alive(group: Pid) -> bool {
-    if killpg(group, None).is_err() {
-        return false;
-    }
-    let Ok(processes) = std::fs::read_dir("/proc") else { return true };
-    processes.flatten().any(|process| {
-        let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { return false };
-        // `pid (name) state parent group …`; the name may hold anything, so look behind its end.
-        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let (state, own) = (fields.next(), fields.nth(1));
-        own.and_then(|own| own.parse().ok()) == Some(group.as_raw()) && !matches!(state, Some("Z" | "X"))
-    })
-}
-
-fn signal(group: Pid, signal: Signal) {
-    // The only failure is that no process is left, which is what is wanted.
-    let _ = killpg(group, signal);
-}
-
-/// A running group. Dropping it ends the group: SIGTERM at once, SIGKILL after the grace period.
-struct Group {
-    id: Pid,
-    /// `None` once the group has ended.
-    child: Option<Child>,
-}
-
-impl Group {
-    async fn end(&mut self) {
-        if let Some(child) = self.child.take() {
-            end(Killer(Some(self.id)), child).await;
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let Some(child) = self.child.take() else { return };
-        let killer = Killer(Some(self.id));
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            signal(self.id, Signal::SIGTERM);
-            // A runtime that is shutting down drops the future unpolled, and with it the killer.
-            runtime.spawn(end(killer, child));
-        }
-    }
-}
-
-/// Kills a group for good when dropped: nothing that interrupts the polite way can leave it running.
-struct Killer(Option<Pid>);
-
-impl Drop for Killer {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            signal(group, Signal::SIGKILL);
-        }
-    }
-}
-
-/// Ends every process of a group, the polite way first, and reaps its shell.
-async fn end(mut killer: Killer, mut child: Child) {
-    let Some(group) = killer.0 else { return };
-    signal(group, Signal::SIGTERM);
-    let gone = async {
-        // An error means that the child is reaped already.
-        drop(child.wait().await);
-        while is_alive(group) {
-            sleep(GROUP_POLL).await;
-        }
-    };
-    if timeout(GRACE, gone).await.is_ok() {
-        killer.0 = None;
-        return;
-    }
-    drop(killer);
-    drop(child.wait().await);
-}
-
 fn spawn(command: &RunCommand, directory: &Path) -> std::io::Result<(Group, Receiver)> {
-    // One pipe for both streams keeps their order.
-    let (reader, writer) = std::io::pipe()?;
-    let reader = Receiver::from_owned_fd(OwnedFd::from(reader))?;
     let passed = PASSED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
-    let child = Command::new("sh")
-        .arg("-c")
-        .arg(&command.command)
-        .current_dir(directory)
-        .env_clear()
-        .envs(passed)
-        .envs(command.env.iter().map(|(name, value)| (name, value)))
-        .env("CHATD_CHAT_ID", command.chat_id.to_string())
-        .stdin(Stdio::null())
-        .stdout(OwnedFd::from(writer.try_clone()?))
-        .stderr(OwnedFd::from(writer))
-        .process_group(0)
-        .spawn()?;
-    let id = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .ok_or_else(|| std::io::Error::other("no process id"))?;
-    Ok((Group { id: Pid::from_raw(id), child: Some(child) }, reader))
-}
-
-/// Reads until the pipe is closed on its other side.
-async fn drain(reader: &mut Receiver, output: &mut HeadTail) -> std::io::Result<()> {
-    let mut chunk = vec![0; 16 * 1024];
-    loop {
-        match reader.read(&mut chunk).await? {
-            0 => return Ok(()),
-            count => output.push(&chunk[..count]),
-        }
-    }
+    shell(&command.command, |shell| {
+        shell
+            .current_dir(directory)
+            .env_clear()
+            .envs(passed)
+            .envs(command.env.iter().map(|(name, value)| (name, value)))
+            .env("CHATD_CHAT_ID", command.chat_id.to_string());
+    })
 }
 
 fn exit(status: ExitStatus) -> Exit {
@@ -172,17 +58,14 @@ pub async fn run(command: RunCommand, directory: &Path) -> Result<CommandEnd, Wo
     let (mut group, mut reader) = spawn(&command, directory).map_err(WorkspaceError::Start)?;
     let mut output = HeadTail::default();
     let status = {
-        let Some(child) = group.child.as_mut() else {
-            return Err(WorkspaceError::Start(std::io::Error::other("the process is gone")));
-        };
         let ended = async {
             // The pipe may stay open after the shell has ended, and may be closed before: both
             // are awaited, but only the shell's end counts.
-            let mut wait = std::pin::pin!(child.wait());
+            let mut wait = std::pin::pin!(group.wait());
             tokio::select! {
                 biased;
                 status = &mut wait => status,
-                read = drain(&mut reader, &mut output) => match read {
+                read = drain(&mut reader, |bytes| output.push(bytes)) => match read {
                     Ok(()) => wait.await,
                     Err(error) => Err(error),
                 },
@@ -192,7 +75,7 @@ pub async fn run(command: RunCommand, directory: &Path) -> Result<CommandEnd, Wo
     };
     group.end().await;
     let wall = started.elapsed();
-    let rest = timeout(PIPE_WAIT, drain(&mut reader, &mut output)).await;
+    let rest = timeout(PIPE_WAIT, drain(&mut reader, |bytes| output.push(bytes))).await;
     let what = || "follow the command".to_owned();
     if let Ok(Err(cause)) = rest {
         return Err(WorkspaceError::Io { what: what(), cause });
@@ -208,7 +91,8 @@ pub async fn run(command: RunCommand, directory: &Path) -> Result<CommandEnd, Wo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::ChatId;
+    use crate::{ids::ChatId, workspace::group::is_alive};
+    use nix::unistd::Pid;
 
     fn command(line: &str) -> RunCommand {
         RunCommand {

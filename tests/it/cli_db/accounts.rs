@@ -1,6 +1,25 @@
 //! `token` and `user`, on a fresh database and beside a daemon.
 
-use crate::support::{both, outside::chatd};
+use crate::support::{Engine, both, outside::chatd, run};
+
+#[test]
+fn what_needs_a_database_makes_none() {
+    run(Engine::Sqlite, "no_accounts", |h| async move {
+        for args in [
+            &["token", "list"][..],
+            &["token", "list", "--user", "bob"],
+            &["token", "revoke", "abc"],
+            &["user", "list"],
+            &["user", "suspend", "bob"],
+            &["user", "login-link", "bob"],
+        ] {
+            let ran = chatd(h.folder(), &[args, &["--data-dir", "nothing"]].concat()).await;
+            assert_eq!((ran.status, ran.out.as_str()), (69, ""), "{args:?}: {ran:?}");
+            assert!(ran.err.contains("there is no database") && ran.err.contains("data_dir"), "{ran:?}");
+            assert!(!h.folder().join("nothing").exists(), "{args:?} has made a database");
+        }
+    });
+}
 
 both! {
     async fn accounts_can_be_made_before_the_first_start(h: Harness) {
@@ -10,6 +29,8 @@ both! {
         let config = config.to_str().unwrap().to_owned();
         let run = async |args: &[&str]| chatd(h.folder(), &[args, &["--config", &config]].concat()).await;
 
+        let made = run(&["migrate"]).await;
+        assert_eq!(made.status, 0, "{made:?}");
         let none = run(&["user", "list", "--json"]).await;
         assert_eq!((none.status, none.out.trim()), (0, "[]"), "{}", none.err);
         let bob = run(&["user", "create", "bob", "--email", "bob@example.org"]).await;

@@ -1,5 +1,7 @@
 //! The event stream of a chat: what a client gets on connecting, and that it is the same for all.
 
+mod events;
+
 use crate::support::{
     both,
     client::refusal,

@@ -115,8 +115,13 @@ async fn ask(
     }
     let files = work.files(rows).await?;
     let own = work.shared.live.user(chat.owner_id).await?;
-    let request = {
-        let mut prompt = generate::prompt(&History::new(rows), choice, &files);
+    let history = History::new(rows);
+    let request_of = |chained: bool| {
+        let chain = if chained { generate::chained_prompt(&history, choice, &files) } else { None };
+        let (mut prompt, previous_response_id) = match chain {
+            Some((prompt, response)) => (prompt, Some(response)),
+            None => (generate::prompt(&history, choice, &files), None),
+        };
         let plans = chat.plan_mode.is_some() && chat.parent_chat_id.is_none();
         let folder = work.shared.turn.folder(work.chat);
         let live = &work.shared.live;
@@ -128,9 +133,11 @@ async fn ask(
         let effort = chat.last_reasoning_effort.as_deref();
         Arc::new(Request {
             headers: generate::identity(chat),
+            previous_response_id,
             ..generate::request(choice, prompt, tools, effort)
         })
     };
+    let mut request = request_of(chat.plan_mode.is_none());
     let mut recording = work.shared.debug.step(RunKind::ChatTurn, chat, rows, choice, &request).await;
     let mut attempt = chat.head.versions.attempt;
     loop {
@@ -190,6 +197,10 @@ async fn ask(
                 recording.failed(&failure);
             }
             return Ok(head);
+        }
+        if failure.chain_broken {
+            // The provider has forgotten the answer: for the rest of this history everything is sent.
+            request = request_of(false);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! HTTP client that takes nothing for granted: the exact status, the content type, the shape of errors.
 
-use super::socket::{ChatStream, WatchStream};
+use super::{
+    EventStream,
+    socket::{ChatStream, WatchStream},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::sync::Once;
@@ -229,6 +232,32 @@ impl Api {
     pub async fn stream(&self, chat: &str, after_id: Option<i64>) -> ChatStream {
         let url = self.socket_url(&format!("/chats/{chat}/stream"));
         ChatStream::open(url, self.token.clone(), chat, after_id).await
+    }
+
+    /// Asks for the events of a chat, or of the chat list.
+    pub async fn get_events(&self, path: &str, last_event_id: Option<&str>) -> reqwest::Response {
+        let mut request = self.http.get(self.url(path)).header("Accept", "text/event-stream");
+        if let Some(token) = &self.token {
+            request = request.header(TOKEN_HEADER, token);
+        }
+        if let Some(id) = last_event_id {
+            request = request.header("Last-Event-ID", id);
+        }
+        request.send().await.expect("an answer")
+    }
+
+    /// Follows a chat by server-sent events.
+    pub async fn events(&self, chat: &str, after_id: Option<i64>) -> EventStream {
+        let query = after_id.map(|id| format!("?after_id={id}")).unwrap_or_default();
+        let response = self.get_events(&format!("/chats/{chat}/stream{query}"), None).await;
+        EventStream::new(response, chat, after_id)
+    }
+
+    /// Comes back as `EventSource` does: with the id of the last event.
+    pub async fn events_again(&self, chat: &str, stream: &mut EventStream) {
+        let last = stream.last_event_id.clone();
+        let response = self.get_events(&format!("/chats/{chat}/stream"), last.as_deref()).await;
+        stream.go_on(response, last.map(|id| id.parse().expect("a message id")));
     }
 
     /// Opens the event stream of the caller's chat list.

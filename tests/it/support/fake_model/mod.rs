@@ -18,7 +18,7 @@ pub use script::{Gate, Reply, Tokens, calls, fails, says, says_in, thinks};
 
 use serde_json::{Value, json};
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -50,6 +50,10 @@ struct State {
     sides: Lane,
     violations: Vec<String>,
     key: Option<String>,
+    /// Finished answers of OpenAI Responses by id, with all that led to them.
+    kept: HashMap<String, Vec<SeenMessage>>,
+    /// They were forgotten once, so an unknown id is no fault of the client.
+    forgot: bool,
 }
 
 /// Requests of one kind. Turns and what runs beside them (titles, labels) come in any order to each other,
@@ -124,6 +128,13 @@ impl FakeModel {
     /// `http://127.0.0.1:PORT`. Requests are routed by the end of their path, so any prefix will do.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Forgets every answer that was kept.
+    pub fn forget_answers(&self) {
+        let mut state = self.shared.state();
+        state.kept.clear();
+        state.forgot = true;
     }
 
     /// Appends replies to the script.
@@ -293,6 +304,7 @@ async fn answer(connection: &mut Connection, http: &HttpRequest, shared: &Shared
     let mut faults = Vec::new();
     let mut request = RecordedRequest::read(0, http, &mut faults);
     let side = request.side().is_some();
+    let forgotten = !shared.state().expand(&mut request, &mut faults);
     check::check(&request, &mut faults);
     let key = shared.state().key.clone();
     let unauthorised = key.is_some_and(|key| !request.carries_key(&key));
@@ -305,7 +317,15 @@ async fn answer(connection: &mut Connection, http: &HttpRequest, shared: &Shared
         request.index = index;
         lane.requests.push(request.clone());
         lane.endings.push(Ending::Open);
-        let reply = if unauthorised {
+        let reply = if forgotten && !unauthorised {
+            let text =
+                format!("Previous response with id {} not found.", request.body["previous_response_id"]);
+            fails(
+                400,
+                json!({ "error": { "message": text, "type": "invalid_request_error",
+                "param": "previous_response_id", "code": "previous_response_not_found" } }),
+            )
+        } else if unauthorised {
             refusal(request.wire, 401, "authentication_error", &faults)
         } else if faults.is_empty() {
             state.reply(&request).unwrap_or_else(|| {
@@ -315,6 +335,9 @@ async fn answer(connection: &mut Connection, http: &HttpRequest, shared: &Shared
         } else {
             refusal(request.wire, 400, "invalid_request_error", &faults)
         };
+        if !side {
+            state.keep(&request, &reply);
+        }
         let summary = request.summary();
         state.violations.extend(faults.iter().map(|fault| format!("request {index}: {fault}\n  {summary}")));
         (index, reply)
@@ -330,6 +353,38 @@ async fn answer(connection: &mut Connection, http: &HttpRequest, shared: &Shared
 }
 
 impl State {
+    /// Puts what was said before into a chained request, as the provider does. False: that answer is forgotten.
+    fn expand(&self, request: &mut RecordedRequest, faults: &mut Vec<String>) -> bool {
+        let Some(id) = request.body["previous_response_id"].as_str() else { return true };
+        let Some(before) = self.kept.get(id) else {
+            if !self.forgot {
+                faults.push(format!("previous_response_id {id:?} was never given"));
+            }
+            return !self.forgot;
+        };
+        let (mut all, new): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut request.messages).into_iter().partition(|m| m.role == "system");
+        if new.is_empty() || new.iter().any(|m| m.role != "user") {
+            faults.push("a chained request with more than what the user said since".to_owned());
+        }
+        all.extend(before.iter().filter(|m| m.role != "system").cloned());
+        all.extend(new);
+        request.messages = all;
+        true
+    }
+
+    /// Keeps an answer with all that led to it, if the client has it kept.
+    fn keep(&mut self, request: &RecordedRequest, reply: &Reply) {
+        if request.wire != Wire::Responses || request.body["store"] == json!(false) {
+            return;
+        }
+        // Whoever goes on from an answer with calls owes their results, which is not checked here.
+        let Some(text) = reply.final_text() else { return };
+        let mut all = request.messages.clone();
+        all.push(SeenMessage { role: "assistant".into(), text, ..SeenMessage::default() });
+        self.kept.insert(format!("resp_{}", request.index), all);
+    }
+
     fn reply(&mut self, request: &RecordedRequest) -> Option<Reply> {
         if let Some((_, answer)) = self.routes.iter().find(|(matches, _)| matches(request)) {
             return Some(answer(request));

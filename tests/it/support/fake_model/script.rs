@@ -160,6 +160,19 @@ impl Reply {
         }
     }
 
+    /// All that it says, if it is a whole answer without calls.
+    pub(super) fn final_text(&self) -> Option<String> {
+        let ends = self.finish && matches!(self.head, Head::Stream);
+        if !ends || self.steps.iter().any(|step| matches!(step, Step::Calls(_) | Step::Cut | Step::Silence)) {
+            return None;
+        }
+        let texts = self.steps.iter().filter_map(|step| match step {
+            Step::Text(pieces) => Some(pieces.concat()),
+            _ => None,
+        });
+        Some(texts.collect())
+    }
+
     fn step(mut self, step: Step) -> Self {
         self.steps.push(step);
         self

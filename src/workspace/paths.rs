@@ -1,7 +1,6 @@
 //! Where a path leads once its symbolic links are followed, also when its end does not exist yet.
 
-use super::io_error;
-use crate::workspace::WorkspaceError;
+use super::{WorkspaceError, files::io_error};
 use std::{
     collections::VecDeque,
     ffi::OsString,
@@ -11,13 +10,17 @@ use std::{
 /// Links followed before a chain counts as a loop; Linux has the same limit.
 const MAX_LINKS: usize = 40;
 
-/// Resolves `path` and makes sure that it lies in `root`, which has no links in it.
+/// Where `path` leads. The answer holds for the moment of asking: whoever can write there can swap a
+/// directory for a link right after.
 ///
-/// The answer holds for the moment of asking: a command running in the workspace can swap a
-/// directory for a link right after. That gains it nothing, as it may open any file itself.
-pub fn resolve(root: &Path, path: &str) -> Result<PathBuf, WorkspaceError> {
+/// # Errors
+/// When the path is relative, or a link on its way cannot be followed.
+pub fn follow(path: &str) -> Result<PathBuf, WorkspaceError> {
     if !Path::new(path).is_absolute() {
         return Err(WorkspaceError::NotAbsolute(path.to_owned()));
+    }
+    if path.contains('\0') {
+        return Err(WorkspaceError::NotFound(path.to_owned()));
     }
     let mut real = PathBuf::from("/");
     let mut rest: VecDeque<OsString> = steps(Path::new(path));
@@ -49,6 +52,18 @@ pub fn resolve(root: &Path, path: &str) -> Result<PathBuf, WorkspaceError> {
             Err(cause) => return Err(io_error("look up", path, cause)),
         }
     }
+    Ok(real)
+}
+
+/// Resolves `path` and makes sure that it lies in `root`, which has no links in it.
+///
+/// A command running in the workspace can swap a directory for a link right after. That gains it
+/// nothing, as it may open any file itself.
+///
+/// # Errors
+/// When it lies elsewhere, and those of [`follow`].
+pub fn resolve(root: &Path, path: &str) -> Result<PathBuf, WorkspaceError> {
+    let real = follow(path)?;
     if real.starts_with(root) {
         return Ok(real);
     }

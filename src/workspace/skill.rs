@@ -137,7 +137,8 @@ fn is_kebab_case(name: &str) -> bool {
 }
 
 /// The text without `<!-- … -->`; one that does not end goes on to the end of the text.
-fn without_comments(text: &str) -> String {
+#[must_use]
+pub fn without_comments(text: &str) -> String {
     let (mut kept, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(start) = rest.find("<!--") {
         kept.push_str(&rest[..start]);

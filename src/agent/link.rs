@@ -1,0 +1,213 @@
+//! The link: dials the daemon, serves its requests, and dials again when it is lost, for ever.
+
+use super::{
+    Agent,
+    pipe::{self, Lost},
+    serve,
+};
+use crate::workspace::wire::LINK_PATH;
+use reqwest::{StatusCode, Upgraded, header};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        handshake::{client::generate_key, derive_accept_key},
+        protocol::{Role, WebSocketConfig},
+    },
+};
+
+/// First and longest wait before the daemon is dialled again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(20));
+/// Time to connect and to answer the handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Largest message of the daemon. It writes what it has, which is some frames of HTTP/2.
+const MAX_MESSAGE: usize = 16 << 20;
+/// Bytes on their way between the socket and HTTP/2.
+const PIPE: usize = 256 << 10;
+
+/// Where the daemon is, and what the agent shows it.
+#[derive(Clone)]
+pub struct Daemon {
+    /// As in `https://chatd.example.org`.
+    url: String,
+    token: String,
+    client: reqwest::Client,
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// The daemon cannot be dialled, whatever it does.
+#[derive(Debug, thiserror::Error)]
+pub enum BadDaemon {
+    /// The address has another form.
+    #[error("{0:?} is no address of a daemon; it reads http://HOST:PORT or https://HOST")]
+    Url(String),
+    /// The token cannot be sent.
+    #[error("the token has characters that no token has; copy it again")]
+    Token,
+    /// The system has no usable TLS configuration.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(reqwest::Error),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum NoLink {
+    #[error("{0}")]
+    Http(String),
+    #[error("{0}")]
+    Refused(String),
+    #[error("what answers is no chatd, or a proxy before it does not let WebSockets through")]
+    NoWebSocket,
+    #[error("no answer within {HANDSHAKE_TIMEOUT:?}")]
+    Timeout,
+}
+
+impl From<reqwest::Error> for NoLink {
+    fn from(error: reqwest::Error) -> Self {
+        use std::error::Error as _;
+        // The address may hold a password; the cause says more than "error sending request".
+        let error = error.without_url();
+        let mut cause = error.source();
+        while let Some(deeper) = cause.and_then(std::error::Error::source) {
+            cause = Some(deeper);
+        }
+        Self::Http(cause.map_or_else(|| error.to_string(), ToString::to_string))
+    }
+}
+
+impl Daemon {
+    /// The daemon at an address, with or without a path prefix.
+    ///
+    /// # Errors
+    /// When address or token cannot be meant.
+    pub fn new(url: &str, token: &str) -> Result<Self, BadDaemon> {
+        let parsed = reqwest::Url::parse(url).map_err(|_| BadDaemon::Url(url.to_owned()))?;
+        let plain = matches!(parsed.scheme(), "http" | "https") && parsed.has_host();
+        if !plain || parsed.query().is_some() || parsed.fragment().is_some() {
+            return Err(BadDaemon::Url(url.to_owned()));
+        }
+        if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(BadDaemon::Token);
+        }
+        // Fails when there is one already.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let client = reqwest::Client::builder()
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            .connect_timeout(HANDSHAKE_TIMEOUT)
+            .build()
+            .map_err(BadDaemon::Tls)?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), token: token.to_owned(), client })
+    }
+
+    /// Opens a link. The handshake is made by the HTTP client, so that an address may be https too.
+    async fn dial(&self, agent: &Agent) -> Result<WebSocketStream<Upgraded>, NoLink> {
+        let query = agent.settings().link_query();
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("name", &query.name)
+            .append_pair("version", &query.version)
+            .append_pair("os", &query.os)
+            .append_pair("arch", &query.arch)
+            .append_pair("directory", &query.directory)
+            .finish();
+        let key = generate_key();
+        let response = self
+            .client
+            .get(format!("{}{LINK_PATH}?{query}", self.url))
+            .bearer_auth(&self.token)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, &key)
+            .send()
+            .await?;
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                return Err(NoLink::Refused(
+                    "the daemon does not accept the token; take the one of this workspace's current build"
+                        .into(),
+                ));
+            }
+            StatusCode::NOT_FOUND => {
+                return Err(NoLink::Refused(
+                    "the daemon knows no links for agents at this address; check --url and its version"
+                        .into(),
+                ));
+            }
+            status => return Err(NoLink::Refused(format!("the daemon answers {status}"))),
+        }
+        let proof = derive_accept_key(key.as_bytes());
+        let accepted = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
+        if accepted.is_none_or(|value| value.as_bytes() != proof.as_bytes()) {
+            return Err(NoLink::NoWebSocket);
+        }
+        let upgraded = response.upgrade().await?;
+        let config =
+            WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
+        Ok(WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await)
+    }
+}
+
+/// Keeps a link open until it is dropped. Processes and outcomes of the agent outlive its links.
+pub async fn run(agent: Arc<Agent>, daemon: Daemon) {
+    let mut wait = BACKOFF.0;
+    loop {
+        match timeout(HANDSHAKE_TIMEOUT, daemon.dial(&agent)).await.unwrap_or(Err(NoLink::Timeout)) {
+            Ok(socket) => {
+                tracing::info!(url = %daemon.url, "linked to the daemon");
+                let since = Instant::now();
+                let lost = serve_link(&agent, socket).await;
+                tracing::warn!(url = %daemon.url, error = %lost, "link lost; dialling again");
+                // One that is closed at once, as by a newer agent with this token, is no good one.
+                if since.elapsed() > BACKOFF.1 {
+                    wait = BACKOFF.0;
+                }
+            }
+            Err(error) => tracing::warn!(url = %daemon.url, %error, "no link to the daemon; trying again"),
+        }
+        // Half to whole: the agents of a restarted daemon do not come back in step.
+        sleep(wait.mul_f64(0.5 + 0.5 * rand::random::<f64>())).await;
+        wait = (wait * 2).min(BACKOFF.1);
+    }
+}
+
+async fn serve_link(agent: &Arc<Agent>, socket: WebSocketStream<Upgraded>) -> Lost {
+    let (ours, theirs) = tokio::io::duplex(PIPE);
+    tokio::select! {
+        lost = pipe::join(socket, theirs) => lost,
+        ended = serve(ours, agent.clone()) => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "the connection inside of the link failed");
+            }
+            Lost::Inner
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_tokens_are_checked() {
+        for url in ["http://127.0.0.1:7777", "https://chatd.example.org/base/"] {
+            assert!(Daemon::new(url, "token").is_ok(), "{url}");
+        }
+        for url in ["chatd:7777", "ws://h", "http://", "http://h?x=1", ""] {
+            assert!(matches!(Daemon::new(url, "token"), Err(BadDaemon::Url(_))), "{url}");
+        }
+        for token in ["", "a b", "a\n", "ü"] {
+            assert!(matches!(Daemon::new("http://h", token), Err(BadDaemon::Token)), "{token:?}");
+        }
+        let daemon = Daemon::new("http://h/", "very-secret").unwrap();
+        assert_eq!(daemon.url, "http://h");
+        assert!(!format!("{daemon:?}").contains("very-secret"));
+    }
+}

@@ -1,0 +1,73 @@
+//! What tool servers say, as the daemon gets it.
+
+use crate::workspace::wire::{McpContent, McpResult, McpTool};
+use rmcp::model::{CallToolResult, ContentBlock, ResourceContents, Tool};
+use serde_json::Value;
+
+/// Largest schema of a tool, in bytes of JSON.
+const MAX_SCHEMA: usize = 64 << 10;
+/// Bytes of a description that are kept.
+const MAX_DESCRIPTION: usize = 8 << 10;
+
+/// In place of what a later version of the protocol may bring.
+const UNKNOWN: &str = "[content of a kind that is not known here]";
+
+/// A tool as it is listed; `None` when its schema is too large to be shown to a model.
+pub fn tool(server: &str, tool: &Tool) -> Option<McpTool> {
+    let schema = match tool.input_schema.get("properties") {
+        Some(Value::Object(properties)) => properties.clone(),
+        _ => serde_json::Map::new(),
+    };
+    let required = match tool.input_schema.get("required") {
+        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    };
+    let size = serde_json::to_vec(&schema).map_or(usize::MAX, |json| json.len());
+    let description = tool.description.as_deref().unwrap_or_default();
+    (size <= MAX_SCHEMA && !tool.name.is_empty()).then(|| McpTool {
+        server_name: server.to_owned(),
+        name: format!("{server}{}{}", super::config::SEPARATOR, tool.name),
+        description: crate::workspace::text::prefix(description, MAX_DESCRIPTION).to_owned(),
+        schema,
+        required,
+    })
+}
+
+/// What a call brought.
+pub fn result(result: CallToolResult) -> McpResult {
+    let mut content: Vec<McpContent> = result.content.into_iter().map(block).collect();
+    if let Some(value) = result.structured_content.filter(|_| content.is_empty()) {
+        content.push(text(value.to_string()));
+    }
+    McpResult { content, is_error: result.is_error.unwrap_or(false) }
+}
+
+fn text(text: String) -> McpContent {
+    McpContent { kind: "text".to_owned(), text: Some(text), ..McpContent::default() }
+}
+
+fn binary(kind: &str, data: String, media_type: String) -> McpContent {
+    McpContent { kind: kind.to_owned(), text: None, data: Some(data), media_type: Some(media_type) }
+}
+
+fn block(block: ContentBlock) -> McpContent {
+    match block {
+        ContentBlock::Text(piece) => text(piece.text),
+        ContentBlock::Image(image) => binary("image", image.data, image.mime_type),
+        ContentBlock::Audio(audio) => binary("resource", audio.data, audio.mime_type),
+        ContentBlock::ResourceLink(link) => text(format!("[resource: {} ({})]", link.name, link.uri)),
+        ContentBlock::Resource(embedded) => match embedded.resource {
+            ResourceContents::TextResourceContents { text: content, mime_type, .. } => McpContent {
+                kind: "resource".to_owned(),
+                text: Some(content),
+                data: None,
+                media_type: mime_type,
+            },
+            ResourceContents::BlobResourceContents { blob, mime_type, .. } => {
+                binary("resource", blob, mime_type.unwrap_or_else(|| "application/octet-stream".to_owned()))
+            }
+            _ => text(UNKNOWN.to_owned()),
+        },
+        _ => text(UNKNOWN.to_owned()),
+    }
+}

@@ -1,0 +1,236 @@
+//! One tool server: started when it is needed, ended as a group, and never waited for without end.
+
+use super::{config::ServerConfig, content, throttle::Throttle};
+use crate::{
+    agent::settings::Settings,
+    workspace::{
+        group::{Group, drain},
+        output::HeadTail,
+        text::suffix,
+        wire::{McpResult, McpTool},
+    },
+};
+use rmcp::{
+    Peer, RoleClient,
+    model::{CallToolRequestParams, JsonObject, PaginatedRequestParams},
+    service::RunningService,
+    transport::async_rw::AsyncRwTransport,
+};
+use std::{
+    process::Stdio,
+    sync::{Arc, Mutex as StdMutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    process::Command,
+    sync::Mutex,
+    time::{Instant, timeout},
+};
+
+/// Time for a server to start and to list its tools.
+const CONNECT: Duration = Duration::from_secs(30);
+/// Time for a call.
+const CALL: Duration = Duration::from_secs(60);
+/// How long a server that failed to start is left alone: its failure would cost every list its time.
+const LEFT_ALONE: Duration = Duration::from_secs(30);
+/// Longest message of a server.
+const MAX_MESSAGE: usize = 4 << 20;
+/// Most tools of a server; every one of them is in every prompt.
+const MAX_TOOLS: usize = 128;
+/// Most pages of a list.
+const MAX_PAGES: usize = 32;
+/// Bytes of its error output that are told with a failure.
+const TOLD: usize = 2 << 10;
+
+/// A server of the configuration, whether it runs or not.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connection: Option<Arc<Connection>>,
+    failed: Option<(Instant, String)>,
+    stopped: bool,
+}
+
+impl Server {
+    /// Not started yet.
+    pub fn new(config: ServerConfig) -> Self {
+        Self { config, state: Mutex::default() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// What it was made from.
+    pub fn config(&self) -> &ServerConfig {
+        &self.config
+    }
+
+    /// A running server.
+    ///
+    /// # Errors
+    /// Why there is none, for a person to read.
+    pub async fn connection(&self, settings: &Settings) -> Result<Arc<Connection>, String> {
+        let mut state = self.state.lock().await;
+        if state.stopped {
+            return Err("the agent is stopping".to_owned());
+        }
+        if let Some(connection) = state.connection.as_ref().filter(|connection| connection.is_open()) {
+            return Ok(connection.clone());
+        }
+        if let Some((at, why)) = &state.failed
+            && at.elapsed() < LEFT_ALONE
+        {
+            return Err(why.clone());
+        }
+        if let Some(ended) = state.connection.take() {
+            ended.end().await;
+        }
+        match Connection::open(&self.config, settings).await {
+            Ok(connection) => {
+                state.failed = None;
+                let connection = Arc::new(connection);
+                state.connection = Some(connection.clone());
+                Ok(connection)
+            }
+            Err(why) => {
+                state.failed = Some((Instant::now(), why.clone()));
+                Err(why)
+            }
+        }
+    }
+
+    /// Ends it for good.
+    pub async fn stop(&self) {
+        let connection = {
+            let mut state = self.state.lock().await;
+            state.stopped = true;
+            state.connection.take()
+        };
+        if let Some(connection) = connection {
+            connection.end().await;
+        }
+    }
+}
+
+/// The end of a server's error output.
+type ErrorOutput = Arc<StdMutex<HeadTail>>;
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Connection {
+    /// Ends the server when it is dropped.
+    group: Mutex<Group>,
+    client: RunningService<RoleClient, ()>,
+    tools: Vec<McpTool>,
+    errors: ErrorOutput,
+}
+
+impl Connection {
+    async fn open(config: &ServerConfig, settings: &Settings) -> Result<Self, String> {
+        let mut command = Command::new(&config.command);
+        command.args(&config.args).current_dir(&settings.directory);
+        command.env_clear().envs(&settings.environment).envs(&config.env);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = Group::spawn(&mut command);
+        let mut group = started.map_err(|e| format!("{:?} could not be started: {e}", config.command))?;
+        let pipes = group
+            .child()
+            .and_then(|child| Some((child.stdin.take()?, child.stdout.take()?, child.stderr.take()?)));
+        let Some((input, output, mut error_output)) = pipes else {
+            return Err("it has no pipes".to_owned());
+        };
+        let errors = ErrorOutput::default();
+        let kept = errors.clone();
+        tokio::spawn(async move {
+            let keep = |bytes: &[u8]| kept.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+            // It ends with the server, in whatever way.
+            drop(drain(&mut error_output, keep).await);
+        });
+        let transport = AsyncRwTransport::new(Throttle::new(output), input).with_max_line_length(MAX_MESSAGE);
+        let opened = timeout(CONNECT, async {
+            let client = rmcp::serve_client((), transport).await.map_err(|e| short(&e))?;
+            let tools = list(&config.name, client.peer()).await?;
+            Ok::<_, String>((client, tools))
+        });
+        let why = match opened.await {
+            Ok(Ok((client, tools))) => return Ok(Self { group: Mutex::new(group), client, tools, errors }),
+            Ok(Err(why)) => why,
+            Err(_) => format!("it did not list its tools within {CONNECT:?}"),
+        };
+        group.end().await;
+        Err(with_errors(why, &errors))
+    }
+
+    /// Its tools as it listed them when it was started.
+    pub fn tools(&self) -> &[McpTool] {
+        &self.tools
+    }
+
+    fn is_open(&self) -> bool {
+        !self.client.is_closed() && !self.client.peer().is_transport_closed()
+    }
+
+    /// Calls a tool by its own name.
+    ///
+    /// # Errors
+    /// Why there is no result, for a person to read.
+    pub async fn call(&self, tool: &str, arguments: JsonObject) -> Result<McpResult, String> {
+        let call = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+        match timeout(CALL, self.client.peer().call_tool(call)).await {
+            Ok(Ok(result)) => Ok(content::result(result)),
+            Ok(Err(error)) => Err(with_errors(short(&error), &self.errors)),
+            Err(_) => {
+                let why = format!(
+                    "it did not answer within {CALL:?}, or with more than {MAX_MESSAGE} bytes; whether the call had an effect is unknown"
+                );
+                Err(with_errors(why, &self.errors))
+            }
+        }
+    }
+
+    async fn end(&self) {
+        self.group.lock().await.end().await;
+    }
+}
+
+/// The tools of a server, of all pages.
+async fn list(server: &str, peer: &Peer<RoleClient>) -> Result<Vec<McpTool>, String> {
+    let mut tools = Vec::new();
+    let mut cursor = None;
+    for _ in 0..MAX_PAGES {
+        let page = PaginatedRequestParams::default().with_cursor(cursor);
+        let page = peer.list_tools(Some(page)).await.map_err(|e| short(&e))?;
+        for tool in &page.tools {
+            let Some(tool) = content::tool(server, tool).filter(|_| tools.len() < MAX_TOOLS) else {
+                tracing::warn!(server, tool = %tool.name, "a tool is left out: it is too large, or there are too many");
+                continue;
+            };
+            tools.push(tool);
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() || tools.len() >= MAX_TOOLS {
+            break;
+        }
+    }
+    Ok(tools)
+}
+
+/// The text of an error; what a server sent may be in it, at any length.
+fn short(error: &impl std::fmt::Display) -> String {
+    crate::workspace::text::prefix(&error.to_string(), TOLD).to_owned()
+}
+
+fn with_errors(why: String, errors: &ErrorOutput) -> String {
+    let said = errors.lock().unwrap_or_else(PoisonError::into_inner).capture().text;
+    match suffix(said.trim(), TOLD) {
+        "" => why,
+        said => format!("{why}; its error output ends with: {said}"),
+    }
+}

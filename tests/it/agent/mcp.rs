@@ -1,0 +1,184 @@
+//! Tool servers of the project: small shell scripts that speak JSON-RPC, good and bad ones.
+
+use super::Inside;
+use crate::support::outside::{eventually, within};
+use serde_json::{Value, json};
+use std::{fs, time::Duration};
+use tokio::time::Instant;
+
+/// A server in shell: it answers `initialize` and `tools/list`, and calls by the case given.
+fn script(inside: &Inside, name: &str, tools: &str, calls: &str) {
+    let text = format!(
+        r#"echo started >> {name}.log
+say() {{ printf '{{"jsonrpc":"2.0","id":%s,"result":%s}}\n' "$id" "$1"; }}
+while read -r line; do
+  id=$(printf %s "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
+  case "$line" in
+    *'"method":"initialize"'*) say '{{"protocolVersion":"2025-06-18","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"t","version":"1"}}}}';;
+    *'"method":"tools/list"'*) say '{{"tools":[{tools}]}}';;
+    *'"method":"tools/call"'*) {calls};;
+  esac
+done
+"#
+    );
+    fs::write(inside.at(&format!("{name}.sh")), text).unwrap();
+}
+
+fn configure(inside: &Inside, servers: Value) {
+    fs::write(inside.at(".mcp.json"), json!({"mcpServers": servers}).to_string()).unwrap();
+}
+
+async fn names(inside: &Inside) -> Vec<String> {
+    let listed = inside.client.get("mcp/tools").await.ok();
+    listed["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn starts(inside: &Inside, name: &str) -> usize {
+    fs::read_to_string(inside.at(&format!("{name}.log"))).unwrap_or_default().lines().count()
+}
+
+const ADD: &str = r#"{"name":"add","description":"Adds","inputSchema":{"type":"object","properties":{"a":{"type":"number"}},"required":["a"]}}"#;
+
+#[tokio::test]
+async fn tools_are_listed_and_called() {
+    let inside = Inside::with(&[("GREETING", "hello"), ("CHATD_AGENT_TOKEN", "secret")]).await;
+    assert_eq!(inside.client.get("mcp/tools").await.ok(), json!({"tools": []}));
+    let calls = r#"case "$line" in
+      *'"name":"add"'*) say '{"content":[{"type":"text","text":"'"$TOLD ${CHATD_AGENT_TOKEN-none}"'"},{"type":"image","data":"aGk=","mimeType":"image/png"},{"type":"resource_link","uri":"file:///x","name":"x"}]}';;
+      *) say '{"content":[{"type":"text","text":"no"}],"isError":true}';;
+    esac"#;
+    script(&inside, "one", &format!(r#"{{"name":"fail","inputSchema":{{"type":"object"}}}},{ADD}"#), calls);
+    configure(
+        &inside,
+        json!({
+            "one": {"command": "sh", "args": ["one.sh"], "env": {"TOLD": "${GREETING} ${CHATD_AGENT_TOKEN:-hidden}"}},
+            "a__b": {"command": "sh"}, "far": {"url": "http://h"}, "gone": {"command": "/no/such/program"},
+        }),
+    );
+    let listed = inside.client.get("mcp/tools").await.ok();
+    assert_eq!(
+        listed["tools"][0],
+        json!({"server_name": "one", "name": "one__add", "description": "Adds", "schema": {"a": {"type": "number"}}, "required": ["a"]})
+    );
+    assert_eq!(names(&inside).await, ["one__add", "one__fail"]);
+    let call = async |name: &str| {
+        inside.client.post("mcp/call-tool", json!({"tool_name": name, "arguments": {"a": 1}})).await
+    };
+    assert_eq!(
+        call("one__add").await.ok(),
+        json!({"content": [
+            {"type": "text", "text": "hello hidden none"},
+            {"type": "image", "data": "aGk=", "media_type": "image/png"},
+            {"type": "text", "text": "[resource: x (file:///x)]"},
+        ], "is_error": false})
+    );
+    assert_eq!(call("one__fail").await.ok()["is_error"], true);
+    for unknown in ["one__none", "two__add", "add", "far__x"] {
+        assert!(call(unknown).await.refused(404).contains(unknown));
+    }
+    assert!(call("gone__x").await.refused(502).contains("/no/such/program"));
+    assert_eq!(starts(&inside, "one"), 1);
+}
+
+#[tokio::test]
+async fn a_changed_file_restarts_what_changed() {
+    let inside = Inside::new().await;
+    script(&inside, "one", ADD, r#"say '{"content":[]}'"#);
+    script(&inside, "two", ADD, r#"say '{"content":[]}'"#);
+    let server = |name: &str, more: &str| json!({"command": "sh", "args": [format!("{name}.sh"), more]});
+    configure(&inside, json!({"one": server("one", ""), "two": server("two", "")}));
+    assert_eq!(names(&inside).await, ["one__add", "two__add"]);
+    configure(&inside, json!({"one": server("one", ""), "two": server("two", "changed")}));
+    assert_eq!(names(&inside).await, ["one__add", "two__add"]);
+    assert_eq!((starts(&inside, "one"), starts(&inside, "two")), (1, 2));
+    fs::write(inside.at(".mcp.json"), "not JSON").unwrap();
+    assert!(names(&inside).await.is_empty());
+    fs::remove_file(inside.at(".mcp.json")).unwrap();
+    assert!(names(&inside).await.is_empty());
+}
+
+#[tokio::test]
+async fn one_that_has_ended_is_started_again() {
+    let inside = Inside::new().await;
+    script(&inside, "one", ADD, r#"echo "it broke" >&2; exit 1"#);
+    configure(&inside, json!({"one": {"command": "sh", "args": ["one.sh"]}}));
+    let call = json!({"tool_name": "one__add"});
+    assert!(inside.client.post("mcp/call-tool", call.clone()).await.refused(502).contains("\"one\""));
+    eventually("it is started again", async || {
+        drop(inside.client.post("mcp/call-tool", call.clone()).await);
+        (starts(&inside, "one") >= 2).then_some(())
+    })
+    .await;
+    assert_eq!(names(&inside).await, ["one__add"]);
+}
+
+#[tokio::test]
+async fn a_call_has_one_effect() {
+    let inside = Inside::new().await;
+    script(
+        &inside,
+        "one",
+        ADD,
+        r#"echo called >> calls.log; say '{"content":[{"type":"text","text":"done"}]}'"#,
+    );
+    configure(&inside, json!({"one": {"command": "sh", "args": ["one.sh"]}}));
+    let body = json!({"tool_name": "one__add", "arguments": {"a": 1}});
+    let first = inside.client.tool_call("c").post("mcp/call-tool", body.clone()).await.ok();
+    assert_eq!(inside.again().await.tool_call("c").post("mcp/call-tool", body).await.ok(), first);
+    assert_eq!(fs::read_to_string(inside.at("calls.log")).unwrap(), "called\n");
+}
+
+#[tokio::test]
+async fn bad_servers_cost_the_good_ones_nothing() {
+    let inside = Inside::new().await;
+    script(&inside, "good", ADD, r#"say '{"content":[{"type":"text","text":"fine"}]}'"#);
+    // One floods and never answers; one prints junk before it ends; one dies at once.
+    configure(
+        &inside,
+        json!({
+            "flood": {"command": "yes", "args": ["x".repeat(1000)]},
+            "junk": {"command": "sh", "args": ["-c", "head -c 100000 /dev/urandom; echo broken >&2; exit 1"]},
+            "dead": {"command": "false"},
+            "good": {"command": "sh", "args": ["good.sh"]},
+        }),
+    );
+    let since = Instant::now();
+    assert_eq!(names(&inside).await, ["good__add"]);
+    assert!(since.elapsed() < Duration::from_secs(25), "a flood is not waited for: {:?}", since.elapsed());
+    // They are not tried again at once.
+    let since = Instant::now();
+    assert_eq!(names(&inside).await, ["good__add"]);
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    let fine = inside.client.post("mcp/call-tool", json!({"tool_name": "good__add"})).await.ok();
+    assert_eq!(fine["content"][0]["text"], "fine");
+    let junk = inside.client.post("mcp/call-tool", json!({"tool_name": "junk__x"})).await.refused(502);
+    assert!(junk.contains("broken"), "{junk}");
+    inside.agent.stop().await;
+    assert!(
+        inside.client.post("mcp/call-tool", json!({"tool_name": "good__add"})).await.status.is_client_error()
+    );
+}
+
+#[tokio::test]
+async fn one_that_hangs_ends_with_an_explanation_and_with_the_agent() {
+    let inside = Inside::new().await;
+    script(&inside, "one", ADD, "sh -c 'echo $$ > hung; exec sleep 600'");
+    configure(&inside, json!({"one": {"command": "sh", "args": ["one.sh"]}}));
+    assert_eq!(names(&inside).await, ["one__add"]);
+    let client = inside.client.clone();
+    let call = tokio::spawn(async move {
+        let body = json!({"tool_name": "one__add"}).to_string().into();
+        client.try_call(hyper::Method::POST, "mcp/call-tool", body).await.unwrap()
+    });
+    let hung = inside.at("hung");
+    let id =
+        eventually("it hangs", async || fs::read_to_string(&hung).ok().filter(|id| id.ends_with('\n'))).await;
+    // The others go on meanwhile.
+    assert_eq!(inside.client.get("processes/list").await.ok(), json!({"processes": []}));
+    inside.agent.stop().await;
+    assert!(call.await.unwrap().refused(502).contains("\"one\""));
+    within(Duration::from_secs(10), "its child is gone", async || {
+        (!fs::exists(format!("/proc/{}", id.trim())).unwrap()).then_some(())
+    })
+    .await;
+}
