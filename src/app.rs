@@ -41,7 +41,7 @@ use crate::{
         settings::{Deployment, LiveSettings},
     },
     stream::StreamLimits,
-    workspace::provision::Host,
+    workspace::{link::Links, provision::Host},
 };
 use actix::{Actor, Addr, Arbiter};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -309,6 +309,8 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         )),
         mcp_servers: Arc::default(),
         debug,
+        worker,
+        links: Links::default(),
         outbound: Outbound::new()
             .map_err(|e| StartError::Failed(format!("the client for tool servers: {e}")))?,
     };

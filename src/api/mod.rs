@@ -5,6 +5,7 @@
 //! that [`stream`], [`parts`] and [`watch`] share.
 
 pub mod access;
+pub mod agent_link;
 pub mod ai_providers;
 pub mod auth;
 pub mod authcheck;

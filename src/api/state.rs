@@ -6,10 +6,11 @@ use super::{
 use crate::{
     actors::{debug::Recorder, replicas::ReplicaSecret},
     clock::Clock,
-    ids::TemplateId,
+    ids::{TemplateId, WorkerId},
     llm::catalog::LiveCatalog,
     mcp::outbound::Outbound,
     store::{Store, settings::LiveSettings},
+    workspace::link::Links,
 };
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -103,6 +104,10 @@ pub struct ApiState {
     pub mcp_servers: Arc<McpDirectory>,
     /// Records model calls for debugging.
     pub debug: Recorder,
+    /// This process.
+    pub worker: WorkerId,
+    /// The links of agents that it holds; start with the default.
+    pub links: Links,
     /// The way to servers that somebody else runs.
     pub outbound: Outbound,
 }

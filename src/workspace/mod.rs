@@ -4,9 +4,11 @@
 //! on the daemon's own machine, one per chat. The full workspace connection (an agent that dials
 //! home, with background processes and MCP servers) replaces it behind the same interface.
 
+pub mod dial;
 pub mod files;
 pub mod group;
 pub mod lines;
+pub mod link;
 pub mod local;
 pub mod output;
 pub mod paths;

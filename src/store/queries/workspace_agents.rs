@@ -85,10 +85,13 @@ pub async fn connected(
     get(conn, id).await
 }
 
-/// A link lives. False when another one has replaced it, or the agent is gone.
+/// A link lives. False when another one has replaced it, the workspace was built anew since, or the agent is
+/// gone.
 pub async fn beat(conn: &mut Conn, id: AgentId, link: Uuid, now: Timestamp) -> Result<bool> {
+    let newest = workspaces::table.select(workspaces::latest_build_id);
     let of_link = workspace_agents::table
-        .filter(workspace_agents::id.eq(Id(id.0)).and(workspace_agents::link_id.eq(Id(link))));
+        .filter(workspace_agents::id.eq(Id(id.0)).and(workspace_agents::link_id.eq(Id(link))))
+        .filter(workspace_agents::build_id.eq_any(newest));
     let alive = diesel::update(of_link)
         .set(workspace_agents::last_connected_at.eq(Some(Ts(now))))
         .execute(conn)

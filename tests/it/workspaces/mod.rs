@@ -1,5 +1,6 @@
 //! Workspaces: templates, builds, what they print, who may do what with them.
 
+mod agents;
 mod builds;
 mod records;
 
