@@ -8,11 +8,13 @@ mod figures;
 mod mcp;
 mod models;
 pub mod open;
+mod templates;
 
 use crate::{
     actors::{
         Owned, Settings, Shared,
         acquisition::{Acquisition, Quiet},
+        builds,
         chat::jobs::{self, title::Underway},
         debug::Recorder,
         heartbeat::Heartbeat,
@@ -39,6 +41,7 @@ use crate::{
         settings::{Deployment, LiveSettings},
     },
     stream::StreamLimits,
+    workspace::{link::Links, provision::Host},
 };
 use actix::{Actor, Addr, Arbiter};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -200,6 +203,9 @@ async fn run(
 /// How long the debug records of the last turns may take to be written.
 const DEBUG_GRACE: Duration = Duration::from_secs(2);
 
+/// How long builds that are broken off may take to end.
+const BUILDS_GRACE: Duration = Duration::from_secs(5);
+
 /// How long requests may go on once every chat has been let go.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -215,6 +221,8 @@ struct Daemon {
     metrics_server: Option<actix_web::dev::Server>,
     arbiters: Vec<Arbiter>,
     grace: Duration,
+    /// Where workspaces are built.
+    host: Host,
     recorder: PrometheusHandle,
     catalog: Arc<LiveCatalog>,
     debug_writer: tokio::task::JoinHandle<()>,
@@ -247,6 +255,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let live = Arc::new(LiveSettings::new(store.clone(), Deployment::declared(&config.chat)));
     live.refresh().await.map_err(|e| StartError::Database(format!("the settings cannot be read: {e}")))?;
     mcp::sync(&config, &store, now).await?;
+    templates::sync(&config, &store, now).await?;
     let (drain, draining) = watch::channel(false);
     let (debug, writer) = Recorder::new(live.clone(), store.clone(), clock.clone());
     let debug_writer = actix::spawn(writer);
@@ -280,6 +289,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             max_queue: config.chat.max_queue as usize,
             templates: config.templates.iter().map(Template::id).collect(),
             session_ttl: config.auth.session_ttl,
+            workspaces_per_user: config.limits.workspaces_per_user,
             sharing: config.chat.sharing,
             ping_interval: config.stream.ping_interval,
             ..ApiSettings::default()
@@ -299,10 +309,13 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         )),
         mcp_servers: Arc::default(),
         debug,
+        worker,
+        links: Links::default(),
         outbound: Outbound::new()
             .map_err(|e| StartError::Failed(format!("the client for tool servers: {e}")))?,
     };
     let public_url = state.settings.public_url.clone();
+    let host = templates::host(&config, &public_url)?;
     let (server, _) = api::serve(state, listener, config.server.worker_threads(), STOP_GRACE)
         .map_err(|e| StartError::Port(e.to_string()))?;
     let metrics_server = match own_metrics.zip(figures) {
@@ -326,6 +339,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         metrics_server,
         arbiters,
         grace: config.server.shutdown_grace,
+        host,
         recorder,
         catalog: models.catalog,
         debug_writer,
@@ -412,6 +426,8 @@ impl Daemon {
         });
         Poller::new(self.shared.clone(), chats.clone()).start();
         Janitor::new(self.shared.clone(), chats.clone()).start();
+        let builds = (self.shared.settings.worker_enabled)
+            .then(|| actix::spawn(builds::run(self.shared.clone(), self.host)));
         let upkeep = actix::spawn(figures::upkeep(self.recorder.clone()));
 
         tokio::select! {
@@ -424,6 +440,11 @@ impl Daemon {
             no_more_claims(&acquisition).await;
         }
         chats.drain(self.grace).await;
+        if let Some(builds) = builds
+            && tokio::time::timeout(BUILDS_GRACE, builds).await.is_err()
+        {
+            tracing::warn!("a build could not be ended; its lease will");
+        }
         if let Err(e) = self.shared.store.drop_beats(self.shared.worker).await {
             tracing::warn!(error = %e, "the leases could not be given back; they will end by themselves");
         }

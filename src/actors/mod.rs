@@ -2,6 +2,7 @@
 //! it, in pure code that needs no mailbox: [`crate::chat::duty`], [`crate::stream::hub`], [`crate::turn`].
 
 pub mod acquisition;
+pub mod builds;
 pub mod chat;
 pub mod debug;
 pub mod heartbeat;

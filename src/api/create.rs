@@ -12,6 +12,7 @@ use super::{
     picks::Picks,
     problem::{Problem, Result},
     state::ApiState,
+    workspaces,
 };
 use crate::{
     chat::{
@@ -104,10 +105,6 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
         .filter(|id| !id.0.is_nil())
         .ok_or_else(|| Problem::field("organization_id", "organization_id is required."))?;
     let mut parts = content::parts(body.content.unwrap_or_default())?;
-    if body.workspace_id.is_some() {
-        let why = "Workspaces are not available on this server yet.";
-        return Err(Problem::field("workspace_id", why));
-    }
     let picks = Picks {
         model_config_id: body.model_config_id,
         reasoning_effort: body.reasoning_effort,
@@ -134,6 +131,10 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
         }
         Some(_) => {}
     }
+    let workspace_id = body.workspace_id;
+    if let Some(workspace) = workspace_id {
+        workspaces::bindable(state, workspace, caller.user.id, organization_id).await?;
+    }
     let files = files::resolve(state, caller, organization_id, &mut parts).await?;
     let (model_config_id, own_effort) = match picks.model_config_id {
         Some(id) => (id, None),
@@ -157,6 +158,7 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
         ..NewMessage::new(Role::User, Visibility::Both, &parts)
     });
     let new = NewChat {
+        workspace_id,
         id: ChatId::fresh(),
         organization_id,
         owner_id: caller.user.id,

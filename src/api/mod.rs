@@ -5,10 +5,12 @@
 //! that [`stream`], [`parts`] and [`watch`] share.
 
 pub mod access;
+pub mod agent_link;
 pub mod ai_providers;
 pub mod auth;
 pub mod authcheck;
 pub mod body;
+pub mod builds;
 pub mod chat_out;
 pub mod chats;
 pub mod commit;
@@ -59,6 +61,7 @@ pub mod skills;
 pub mod sockets;
 pub mod state;
 pub mod stream;
+pub mod templates;
 pub mod titles;
 pub mod token;
 pub mod tokens;
@@ -67,6 +70,7 @@ pub mod usage_limits;
 pub mod user_keys;
 pub mod users;
 pub mod watch;
+pub mod workspaces;
 
 pub use routes::configure;
 pub use serve::{serve, serve_metrics};

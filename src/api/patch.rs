@@ -8,6 +8,7 @@ use super::{
     labels, picks,
     problem::{Problem, Result},
     state::ApiState,
+    workspaces,
 };
 use crate::{
     bus::WatchKind,
@@ -51,6 +52,9 @@ pub async fn patch(
     let body: PatchBody = body::parse(&body)?;
     let archived = body.archived;
     let patch = checked(body, &chat)?;
+    if let Some(Some(workspace)) = patch.workspace_id {
+        workspaces::bindable(&state, workspace, chat.owner_id, chat.organization_id).await?;
+    }
     let id = chat.head.id;
     // First what can still be refused, so that a refusal leaves everything as it was.
     if let Some(archived) = archived {
@@ -76,10 +80,6 @@ fn checked(body: PatchBody, chat: &ChatRecord) -> Result<MetaPatch> {
         }
         Ok(title.to_owned())
     });
-    // The nil UUID detaches, and nothing is attached to any chat here.
-    if body.workspace_id.is_some_and(|id| !id.0.is_nil()) {
-        return Err(Problem::field("workspace_id", "Workspaces are not available on this server yet."));
-    }
     if let Some(place) = body.pin_order {
         let refuse = |why: &str| Err(Problem::field("pin_order", why));
         if place < 0 {
@@ -93,6 +93,11 @@ fn checked(body: PatchBody, chat: &ChatRecord) -> Result<MetaPatch> {
         }
     }
     Ok(MetaPatch {
+        // The nil UUID detaches. What is bound already keeps its build and agent.
+        workspace_id: body
+            .workspace_id
+            .map(|id| Some(id).filter(|id| !id.0.is_nil()))
+            .filter(|wanted| *wanted != chat.workspace_id),
         title: title.transpose()?,
         labels: body.labels.map(|map| labels::stored(&map)).transpose()?,
         plan_mode: body.plan_mode.as_deref().map(picks::plan_mode).transpose()?,

@@ -2,14 +2,15 @@
 //! differ.
 
 use super::{
-    ai_providers, authcheck, chats, control, costs, create, debug, deployment, diff,
+    agent_link, ai_providers, authcheck, builds, chats, control, costs, create, debug, deployment, diff,
     doc::Doc,
     docs_page, files, groups, health, insights, mcp_oauth, mcp_servers, messages, models, organizations,
     parts, patch,
     problem::{Problem, Result},
     providers, queue, sessions,
     settings::{self, Exposed as _},
-    sharing, skills, stream, titles, tokens, tool_results, usage_limits, user_keys, users, watch,
+    sharing, skills, stream, templates, titles, tokens, tool_results, usage_limits, user_keys, users, watch,
+    workspaces,
 };
 use crate::store::settings as set;
 use actix_web::{
@@ -229,6 +230,22 @@ table! {
         GET    "/api/experimental/users/{user}/skills/{name}" 200 skills::get, skills::GET;
         PATCH  "/api/experimental/users/{user}/skills/{name}" 200 skills::change, skills::CHANGE;
         DELETE "/api/experimental/users/{user}/skills/{name}" 204 skills::delete, skills::DELETE;
+        GET    "/api/v2/templates"                            200 templates::list, templates::LIST;
+        POST   "/api/v2/templates"                            201 templates::create, templates::CREATE;
+        GET    "/api/v2/templates/{template}"                 200 templates::get, templates::GET;
+        PATCH  "/api/v2/templates/{template}"                 200 templates::patch, templates::PATCH;
+        DELETE "/api/v2/templates/{template}"                 204 templates::delete, templates::DELETE;
+        GET    "/api/v2/workspaces"                           200 workspaces::list, workspaces::LIST;
+        POST   "/api/v2/workspaces"                           201 workspaces::create, workspaces::CREATE;
+        GET    "/api/v2/workspaces/{workspace}"               200 workspaces::get, workspaces::GET;
+        PATCH  "/api/v2/workspaces/{workspace}"               200 workspaces::patch, workspaces::PATCH;
+        GET    "/api/v2/workspaces/{workspace}/builds"        200 builds::list, builds::LIST;
+        POST   "/api/v2/workspaces/{workspace}/builds"        201 builds::create, builds::CREATE;
+        GET    "/api/v2/workspacebuilds/{build}"              200 builds::get, builds::GET;
+        GET    "/api/v2/workspacebuilds/{build}/logs"         200 builds::logs, builds::LOGS;
+        GET    "/api/v2/workspacebuilds/{build}/logs/follow"  101 builds::follow, builds::FOLLOW;
+        GET    "/api/v2/workspaceagents/me/link"              101 agent_link::link, agent_link::LINK;
+        POST   "/api/v2/workspaceagents/{agent}/token"        201 workspaces::token, workspaces::TOKEN;
         GET "/healthz"                             200 health::alive, health::ALIVE;
         GET "/readyz"                              200 health::ready, health::READY;
         GET "/metrics"                             200 health::metrics, health::METRICS;

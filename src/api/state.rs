@@ -6,10 +6,11 @@ use super::{
 use crate::{
     actors::{debug::Recorder, replicas::ReplicaSecret},
     clock::Clock,
-    ids::TemplateId,
+    ids::{TemplateId, WorkerId},
     llm::catalog::LiveCatalog,
     mcp::outbound::Outbound,
     store::{Store, settings::LiveSettings},
+    workspace::link::Links,
 };
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -34,6 +35,8 @@ pub struct ApiSettings {
     pub max_queue: usize,
     /// Templates that workspaces are built from.
     pub templates: Vec<TemplateId>,
+    /// Workspaces that one user may have; 0 = no limit.
+    pub workspaces_per_user: u32,
     /// Whether chats can be shared with readers.
     pub sharing: bool,
     /// How long a session lasts.
@@ -54,6 +57,7 @@ impl Default for ApiSettings {
             max_body: 16 << 20,
             max_queue: 20,
             templates: Vec::new(),
+            workspaces_per_user: 20,
             sharing: true,
             session_ttl: Duration::from_secs(30 * 24 * 60 * 60),
             ping_interval: Duration::from_secs(15),
@@ -100,6 +104,10 @@ pub struct ApiState {
     pub mcp_servers: Arc<McpDirectory>,
     /// Records model calls for debugging.
     pub debug: Recorder,
+    /// This process.
+    pub worker: WorkerId,
+    /// The links of agents that it holds; start with the default.
+    pub links: Links,
     /// The way to servers that somebody else runs.
     pub outbound: Outbound,
 }

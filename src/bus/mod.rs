@@ -45,6 +45,8 @@ pub enum Notice {
     },
     /// The default spend limit was set or switched off.
     Limits,
+    /// A build of a workspace was asked for, or went on.
+    Builds,
     /// Something that replicas keep a copy of changed (`chat:config`).
     Config {
         /// What.

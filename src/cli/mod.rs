@@ -20,6 +20,7 @@ pub mod output;
 pub mod serve;
 pub mod token;
 pub mod user;
+pub mod workspace;
 
 pub use exit::{Exit, Failure, Outcome};
 pub use options::Options;
@@ -56,6 +57,9 @@ pub enum Command {
     /// Make, list, suspend, sign in users
     #[command(subcommand)]
     User(user::UserCommand),
+    /// List, start or stop workspaces, or show what their builds printed
+    #[command(subcommand)]
+    Workspace(workspace::WorkspaceCommand),
     /// Show or change the keys that secrets in the database are encrypted with
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -99,6 +103,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Migrate(args)) => migrate::run(&args, &options),
         Some(Command::Token(command)) => token::run(&command, &options),
         Some(Command::User(command)) => user::run(&command, &options),
+        Some(Command::Workspace(command)) => workspace::run(&command, &options),
         Some(Command::Keys(command)) => keys::run(&command, &options),
         Some(Command::Backup(args)) => backup::run(&args, &options),
         Some(Command::Openapi) => openapi::run(),

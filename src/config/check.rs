@@ -92,10 +92,6 @@ fn without_effect(config: &Config, report: &mut Report) {
             "it can be picked and connected, but its tools are not called",
         );
     }
-    for (i, template) in config.templates.iter().enumerate() {
-        let kind = template.kind != TemplateKind::Local;
-        warn(&format!("templates[{i}]"), kind, "only kind \"local\" is built");
-    }
 }
 
 fn auth(config: &Config, report: &mut Report) {

@@ -3,6 +3,7 @@
 use super::units;
 use crate::ids::TemplateId;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// What `create_workspace` can build.
@@ -18,7 +19,13 @@ pub struct Template {
     pub description: String,
     /// Who starts the agent. Default: local.
     pub kind: TemplateKind,
-    /// local: the folder, relative to `data_dir`; `{workspace}` stands for the workspace's name.
+    /// How long a workspace runs after a start; 0s = until it is stopped. Default: 0s.
+    #[serde(with = "units::text")]
+    pub ttl: Duration,
+    /// How far a chat that uses a workspace puts its end off, from then. Default: 1h.
+    #[serde(with = "units::text")]
+    pub activity_bump: Duration,
+    /// local: the folder, relative to `data_dir`; `{workspace}` stands for the workspace's id.
     /// Default: workspaces/{workspace}.
     pub directory: String,
     /// command: run by `sh -c` to start a workspace. Required for that kind.
@@ -63,6 +70,8 @@ impl Default for Template {
             display_name: None,
             description: String::new(),
             kind: TemplateKind::Local,
+            ttl: Duration::ZERO,
+            activity_bump: Duration::from_secs(60 * 60),
             directory: "workspaces/{workspace}".into(),
             start: None,
             stop: None,

@@ -133,6 +133,15 @@ pub(super) mod pg {
         Ok(())
     }
 
+    /// Serialises what replicas declare of templates ("tpl" in ASCII).
+    pub async fn lock_templates(conn: &mut Conn) -> Result<()> {
+        diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
+            .bind::<BigInt, _>(0x0074_706c_i64)
+            .execute(conn)
+            .await?;
+        Ok(())
+    }
+
     pub async fn drop_beat(conn: &mut Conn, chat: ChatId) -> Result<()> {
         diesel::delete(chat_heartbeats::table.find(Id(chat.0))).execute(conn).await?;
         Ok(())
@@ -307,6 +316,10 @@ pub(super) mod lite {
     }
 
     pub async fn lock_mcp_servers(_: &mut Conn) -> Result<()> {
+        Ok(())
+    }
+
+    pub async fn lock_templates(_: &mut Conn) -> Result<()> {
         Ok(())
     }
 

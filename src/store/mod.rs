@@ -30,6 +30,7 @@ mod statements;
 pub(crate) mod tests;
 mod types;
 pub mod words;
+mod workspace_rows;
 
 pub use claimer::{Claimer, Taken};
 pub use engine::{ClaimSpec, Store};

@@ -175,6 +175,7 @@ pub(super) fn is_collision(e: &Error) -> bool {
 mod lists;
 mod people;
 pub(super) mod spend;
+mod workspaces;
 
 accepting! {
     /// Creates a chat; announced by [`Store::create_chat`].

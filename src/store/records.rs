@@ -8,6 +8,7 @@ pub mod mcp;
 pub mod models;
 mod people;
 pub mod skills;
+pub mod workspaces;
 
 pub use lists::{
     Acl, AclGroup, AclSubject, DiffFilter, DiffRecord, DiffReference, DiffStates, ListFilter, ListedChat,
@@ -212,6 +213,8 @@ pub struct NewChat {
     pub mcp_server_ids: Json,
     /// Client-run tools.
     pub dynamic_tools: Option<Json>,
+    /// The workspace that it is bound to.
+    pub workspace_id: Option<WorkspaceId>,
     /// Files that the first message names.
     pub files: Vec<crate::ids::FileId>,
     /// First rows: system rows, then the user message.
@@ -275,4 +278,6 @@ pub struct MetaPatch {
     pub plan_mode: Option<Option<String>>,
     /// New place among the pinned; 0 unpins.
     pub pin_order: Option<i64>,
+    /// New workspace; `Some(None)` detaches. A change forgets the build and the agent.
+    pub workspace_id: Option<Option<WorkspaceId>>,
 }

@@ -347,6 +347,54 @@ diesel::table! {
         updated_at -> Moment, finished_at -> Nullable<Moment>,
     }
 }
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    templates (id) {
+        id -> Uid, name -> Text, display_name -> Text, description -> Text, kind -> Text, directory -> Text,
+        start_command -> Nullable<Text>, stop_command -> Nullable<Text>, status_command -> Nullable<Text>,
+        default_ttl_ms -> BigInt, activity_bump_ms -> BigInt, deprecated -> Bool, source -> Text,
+        deleted -> Bool, created_at -> Moment, updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    workspaces (id) {
+        id -> Uid, name -> Text, owner_id -> Uid, organization_id -> Uid, template_id -> Uid,
+        ttl_ms -> Nullable<BigInt>, deadline -> Nullable<Moment>, last_used_at -> Moment,
+        latest_build_id -> Uid, created_at -> Moment, updated_at -> Moment,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    workspace_builds (id) {
+        id -> Uid, workspace_id -> Uid, build_number -> BigInt, transition -> Text, status -> Text,
+        reason -> Text, initiator_id -> Nullable<Uid>, error -> Nullable<Text>, worker_id -> Nullable<Uid>,
+        lease_until -> Nullable<Moment>, created_at -> Moment, started_at -> Nullable<Moment>,
+        finished_at -> Nullable<Moment>,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    workspace_build_logs (build_id, seq) {
+        build_id -> Uid, seq -> BigInt, created_at -> Moment, source -> Text, output -> Text,
+    }
+}
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::sql::*;
+    workspace_agents (id) {
+        id -> Uid, build_id -> Uid, parent_id -> Nullable<Uid>, name -> Text, display_order -> BigInt,
+        token_hash -> Nullable<Binary>, external -> Bool, operating_system -> Text, architecture -> Text,
+        version -> Text, directory -> Text, connection_timeout_seconds -> BigInt,
+        first_connected_at -> Nullable<Moment>, last_connected_at -> Nullable<Moment>,
+        disconnected_at -> Nullable<Moment>, worker_id -> Nullable<Uid>, link_id -> Nullable<Uid>,
+        created_at -> Moment,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(
     chat_diff_statuses,
     chat_acl,
@@ -365,3 +413,4 @@ diesel::allow_tables_to_appear_in_same_query!(
     files,
     chat_files,
 );
+diesel::allow_tables_to_appear_in_same_query!(workspaces, workspace_agents);

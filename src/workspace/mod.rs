@@ -4,14 +4,19 @@
 //! on the daemon's own machine, one per chat. The full workspace connection (an agent that dials
 //! home, with background processes and MCP servers) replaces it behind the same interface.
 
+pub mod dial;
 pub mod files;
 pub mod group;
 pub mod lines;
+pub mod link;
 pub mod local;
 pub mod output;
 pub mod paths;
+pub mod provision;
 pub mod skill;
+pub mod status;
 pub mod text;
+pub mod token;
 pub mod wire;
 
 use crate::ids::ChatId;

@@ -39,3 +39,4 @@ mod support;
 mod titles;
 mod tools;
 mod turns;
+mod workspaces;

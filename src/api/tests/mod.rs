@@ -4,5 +4,6 @@ mod accounts;
 mod calls;
 mod chats;
 mod insights;
+mod links;
 mod sockets;
 mod support;

@@ -186,6 +186,8 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         limits: Arc::default(),
         mcp_servers: Arc::default(),
         debug,
+        worker: crate::ids::WorkerId::fresh(),
+        links: crate::workspace::link::Links::default(),
         outbound: crate::mcp::outbound::Outbound::new().unwrap(),
     };
     World { state, streams, draining, organization, owner, stranger, admin, owner_id, db }

@@ -1,6 +1,6 @@
 //! Chats: reads and metadata. Execution columns are written by `commit` alone.
 
-use super::Conn;
+use super::{Conn, Statement};
 use crate::{
     clock::Timestamp,
     ids::{AgentId, BuildId, ChatId, ModelConfigId, OrganizationId, UserId, WorkspaceId},
@@ -124,6 +124,9 @@ pub async fn patch(conn: &mut Conn, id: ChatId, p: MetaPatch) -> Result<ChatReco
         labels: Option<Raw>,
         plan_mode: Option<Option<String>>,
     }
+    if let Some(workspace) = p.workspace_id {
+        bind(conn, id, workspace).await?;
+    }
     if let Some(place) = p.pin_order {
         pin(conn, id, place).await?;
     }
@@ -132,6 +135,16 @@ pub async fn patch(conn: &mut Conn, id: ChatId, p: MetaPatch) -> Result<ChatReco
         diesel::update(chats::table.find(Id(id.0))).set(row).execute(conn).await?;
     }
     get(conn, id).await
+}
+
+/// Binds a chat to a workspace, or to none. Another one than before has other builds and agents.
+pub async fn bind(conn: &mut Conn, id: ChatId, workspace: Option<WorkspaceId>) -> Result<()> {
+    let mut s = Statement::default();
+    s.sql("UPDATE chats SET build_id = NULL, agent_id = NULL, workspace_id = ");
+    s.bind::<Nullable<types::Uid>, _>(workspace.map(|w| Id(w.0)));
+    s.sql(" WHERE id = ").bind::<types::Uid, _>(Id(id.0));
+    s.execute(conn).await?;
+    Ok(())
 }
 
 /// Locks the order of an owner's pinned chats. Comes before the lock of any chat in the same

@@ -1,6 +1,10 @@
 //! Creation of a chat with its first messages.
 
-use super::{Conn, accounts, chats::ChatRow, commit, divergent, files, spend};
+use super::{
+    Conn, accounts,
+    chats::{self as chats_of, ChatRow},
+    commit, divergent, files, spend,
+};
 use crate::chat::plan::Write;
 use crate::{
     chat::{state::Owner, step},
@@ -53,11 +57,14 @@ pub async fn create(
         pin_order: 0,
         created_at: Ts(now),
         updated_at: Ts(now),
-        workspace_id: None,
+        workspace_id: new.workspace_id.map(|id| Id(id.0)),
         build_id: None,
         agent_id: None,
     };
     diesel::insert_into(chats::table).values(&row).execute(conn).await?;
+    if new.workspace_id.is_some() {
+        chats_of::bind(conn, new.id, new.workspace_id).await?;
+    }
     let mut inserted = Vec::new();
     for w in plan.writes {
         let Write::Insert(m) = w else {

@@ -155,6 +155,7 @@ impl Person {
             labels: json("{}"),
             mcp_server_ids: json("[]"),
             dynamic_tools: Some(json(r#"[{"name":"client","input_schema":{}}]"#)),
+            workspace_id: None,
             files: Vec::new(),
             initial: vec![user("first")],
         }

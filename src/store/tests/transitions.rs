@@ -246,6 +246,7 @@ both! {
             labels: Some(json("{\"k\":\"v\"}")),
             plan_mode: None,
             pin_order: Some(1),
+            workspace_id: None,
         };
         let after = chat.store.patch_chat(chat.id, patch).await.unwrap();
         assert_eq!(after.head, before.head);

@@ -1,0 +1,170 @@
+//! The links of agents that this replica holds. An agent dials in by WebSocket (`api/agent_link.rs`); over the
+//! bytes of that the daemon speaks HTTP/2 as the client, so that each request to a workspace is plain HTTP.
+
+use crate::ids::AgentId;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use hyper::{
+    Method, Request, Response, Uri,
+    body::Incoming,
+    client::conn::http2::{Builder, Connection, SendRequest},
+    header::HeaderMap,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::{
+    collections::HashMap,
+    error::Error,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::{io::DuplexStream, sync::oneshot};
+use uuid::Uuid;
+
+/// Body of a request to an agent.
+pub type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
+
+/// A body of bytes that are all there.
+#[must_use]
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Why an agent did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The link ended before there was an answer, or the request never got out.
+    #[error("the link to the workspace's agent was lost: {0}")]
+    Lost(#[from] hyper::Error),
+    /// The path or a header has characters that HTTP does not take.
+    #[error("the request to the workspace's agent has another form than HTTP takes: {0}")]
+    Malformed(#[from] hyper::http::Error),
+}
+
+/// The links that this replica holds. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Links(Arc<Mutex<HashMap<AgentId, Held>>>);
+
+struct Held {
+    link: Uuid,
+    sender: SendRequest<Body>,
+    /// Dropped when another link takes its place.
+    _replaced: oneshot::Sender<()>,
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Links").field("held", &self.lock().len()).finish()
+    }
+}
+
+/// A link that is held until this is dropped.
+pub struct Entered {
+    links: Links,
+    agent: AgentId,
+    link: Uuid,
+    /// Ends when another link of the agent has taken this one's place.
+    pub replaced: oneshot::Receiver<()>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut held = self.links.lock();
+        // A newer link of the same agent stays.
+        if held.get(&self.agent).is_some_and(|h| h.link == self.link) {
+            held.remove(&self.agent);
+        }
+    }
+}
+
+impl Links {
+    fn lock(&self) -> MutexGuard<'_, HashMap<AgentId, Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a link, in place of an earlier one of the agent.
+    #[must_use]
+    pub fn enter(&self, agent: AgentId, link: Uuid, sender: SendRequest<Body>) -> Entered {
+        let (replaced_sender, replaced) = oneshot::channel();
+        self.lock().insert(agent, Held { link, sender, _replaced: replaced_sender });
+        Entered { links: self.clone(), agent, link, replaced }
+    }
+
+    /// The way to an agent, if its link is here.
+    #[must_use]
+    pub fn client(&self, agent: AgentId) -> Option<AgentClient> {
+        let sender = self.lock().get(&agent)?.sender.clone();
+        (!sender.is_closed()).then(|| AgentClient { sender, headers: HeaderMap::new() })
+    }
+
+    /// How many links there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Speaks HTTP/2 over a pipe. The second value carries it, and has to be polled.
+///
+/// # Errors
+/// When the pipe has ended already.
+pub async fn speak(
+    pipe: DuplexStream,
+) -> hyper::Result<(SendRequest<Body>, Connection<TokioIo<DuplexStream>, Body, TokioExecutor>)> {
+    // Whether the other end lives is asked by the WebSocket's pings, once for both directions.
+    Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(TokioIo::new(pipe)).await
+}
+
+/// The way to one agent. Clones share the link; each has headers of its own.
+#[derive(Clone)]
+pub struct AgentClient {
+    sender: SendRequest<Body>,
+    headers: HeaderMap,
+}
+
+impl fmt::Debug for AgentClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentClient").field("headers", &self.headers).finish_non_exhaustive()
+    }
+}
+
+impl AgentClient {
+    /// The same with headers that every request carries, such as those that name the chat.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// Sends a request; the answer's body comes as a stream. How long it may take is the caller's to say.
+    /// `headers` come before those of [`Self::with_headers`].
+    ///
+    /// # Errors
+    /// When there is no answer. One with an error status is an answer.
+    pub async fn request(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Response<Incoming>, LinkError> {
+        // The authority says nothing: there is one agent at the other end.
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority("agent")
+            .path_and_query(path_and_query)
+            .build()
+            .map_err(LinkError::Malformed)?;
+        let mut request = Request::builder().method(method).uri(uri).body(body)?;
+        request.headers_mut().extend(self.headers.clone());
+        request.headers_mut().extend(headers);
+        let mut sender = self.sender.clone();
+        sender.ready().await?;
+        Ok(sender.send_request(request).await?)
+    }
+}

@@ -1,0 +1,202 @@
+//! Workspaces that are a folder and an agent process on the daemon's host. The process outlives the daemon, as
+//! one on any other host would; a file with its id says which one it is.
+
+use super::{Host, Job, LogSink, say};
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+use tokio::{
+    process::Command,
+    time::{Instant, sleep, timeout},
+};
+
+/// What stands for the workspace in the pattern of a template's folder.
+const PLACE: &str = "{workspace}";
+/// An agent that ends within this time did not start.
+const START_WAIT: Duration = Duration::from_secs(1);
+/// Time between SIGTERM and SIGKILL: the agent ends the commands that run in it first.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+/// How often an agent that is to end is looked at.
+const POLL: Duration = Duration::from_millis(50);
+/// Variables an agent gets of the daemon's own. A list of what may pass, because what may not cannot be listed:
+/// provider keys come under any name, and models run commands there.
+const PASSED: [&str; 12] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+/// What of an agent's own log is shown when it does not start.
+const SHOWN: usize = 2000;
+
+/// The folder of a workspace. By its id: names can change, and two owners can have the same.
+fn folder(host: &Host, job: &Job) -> PathBuf {
+    host.data_dir.join(job.template.directory.replace(PLACE, &job.workspace.to_string()))
+}
+
+fn agents(host: &Host) -> PathBuf {
+    host.data_dir.join("agents")
+}
+
+fn private(folder: &Path) -> Result<(), String> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|e| format!("the folder {} could not be made: {e}", folder.display()))
+}
+
+/// A process by its id and the time it was started: ids are used again.
+#[derive(Debug, PartialEq, Eq)]
+struct Process {
+    pid: i32,
+    started: String,
+}
+
+/// When a process was started, in ticks since the host was. `None`: there is none, or it has ended.
+fn started(pid: i32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // `pid (name) state …`; the name may hold anything, so look behind its end. Field 22 is the time.
+    let mut fields = stat.rsplit(')').next()?.split_whitespace();
+    let state = fields.next()?;
+    (!matches!(state, "Z" | "X")).then(|| fields.nth(18).map(str::to_owned)).flatten()
+}
+
+impl Process {
+    fn read(file: &Path) -> Option<Self> {
+        let text = fs::read_to_string(file).ok()?;
+        let (pid, started) = text.trim().split_once(' ')?;
+        Some(Self { pid: pid.parse().ok()?, started: started.to_owned() })
+    }
+
+    fn is_alive(&self) -> bool {
+        started(self.pid).is_some_and(|started| started == self.started)
+    }
+}
+
+/// Makes the folder and starts the agent in it, in place of one that runs.
+pub async fn start(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> {
+    let Some((_, token)) = &job.agent else { return Err("the build has no agent".into()) };
+    end(host, job, log).await?;
+    let folder = folder(host, job);
+    private(&folder)?;
+    private(&agents(host))?;
+    let log_file = agents(host).join(format!("{}.log", job.workspace));
+    let open = || fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&log_file);
+    let wrong = |e: io::Error| format!("the agent's log {} could not be opened: {e}", log_file.display());
+    let output = open().map_err(wrong)?;
+    let errors = output.try_clone().map_err(wrong)?;
+    say(log, format!("Starting the agent in {}.", folder.display())).await;
+    let mut child = Command::new(&host.program)
+        .args(["agent", "--name", "main", "--dir"])
+        .arg(&folder)
+        .current_dir(&folder)
+        .env_clear()
+        .envs(PASSED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
+        .env("CHATD_URL", &host.url)
+        .env("CHATD_AGENT_TOKEN", token)
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors)
+        // A signal from the terminal is for the daemon.
+        .process_group(0)
+        .spawn()
+        .map_err(|e| format!("the agent {} could not be started: {e}", host.program.display()))?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    if let Ok(ended) = timeout(START_WAIT, child.wait()).await {
+        let said = fs::read_to_string(&log_file).unwrap_or_default();
+        let said = job.without_token(crate::workspace::text::prefix(said.trim(), SHOWN));
+        let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
+        return Err(format!("the agent ended at once with {how}: {said}"));
+    }
+    let process = pid.and_then(|pid| Some((pid, started(pid)?)));
+    let Some((pid, started)) = process else { return Err("the agent ended at once".into()) };
+    // Reaps it when it ends.
+    tokio::spawn(async move { child.wait().await });
+    let file = agents(host).join(job.workspace.to_string());
+    fs::write(&file, format!("{pid} {started}\n"))
+        .map_err(|e| format!("{} could not be written: {e}", file.display()))
+}
+
+/// Ends the agent, with what runs in it. The folder stays.
+pub async fn stop(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> {
+    end(host, job, log).await
+}
+
+/// Ends the agent and removes the folder, if it is this workspace's alone.
+pub async fn delete(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> {
+    end(host, job, log).await?;
+    remove(fs::remove_file(agents(host).join(format!("{}.log", job.workspace))))?;
+    if job.template.directory.contains(PLACE) {
+        let folder = folder(host, job);
+        say(log, format!("Removing {}.", folder.display())).await;
+        let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(folder)).await;
+        remove(removed.unwrap_or_else(|e| Err(io::Error::other(e))))?;
+    }
+    Ok(())
+}
+
+fn remove(done: io::Result<()>) -> Result<(), String> {
+    match done {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(format!("files could not be removed: {e}")),
+        _ => Ok(()),
+    }
+}
+
+async fn end(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> {
+    let file = agents(host).join(job.workspace.to_string());
+    let Some(process) = Process::read(&file) else { return Ok(()) };
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        if !process.is_alive() {
+            break;
+        }
+        say(log, format!("Ending the agent, process {}, with {signal}.", process.pid)).await;
+        match kill(Pid::from_raw(process.pid), signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(e) => return Err(format!("the agent, process {}, cannot be ended: {e}", process.pid)),
+        }
+        let until = Instant::now() + STOP_WAIT;
+        while process.is_alive() && Instant::now() < until {
+            sleep(POLL).await;
+        }
+    }
+    if process.is_alive() {
+        return Err(format!("the agent, process {}, does not end", process.pid));
+    }
+    remove(fs::remove_file(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_id_and_its_start() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let alive = Process { pid: own, started: started(own).unwrap() };
+        assert!(alive.is_alive());
+        assert!(!Process { pid: own, started: "1".into() }.is_alive());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x");
+        assert_eq!(Process::read(&file), None);
+        fs::write(&file, format!("{own} {}\n", alive.started)).unwrap();
+        assert_eq!(Process::read(&file), Some(alive));
+    }
+}

@@ -1,0 +1,162 @@
+//! Builds with commands of the operator: run, printed, failed, broken off, at the end of their time.
+
+use super::{build, create, has_status, path, printed};
+use crate::support::{both, outside::eventually};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
+
+fn command(start: &str, stop: &str, more: &str) -> String {
+    format!("[[templates]]\nname = \"host\"\nkind = \"command\"\nstart = '{start}'\nstop = '{stop}'\n{more}")
+}
+
+/// Follows a log to its end: the lines, and the code it was closed with.
+async fn followed(url: &str, token: &str, build: &Value) -> (Vec<String>, u16) {
+    let id = build["id"].as_str().expect("an id");
+    let url = format!("{}/api/v2/workspacebuilds/{id}/logs/follow", url.replacen("http", "ws", 1));
+    let mut request = url.into_client_request().expect("a URL");
+    request.headers_mut().insert("Coder-Session-Token", token.parse().expect("plain text"));
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.expect("a handshake");
+    let mut lines = Vec::new();
+    loop {
+        match socket.next().await.expect("a close frame").expect("a message") {
+            Message::Text(text) => {
+                let line: Value = serde_json::from_str(&text).expect("JSON");
+                lines.push(line["output"].as_str().expect("a text").to_owned());
+            }
+            Message::Close(frame) => return (lines, frame.expect("a reason").code.into()),
+            _ => {}
+        }
+    }
+}
+
+both! {
+    async fn commands_start_and_stop_a_workspace(h: Harness) {
+        let start = "echo \"$CHATD_TRANSITION $CHATD_WORKSPACE_OWNER/$CHATD_WORKSPACE_NAME at $CHATD_URL\"; \
+                     echo \"token $CHATD_AGENT_TOKEN\" >&2; pwd; sleep 300 & until [ -e go ]; do sleep 0.05; done";
+        let stop = "echo \"$CHATD_TRANSITION [$CHATD_AGENT_TOKEN]\"";
+        h.configure(&command(start, stop, ""));
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let made = create(&api, "dev", "host").await;
+        let starting = has_status(&api, &made, "starting").await;
+        let conflict = api.post(&format!("{}/builds", path(&made)), json!({ "transition": "stop" })).await;
+        assert!(conflict.problem(409)["message"].as_str().is_some_and(|m| m.contains("under way")));
+        let token = daemon.token();
+        let following = followed(daemon.url(), &token, &starting["latest_build"]);
+        let go = async {
+            eventually("a line", async || {
+                (printed(&api, &made["latest_build"]).await.len() == 4).then_some(())
+            })
+            .await;
+            std::fs::write(daemon.data_dir().join("go"), "").expect("write a file");
+        };
+        let ((lines, code), ()) = tokio::join!(following, go);
+        assert_eq!((lines.len(), code), (4, 1000), "{lines:?}");
+        let running = has_status(&api, &made, "running").await;
+        assert_eq!(running["agents"][0]["status"], "connecting");
+        let mut logs = printed(&api, &made["latest_build"]).await;
+        let own = logs.remove(0);
+        assert_eq!(own.0, "chatd");
+        // The two streams have no order between them.
+        logs.sort();
+        let line = |source: &str, text: String| (source.to_owned(), text);
+        let folder = daemon.data_dir().canonicalize().expect("a folder").display().to_string();
+        let mut wanted = vec![
+            line("stdout", format!("start admin/dev at {}", daemon.url())),
+            line("stdout", folder),
+            line("stderr", "token [agent token]".into()),
+        ];
+        wanted.sort();
+        assert_eq!(logs, wanted);
+        let stop = build(&api, &made, "stop").await;
+        assert_eq!(stop["build_number"], 2);
+        let stopped = has_status(&api, &made, "stopped").await;
+        assert_eq!(stopped["agents"], json!([]), "the agents are those of the newest build");
+        assert!(printed(&api, &stop).await.contains(&line("stdout", "stop []".into())));
+        assert!(api.get(&format!("{}/builds", path(&made))).await.json(200)[1]["finished_at"].is_string());
+        build(&api, &made, "delete").await;
+        let path = path(&made);
+        eventually("the end", async || (api.get(&path).await.status == 404).then_some(())).await;
+        assert_eq!(create(&api, "dev", "host").await["latest_build"]["build_number"], 1);
+    }
+
+    async fn a_command_that_fails_says_why(h: Harness) {
+        h.configure(&command("echo oops >&2; exit 3", "true", ""));
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let made = create(&api, "dev", "host").await;
+        let failed = has_status(&api, &made, "failed").await;
+        let error = failed["latest_build"]["error"].as_str().unwrap_or_default();
+        assert!(error.contains("start command") && error.contains('3'), "{failed}");
+        assert!(printed(&api, &made["latest_build"]).await.contains(&("stderr".into(), "oops".into())));
+        build(&api, &made, "stop").await;
+        has_status(&api, &made, "stopped").await;
+        let cli = daemon.command(&["workspace", "start", "admin/dev"]).await;
+        assert_eq!(cli.status, 1, "{cli:?}");
+        assert!(cli.err.contains("oops") && cli.err.contains("start command"), "{cli:?}");
+    }
+
+    async fn a_build_whose_daemon_died_is_ended(h: Harness) {
+        h.configure(&command("touch begun; sleep 300", "true", "[worker]\nheartbeat_interval = \"200ms\"\nlease = \"1s\"\n"));
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let made = create(&api, "dev", "host").await;
+        let begun = daemon.data_dir().join("begun");
+        eventually("the command", async || begun.exists().then_some(())).await;
+        daemon.kill_9().await;
+        daemon.restart().await;
+        let failed = has_status(&api, &made, "failed").await;
+        let error = failed["latest_build"]["error"].as_str().unwrap_or_default();
+        assert!(error.contains("Build again"), "{failed}");
+        build(&api, &made, "stop").await;
+        has_status(&api, &made, "stopped").await;
+        // A stop in order breaks builds off and says so at once.
+        build(&api, &made, "start").await;
+        has_status(&api, &made, "starting").await;
+        daemon.stop().await;
+        daemon.restart().await;
+        let failed = api.get(&path(&made)).await.json(200);
+        let error = failed["latest_build"]["error"].as_str().unwrap_or_default();
+        assert!(failed["status"] == "failed" && error.contains("the daemon was stopped"), "{failed}");
+    }
+
+    async fn a_workspace_ends_with_its_time(h: Harness) {
+        h.configure(&command("true", "true", "ttl = \"1s\"\n"));
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let made = create(&api, "dev", "host").await;
+        let stopped = has_status(&api, &made, "stopped").await;
+        let latest = &stopped["latest_build"];
+        assert_eq!((&latest["reason"], &latest["build_number"]), (&json!("autostop"), &json!(2)));
+        assert!(stopped.get("deadline").is_none(), "{stopped}");
+        // The workspace's own time comes before the template's.
+        api.patch(&path(&made), json!({ "ttl_ms": 3_600_000 })).await.json(200);
+        build(&api, &made, "start").await;
+        assert!(has_status(&api, &made, "running").await["deadline"].is_string());
+    }
+
+    async fn workspaces_are_administered_on_the_machine(h: Harness) {
+        h.configure(&command("echo up", "echo down", ""));
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let made = create(&api, "dev", "host").await;
+        has_status(&api, &made, "running").await;
+        let run = async |args: &[&str]| daemon.command(&[&["workspace"], args].concat()).await;
+        let list = run(&["list", "--json"]).await;
+        let rows: Value = serde_json::from_str(&list.out).unwrap_or_else(|e| panic!("{e}: {list:?}"));
+        assert_eq!((&rows[0]["owner"], &rows[0]["name"], &rows[0]["status"]), (&json!("admin"), &json!("dev"), &json!("succeeded")));
+        assert!(run(&["list", "--user", "admin"]).await.out.contains("admin/dev"));
+        let logs = run(&["logs", "dev"]).await;
+        assert_eq!((logs.status, logs.out.lines().last()), (0, Some("up")), "{logs:?}");
+        let stop = run(&["stop", "admin/dev"]).await;
+        assert_eq!((stop.status, stop.out.as_str()), (0, ""), "{stop:?}");
+        assert!(stop.err.contains("down"), "{stop:?}");
+        assert_eq!(api.get(&path(&made)).await.json(200)["status"], "stopped");
+        let start = run(&["start", made["id"].as_str().expect("an id")]).await;
+        assert_eq!(start.status, 0, "{start:?}");
+        let missing = run(&["stop", "nothing"]).await;
+        assert_eq!(missing.status, 1, "{missing:?}");
+        assert!(missing.err.contains("workspace list"), "{missing:?}");
+    }
+}
