@@ -248,7 +248,7 @@ pub fn patched(before: &McpServerRecord, patch: PatchServer) -> Result<(McpServe
     let client = |s: &McpServerRecord| {
         (s.oauth2_client_id.clone(), s.oauth2_auth_url.clone(), s.oauth2_token_url.clone())
     };
-    if client(&server) != client(&before) {
+    if client(&server) != client(before) {
         server.oauth2_discovered = false;
     }
     if let Some(scopes) = optional("oauth2_scopes", patch.oauth2_scopes)? {

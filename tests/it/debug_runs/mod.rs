@@ -96,7 +96,7 @@ both! {
         let mut stream = api.stream(&chat, None).await;
         stream.shows("Wait ").await;
         api.interrupt(&chat).await;
-        stream.until("the end", |f| f.settled()).await;
+        stream.until("the end", crate::support::client::Fold::settled).await;
         let runs = ended(&api, &chat, 1).await;
         assert_eq!(runs[0]["status"], json!("interrupted"));
         let run = whole(&api, &chat, &runs[0]).await;
