@@ -57,7 +57,7 @@ pub const LINK: Doc = Doc::new(
     Param::query("arch", ParamKind::Text, "Its processor"),
     Param::query("directory", ParamKind::Text, "Its folder"),
 ])
-.errors(&[400, 404])
+.errors(&[400, 401, 404])
 .open();
 
 fn bearer(request: &HttpRequest) -> Option<&str> {
