@@ -31,7 +31,8 @@ chmod 755 "$folder"
 daemon=
 pg_bin=
 for bin in /usr/lib/postgresql/*/bin /usr/local/lib/postgresql/*/bin /opt/homebrew/opt/postgresql*/bin ${PATH//:/ }; do
-  if [ -x "$bin/initdb" ] && [ -x "$bin/postgres" ]; then pg_bin=$bin; fi
+  # The first with all of them: a folder on the PATH may have links to some.
+  if [ -z "$pg_bin" ] && [ -x "$bin/initdb" ] && [ -x "$bin/postgres" ] && [ -x "$bin/pg_ctl" ] && [ -x "$bin/createdb" ]; then pg_bin=$bin; fi
 done
 
 # The server refuses to run as root; the package made it an account.
@@ -43,9 +44,19 @@ as_server() {
   fi
 }
 
+# Agents of local workspaces outlive the daemon; a file with its process id stands for each.
+end_agents() {
+  local file
+  for file in "$folder"/*/data/agents/*; do
+    case $file in *.log | *'*') continue ;; esac
+    kill "$(cut -d' ' -f1 "$file")" 2>/dev/null || true
+  done
+}
+
 stop() {
   if [ -n "$daemon" ]; then kill "$daemon" 2>/dev/null || true; wait "$daemon" 2>/dev/null || true; fi
   if [ -d "$folder/pg/data" ]; then as_server "$pg_bin/pg_ctl" -D "$folder/pg/data" -m immediate stop >/dev/null 2>&1 || true; fi
+  end_agents
   rm -rf "$folder"
 }
 trap stop EXIT

@@ -50,7 +50,9 @@ pub async fn run(shared: Arc<Shared>, host: Host) {
     let mut running = JoinSet::new();
     loop {
         tokio::select! {
-            _ = tick.tick() => {}
+            _ = tick.tick() => {
+                supervise::round("ending workspaces whose time is over", autostop(&shared)).await;
+            }
             notice = hints.next() => match notice {
                 Some(Notice::Builds | Notice::Resync) => {}
                 Some(_) => continue,
@@ -59,11 +61,18 @@ pub async fn run(shared: Arc<Shared>, host: Host) {
             _ = running.join_next(), if !running.is_empty() => {}
             _ = draining.wait_for(|d| *d) => break,
         }
-        supervise::round("ending workspaces whose time is over", autostop(&shared)).await;
         while running.len() < AT_ONCE {
             let claimed = supervise::round("looking for builds", claim(&shared)).await.flatten();
             let Some(claimed) = claimed else { break };
-            running.spawn_local(one(shared.clone(), host.clone(), claimed));
+            let (shared, host) = (shared.clone(), host.clone());
+            running.spawn_local(async move {
+                // One that panics is told and counted; its lease passes, and then it is ended as failed.
+                let work = async {
+                    one(shared, host, claimed).await;
+                    Ok(())
+                };
+                supervise::round("running a build", work).await;
+            });
         }
     }
     while running.join_next().await.is_some() {}

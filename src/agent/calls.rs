@@ -36,7 +36,6 @@ struct Call {
     outcome: Outcome,
     /// Bytes of the finished outcome.
     bytes: usize,
-    finished: bool,
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +76,7 @@ impl Calls {
                         answer
                     });
                     let outcome = joined(task).boxed().shared();
-                    let call = Call { digest: request, outcome: outcome.clone(), bytes: 0, finished: false };
+                    let call = Call { digest: request, outcome: outcome.clone(), bytes: 0 };
                     memory.calls.insert(key, call);
                     outcome
                 }
@@ -89,7 +88,6 @@ impl Calls {
     fn finished(&self, key: &Key, answer: &Answer) {
         let mut memory = self.lock();
         let Some(call) = memory.calls.get_mut(key) else { return };
-        call.finished = true;
         if answer.body.len() > MAX_ANSWER {
             let note = Refusal::new(
                 StatusCode::GONE,

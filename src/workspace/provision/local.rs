@@ -119,20 +119,25 @@ pub async fn start(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> 
         .process_group(0)
         .spawn()
         .map_err(|e| format!("the agent {} could not be started: {e}", host.program.display()))?;
+    // Before it is waited for: whoever takes the build over has to find what this process has started.
+    let file = agents(host).join(job.workspace.to_string());
     let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    if let Some((pid, started)) = pid.and_then(|pid| Some((pid, started(pid)?)))
+        && let Err(e) = fs::write(&file, format!("{pid} {started}\n"))
+    {
+        child.kill().await.map_err(|e| format!("the agent, process {pid}, cannot be ended: {e}"))?;
+        return Err(format!("{} could not be written: {e}", file.display()));
+    }
     if let Ok(ended) = timeout(START_WAIT, child.wait()).await {
         let said = fs::read_to_string(&log_file).unwrap_or_default();
         let said = job.without_token(crate::workspace::text::prefix(said.trim(), SHOWN));
         let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
+        remove(fs::remove_file(&file))?;
         return Err(format!("the agent ended at once with {how}: {said}"));
     }
-    let process = pid.and_then(|pid| Some((pid, started(pid)?)));
-    let Some((pid, started)) = process else { return Err("the agent ended at once".into()) };
     // Reaps it when it ends.
     tokio::spawn(async move { child.wait().await });
-    let file = agents(host).join(job.workspace.to_string());
-    fs::write(&file, format!("{pid} {started}\n"))
-        .map_err(|e| format!("{} could not be written: {e}", file.display()))
+    Ok(())
 }
 
 /// Ends the agent, with what runs in it. The folder stays.
