@@ -7,7 +7,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The user without rights of every Linux.
 const NOBODY: u32 = 65534;
 pub const TOKEN: &str = "agent-token-canary";
+const PROGRAM: &str = env!("CARGO_BIN_EXE_chatd");
 
 /// Waits for agents.
 pub struct FarEnd {
@@ -131,21 +132,29 @@ async fn carry(socket: WebSocketStream<TcpStream>, pipe: tokio::io::DuplexStream
 pub struct AgentProcess {
     child: Child,
     pub folder: tempfile::TempDir,
+    /// Where the program itself lies, if not where it was built.
+    _program: Option<tempfile::TempDir>,
 }
 
 impl AgentProcess {
     pub fn start(url: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("chatd-agent-").tempdir().expect("make a folder");
-        let child = command(url, folder.path()).spawn().expect("start chatd agent");
-        Self { child, folder }
+        let child = command(Path::new(PROGRAM), url, folder.path()).spawn().expect("start chatd agent");
+        Self { child, folder, _program: None }
     }
 
     /// Under a user who may do nothing, in a folder of that user's.
     pub fn start_as_nobody(url: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("chatd-agent-").tempdir().expect("make a folder");
         std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("give the folder away");
-        let child = command(url, folder.path()).uid(NOBODY).gid(NOBODY).spawn().expect("start chatd agent");
-        Self { child, folder }
+        // What was built may lie in a home that only its owner may enter, as root's does.
+        let bin = tempfile::Builder::new().prefix("chatd-bin-").tempdir().expect("make a folder");
+        fs::set_permissions(bin.path(), fs::Permissions::from_mode(0o755)).expect("open the folder");
+        let program = bin.path().join("chatd");
+        fs::copy(PROGRAM, &program).expect("copy the program");
+        let mut command = command(&program, url, folder.path());
+        let child = command.uid(NOBODY).gid(NOBODY).spawn().expect("start chatd agent");
+        Self { child, folder, _program: Some(bin) }
     }
 
     pub fn pid(&self) -> Pid {
@@ -165,8 +174,8 @@ impl AgentProcess {
     }
 }
 
-fn command(url: &str, folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chatd"));
+fn command(program: &Path, url: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
     command.args(["agent", "--url", url, "--name", "test agent", "--dir"]).arg(folder);
     command.args(["--log-filter", "info,chatd=debug"]);
     command.env_clear().env("HOME", folder).env("CHATD_AGENT_TOKEN", TOKEN);
