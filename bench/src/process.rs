@@ -103,12 +103,14 @@ impl Daemon<'_> {
         let Self { home, model, server, worker, .. } = self;
         std::fs::create_dir_all(home)?;
         let data = home.join("data");
+        // Replicas of one database have the same keys.
+        let keys = home.with_file_name("keys");
         let database = self.postgres.unwrap_or("sqlite:chatd.db");
         let coalesce = self.coalesce.map(|time| format!("coalesce = {time:?}\n")).unwrap_or_default();
         // Prepared conversations are not read until their turn comes, so they answer no pings.
         let text = format!(
             "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\n{server}\n\
-             [limits]\nrequests_per_minute = 0\n\
+             [limits]\nrequests_per_minute = 0\n[secrets]\nencryption_key_file = {keys:?}\n\
              [database]\nurl = {database:?}\n[worker]\n{worker}\n[stream]\nping_interval = \"5m\"\n{coalesce}\
              [[providers]]\nname = \"mock\"\ntype = \"openai-compatible\"\n\
              base_url = \"http://{model}/v1\"\napi_key = \"x\"\n\

@@ -99,9 +99,13 @@ pub async fn run(options: &Options) -> Result<()> {
         suite.paced().await?;
         suite.transitions().await?;
     }
-    suite.scale(options).await?;
-    suite.takeover(options).await?;
-    suite.warm_start(options).await?;
+    // What was measured is told even if the rest cannot be.
+    let limits = async {
+        suite.scale(options).await?;
+        suite.takeover(options).await?;
+        suite.warm_start(options).await
+    };
+    let limits = limits.await;
     let table = suite.ledger.table();
     let mut text = heading(options).await;
     write!(text, "\n{table}\n")?;
@@ -116,7 +120,8 @@ pub async fn run(options: &Options) -> Result<()> {
     for subject in suite.subjects {
         subject.server.stop().await?;
     }
-    suite.model.stop().await
+    suite.model.stop().await?;
+    limits
 }
 
 impl Options {

@@ -2,8 +2,8 @@
 
 use super::StartError;
 use crate::{
-    bus::{self, Bus},
-    config::{Config, DatabaseUrl, database::Synchronous},
+    bus::{self, Bus, postgres::connect::Server},
+    config::{Config, DatabaseUrl, Secret, database::Synchronous},
     ids::WorkerId,
     store::{
         self, RotateError, Store,
@@ -95,17 +95,17 @@ async fn open_database(
         }
         DatabaseUrl::Postgres(url) => {
             apply(config, &runtime, true).await?;
-            let url = url.expose();
+            let server = server(url)?;
             let bus = if daemon {
                 let (sender, receiver) = mpsc::channel(HINT_QUEUE);
                 let bus = Bus::with_remote(sender);
-                runtime.handle().spawn(bus::postgres::send(url.to_owned(), worker, receiver));
-                runtime.handle().spawn(bus::postgres::listen(url.to_owned(), worker, bus.clone()));
+                runtime.handle().spawn(bus::postgres::send(server.clone(), worker, receiver));
+                runtime.handle().spawn(bus::postgres::listen(server.clone(), worker, bus.clone()));
                 bus
             } else {
                 Bus::local()
             };
-            let engine = PgStore::open(url, config.database.pool_size as usize, Arc::clone(&runtime))
+            let engine = PgStore::open(&server, config.database.pool_size as usize, Arc::clone(&runtime))
                 .map_err(|e| StartError::Database(e.to_string()))?;
             Ok(Opened { store: Store::postgres(engine, bus).with_keys(keys), lock: None, runtime })
         }
@@ -130,7 +130,7 @@ async fn apply(config: &Config, runtime: &Arc<Runtime>, apply: bool) -> Result<S
             }
             migrate::sqlite(&path, apply)
         }
-        DatabaseUrl::Postgres(url) => migrate::postgres(url.expose(), runtime, apply).await,
+        DatabaseUrl::Postgres(url) => migrate::postgres(&server(url)?, runtime, apply).await,
     };
     let unavailable = match &config.database.url {
         DatabaseUrl::Sqlite(_) => StartError::File,
@@ -142,6 +142,11 @@ async fn apply(config: &Config, runtime: &Arc<Runtime>, apply: bool) -> Result<S
         MigrateError::Transaction(e) => unavailable(e.to_string()),
         MigrateError::Failed(e) => StartError::Failed(format!("the database could not be migrated: {e}")),
     })
+}
+
+/// How the server is dialled, read from its address.
+fn server(url: &Secret) -> Result<Server, StartError> {
+    Server::at(url.expose()).map_err(|why| StartError::Config(format!("database.url: {why}")))
 }
 
 fn sqlite_path(config: &Config) -> Result<std::path::PathBuf, StartError> {

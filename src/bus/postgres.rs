@@ -4,10 +4,13 @@
 //! a sixth of the throughput), so hints are collected after the commit and sent together, at most
 //! every few milliseconds, on a connection of their own.
 
+pub mod connect;
+
 use super::{Bus, Notice};
 use crate::ids::WorkerId;
+use connect::Server;
 use diesel::sql_types::Text;
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use std::{pin::pin, time::Duration};
@@ -29,7 +32,7 @@ struct Envelope<T> {
 }
 
 /// Sends collected hints until the bus is dropped. Runs on the database runtime.
-pub async fn send(url: String, origin: WorkerId, mut hints: mpsc::Receiver<Notice>) {
+pub async fn send(server: Server, origin: WorkerId, mut hints: mpsc::Receiver<Notice>) {
     let mut connection: Option<AsyncPgConnection> = None;
     let mut batch = Vec::new();
     while hints.recv_many(&mut batch, 256).await > 0 {
@@ -40,7 +43,7 @@ pub async fn send(url: String, origin: WorkerId, mut hints: mpsc::Receiver<Notic
             batch.push(more);
         }
         for payload in payloads(origin, &batch) {
-            if let Err(e) = notify(&mut connection, &url, &payload).await {
+            if let Err(e) = notify(&mut connection, &server, &payload).await {
                 // Hints may be lost: every receiver also polls.
                 tracing::warn!(error = %e, "could not notify the other replicas");
                 connection = None;
@@ -52,12 +55,12 @@ pub async fn send(url: String, origin: WorkerId, mut hints: mpsc::Receiver<Notic
 
 async fn notify(
     connection: &mut Option<AsyncPgConnection>,
-    url: &str,
+    server: &Server,
     payload: &str,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let conn = match connection {
         Some(c) => c,
-        None => connection.insert(AsyncPgConnection::establish(url).await?),
+        None => connection.insert(server.connect().await?),
     };
     diesel::sql_query("SELECT pg_notify($1, $2)")
         .bind::<Text, _>(CHANNEL)
@@ -91,10 +94,10 @@ fn payloads(origin: WorkerId, batch: &[Notice]) -> Vec<String> {
 }
 
 /// Receives the hints of other replicas until the process ends. Runs on the database runtime.
-pub async fn listen(url: String, origin: WorkerId, bus: Bus) {
+pub async fn listen(server: Server, origin: WorkerId, bus: Bus) {
     let mut wait = BACKOFF.0;
     loop {
-        match listen_once(&url, origin, &bus, &mut wait).await {
+        match listen_once(&server, origin, &bus, &mut wait).await {
             Ok(()) => tracing::warn!("the notification connection was closed; reconnecting"),
             Err(e) => tracing::warn!(error = %e, "the notification connection failed; reconnecting"),
         }
@@ -104,12 +107,12 @@ pub async fn listen(url: String, origin: WorkerId, bus: Bus) {
 }
 
 async fn listen_once(
-    url: &str,
+    server: &Server,
     origin: WorkerId,
     bus: &Bus,
     wait: &mut Duration,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut conn = AsyncPgConnection::establish(url).await?;
+    let mut conn = server.connect().await?;
     diesel::sql_query(format!("LISTEN {CHANNEL}")).execute(&mut conn).await?;
     *wait = BACKOFF.0;
     // Anything may have been missed while nobody listened.

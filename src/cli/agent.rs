@@ -15,7 +15,7 @@ use crate::{
 };
 use clap::Args;
 use std::path::PathBuf;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 /// Arguments of `chatd agent`.
 #[derive(Debug, Clone, Args)]
@@ -78,8 +78,8 @@ pub fn run(args: &AgentArgs, options: &Options) -> Outcome {
 }
 
 async fn work(settings: Settings, daemon: Daemon, supervised: bool) -> Outcome {
-    let mut terminate = on(SignalKind::terminate())?;
-    let mut interrupt = on(SignalKind::interrupt())?;
+    let mut terminate = daemon::on(SignalKind::terminate())?;
+    let mut interrupt = daemon::on(SignalKind::interrupt())?;
     let cannot = |e: std::io::Error| Failure::failed(format!("the supervisor cannot be watched: {e}"));
     let mut leash = if supervised { Some(Leash::of_stdin().map_err(cannot)?) } else { None };
     let unsupervised = async {
@@ -102,10 +102,6 @@ async fn work(settings: Settings, daemon: Daemon, supervised: bool) -> Outcome {
         supervise::end_marked(ENV_RUN, &agent.settings().run).await;
     }
     Ok(exit.unwrap_or(Exit::Failed))
-}
-
-fn on(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
-    signal(kind).map_err(|e| Failure::failed(format!("signals cannot be watched: {e}")))
 }
 
 /// Runs the agent as a process below this one. The token goes by the environment, which other users

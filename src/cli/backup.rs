@@ -1,6 +1,6 @@
 //! `chatd backup FILE`: a copy of the embedded database, made while the daemon runs.
 
-use super::{Exit, Failure, Options, Outcome, output};
+use super::{Exit, Failure, Options, Outcome, daemon, output};
 use crate::store::sqlite;
 use clap::Args;
 use std::{
@@ -9,6 +9,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+use tokio::signal::unix::SignalKind;
 
 /// Arguments of `chatd backup`.
 #[derive(Debug, Clone, Args)]
@@ -20,7 +21,8 @@ pub struct BackupArgs {
 /// Writes the copy: everything that was committed when it began, and nothing of what came later.
 ///
 /// # Errors
-/// Status 2 when the database is not embedded, 69 when there is none, 1 when the copy cannot be written.
+/// Status 2 when the database is not embedded, 69 when there is none, 1 when the copy cannot be written; 130
+/// and 143 after a signal, with nothing left behind.
 pub fn run(args: &BackupArgs, options: &Options) -> Outcome {
     let config = options.load()?.config;
     let Some(database) = config.sqlite_file() else {
@@ -32,20 +34,39 @@ pub fn run(args: &BackupArgs, options: &Options) -> Outcome {
         return Err(Failure::new(Exit::Unavailable, message));
     }
     let shown = args.file.display();
-    let cannot = |e: io::Error| Failure::failed(format!("cannot write {shown}: {e}"));
+    let cannot = |e: io::Error| match e.kind() {
+        ErrorKind::AlreadyExists => Failure::failed(format!("{shown} exists already; name another file")),
+        _ => Failure::failed(format!("cannot write {shown}: {e}")),
+    };
+    let failed = |why: &str| Failure::failed(format!("cannot copy the database to {shown}: {why}"));
     let target = std::path::absolute(&args.file).map_err(cannot)?;
-    // Made first, so that nobody else can read it and nothing is overwritten.
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&target) {
-        Ok(_) => {}
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-            return Err(Failure::failed(format!("{shown} exists already; name another file")));
-        }
-        Err(e) => return Err(cannot(e)),
+    if target.symlink_metadata().is_ok() {
+        return Err(cannot(ErrorKind::AlreadyExists.into()));
     }
-    if let Err(failure) = copy(&database, &target) {
-        // Half a copy would look like a whole one.
-        drop(fs::remove_file(&target));
-        return Err(Failure::failed(format!("cannot copy the database to {shown}: {failure}")));
+    let runtime = daemon::runtime()?;
+    let ended = runtime.block_on(async {
+        let mut terminate = daemon::on(SignalKind::terminate())?;
+        let mut interrupt = daemon::on(SignalKind::interrupt())?;
+        let part = Part::beside(&target).map_err(cannot)?;
+        let into = part.path.clone();
+        tokio::select! {
+            done = tokio::task::spawn_blocking(move || copy(&database, &into)) => match done {
+                Ok(Ok(())) => part.publish(&target).map_err(cannot).map(|()| Exit::Done),
+                Ok(Err(why)) => Err(failed(&why)),
+                Err(panicked) => Err(failed(&panicked.to_string())),
+            },
+            _ = interrupt.recv() => Ok(Exit::Interrupted),
+            _ = terminate.recv() => Ok(Exit::Terminated),
+        }
+    });
+    // What still copies ends with the process.
+    runtime.shutdown_background();
+    match ended? {
+        Exit::Done => {}
+        signalled => {
+            output::note(format_args!("chatd: interrupted; {shown} was not written"));
+            return Ok(signalled);
+        }
     }
     output::note(format_args!("chatd: wrote {shown}; to use it, name it in database.url"));
     if config.secrets.encryption_key_env.is_none() {
@@ -61,4 +82,43 @@ pub fn run(args: &BackupArgs, options: &Options) -> Outcome {
 fn copy(database: &Path, target: &Path) -> Result<(), String> {
     sqlite::copy(database, target).map_err(|e| e.to_string())?;
     File::open(target).and_then(|file| file.sync_all()).map_err(|e| e.to_string())
+}
+
+/// The copy under a name of its own until it is whole: half a copy would look like a whole one. It is
+/// removed when this is dropped; a kill leaves it, and its name says what it is.
+struct Part {
+    path: PathBuf,
+}
+
+impl Part {
+    /// Made first, so that nobody else can read it.
+    fn beside(target: &Path) -> io::Result<Self> {
+        let name = target.file_name().ok_or(ErrorKind::IsADirectory)?.to_string_lossy();
+        let path = target.with_file_name(format!(".{name}.{}.part", std::process::id()));
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { path })
+    }
+
+    /// Gives it its name, unless something has it.
+    fn publish(self, target: &Path) -> io::Result<()> {
+        match fs::hard_link(&self.path, target) {
+            // Some file systems have one name for a file only.
+            Err(e) if matches!(e.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
+                fs::rename(&self.path, target)?;
+            }
+            linked => linked?,
+        }
+        match target.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // It may have its name by now, and no other.
+        drop(fs::remove_file(&self.path));
+    }
 }

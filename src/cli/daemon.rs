@@ -7,6 +7,7 @@ use crate::{
     ids::WorkerId,
     store::Store,
 };
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 impl From<StartError> for Failure {
     fn from(e: StartError) -> Self {
@@ -50,6 +51,14 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure::failed(format!("cannot start: {e}")))
+}
+
+/// Signals of a kind, from now on.
+///
+/// # Errors
+/// When they cannot be watched.
+pub fn on(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|e| Failure::failed(format!("signals cannot be watched: {e}")))
 }
 
 /// Runs a command on the database, beside a daemon or without one.

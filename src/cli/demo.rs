@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 /// Arguments of `chatd demo`.
@@ -54,9 +54,8 @@ pub fn run(args: &DemoArgs, options: &Options) -> Outcome {
             .map_err(|_| Failure::new(Exit::Usage, format!("--listen {listen:?} is no address and port")))?;
     }
     daemon::runtime()?.block_on(async {
-        let unwatched = |e: std::io::Error| Failure::failed(format!("signals cannot be watched: {e}"));
-        let mut terminate = signal(SignalKind::terminate()).map_err(unwatched)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(unwatched)?;
+        let mut terminate = daemon::on(SignalKind::terminate())?;
+        let mut interrupt = daemon::on(SignalKind::interrupt())?;
         let running = app::start(config, Clock::system()).await?;
         let turn = async {
             let shown = show(&running.local_url(), &folder).await;

@@ -3,7 +3,7 @@
 use super::{Exit, Failure, Options, Outcome, daemon, output};
 use crate::{app, clock::Clock, logging};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 /// Arguments of `chatd serve`: none of its own. `--config` and the flags that set a key are those
 /// of every command ([`super::Options`]).
@@ -19,8 +19,8 @@ pub fn run(_: &ServeArgs, options: &Options) -> Outcome {
     daemon::warn(&loaded);
     logging::init(&loaded.config.log).map_err(|e| Failure::new(Exit::Config, e.to_string()))?;
     daemon::runtime()?.block_on(async {
-        let mut terminate = on(SignalKind::terminate())?;
-        let mut interrupt = on(SignalKind::interrupt())?;
+        let mut terminate = daemon::on(SignalKind::terminate())?;
+        let mut interrupt = daemon::on(SignalKind::interrupt())?;
         // A database that does not answer may hold the start up for long.
         let running = tokio::select! {
             started = app::start(loaded.config, Clock::system()) => started?,
@@ -40,10 +40,6 @@ pub fn run(_: &ServeArgs, options: &Options) -> Outcome {
             _ = interrupt.recv() => leave(Exit::Interrupted),
         }
     })
-}
-
-fn on(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
-    signal(kind).map_err(|e| Failure::failed(format!("signals cannot be watched: {e}")))
 }
 
 /// Ends at once: threads that still work are cut off, which every commit survives.

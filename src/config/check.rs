@@ -1,10 +1,11 @@
 //! What no single key can tell: rules between keys, references, and ranges.
 
 use super::{
-    Config,
+    Config, DatabaseUrl,
     auth::AuthMode,
     mcp_servers::{McpAuth, McpServer},
     models::{Model, REASONING_EFFORTS},
+    postgres::PostgresAddress,
     providers::{Provider, ProviderKind},
     resolve::Report,
     templates::{Template, TemplateKind},
@@ -24,6 +25,11 @@ pub(super) fn check(config: &Config, broken: &[String], report: &mut Report) {
     }
     if sound(&["database"]) {
         positive(report, "database.pool_size", config.database.pool_size.into());
+        if let DatabaseUrl::Postgres(url) = &config.database.url
+            && let Err(why) = PostgresAddress::read(url.expose())
+        {
+            report.fault("database.url", why);
+        }
     }
     if sound(&["worker"]) {
         worker(config, report);

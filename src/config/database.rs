@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
-    /// `sqlite:FILE`, relative to `data_dir`, or `postgres://user:password@host/database`.
+    /// `sqlite:FILE`, relative to `data_dir`, or `postgres://user:password@host/database`, with TLS as libpq's
+    /// `sslmode` and `sslrootcert` say.
     /// Default: sqlite:chatd.db.
     #[serde(with = "units::text")]
     pub url: DatabaseUrl,

@@ -15,6 +15,7 @@ pub mod log;
 pub mod mcp_servers;
 pub mod metrics;
 pub mod models;
+pub mod postgres;
 mod problem;
 pub mod providers;
 mod read;

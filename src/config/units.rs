@@ -190,8 +190,7 @@ impl Text for DatabaseUrl {
             let file = file.strip_prefix("//").unwrap_or(file);
             return (!file.is_empty() && file != ":memory:").then(|| Self::Sqlite(PathBuf::from(file)));
         }
-        let url = reqwest::Url::parse(text).ok()?;
-        (matches!(url.scheme(), "postgres" | "postgresql")).then(|| Self::Postgres(Secret::new(text)))
+        super::postgres::looks_like_one(text).then(|| Self::Postgres(Secret::new(text)))
     }
     fn show(&self) -> String {
         match self {

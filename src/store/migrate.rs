@@ -5,11 +5,12 @@ use super::{
     error::{Error, Result},
     postgres::Runtime,
 };
+use crate::bus::postgres::connect::Server;
 use diesel::{
     Connection, SqliteConnection, connection::SimpleConnection, migration::MigrationVersion,
     sql_types::BigInt,
 };
-use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection};
+use diesel_async::AsyncMigrationHarness;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use std::{path::Path, sync::Arc};
 
@@ -106,12 +107,11 @@ pub fn sqlite(path: &Path, apply: bool) -> Result<Status, MigrateError> {
 ///
 /// # Errors
 /// As [`sqlite`].
-pub async fn postgres(url: &str, runtime: &Arc<Runtime>, apply: bool) -> Result<Status, MigrateError> {
-    let url = url.to_owned();
+pub async fn postgres(server: &Server, runtime: &Arc<Runtime>, apply: bool) -> Result<Status, MigrateError> {
+    let server = server.clone();
     // The harness blocks its thread: only the database runtime has threads to spare.
     let work = runtime.handle().spawn(async move {
-        let mut conn =
-            AsyncPgConnection::establish(&url).await.map_err(|e| Error::Unavailable(e.to_string()))?;
+        let mut conn = server.connect().await.map_err(|e| Error::Unavailable(e.to_string()))?;
         let lock = diesel::sql_query("SELECT pg_advisory_lock($1)").bind::<BigInt, _>(LOCK_KEY);
         diesel_async::RunQueryDsl::execute(lock, &mut conn).await.map_err(Error::from)?;
         let mut harness = AsyncMigrationHarness::new(conn);

@@ -5,6 +5,7 @@ use super::{
     error::{Error, Result},
     statements::counting,
 };
+use crate::bus::postgres::connect::Server;
 use diesel_async::{
     AsyncConnection, AsyncPgConnection,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool},
@@ -150,10 +151,10 @@ impl PgStore {
     ///
     /// # Errors
     /// When the runtime or the pool cannot be made.
-    pub fn open(url: &str, pool_size: usize, runtime: Arc<Runtime>) -> Result<Self> {
+    pub fn open(server: &Server, pool_size: usize, runtime: Arc<Runtime>) -> Result<Self> {
         let statements = Arc::new(AtomicU64::new(0));
-        let pool = pool(url, pool_size, &statements)?;
-        let beats = self::pool(url, 1, &statements)?;
+        let pool = pool(server, pool_size, &statements)?;
+        let beats = self::pool(server, 1, &statements)?;
         Ok(Self { pool, beats, runtime, statements })
     }
 
@@ -178,21 +179,26 @@ impl PgStore {
     }
 }
 
-fn pool(url: &str, size: usize, statements: &Arc<AtomicU64>) -> Result<deadpool::Pool<AsyncPgConnection>> {
+fn pool(
+    server: &Server,
+    size: usize,
+    statements: &Arc<AtomicU64>,
+) -> Result<deadpool::Pool<AsyncPgConnection>> {
     let counter = Arc::clone(statements);
     let mut config = ManagerConfig::default();
     config.recycling_method = RecyclingMethod::Fast;
-    config.custom_setup = Box::new(move |url| {
+    let dialled = server.clone();
+    config.custom_setup = Box::new(move |_| {
         let counter = Arc::clone(&counter);
-        let url = url.to_owned();
+        let server = dialled.clone();
         async move {
-            let mut conn = AsyncPgConnection::establish(&url).await?;
+            let mut conn = server.connect().await?;
             conn.set_instrumentation(counting(&counter));
             Ok(conn)
         }
         .boxed()
     });
-    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(url, config);
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config("", config);
     deadpool::Pool::builder(manager).max_size(size).build().map_err(|e| Error::Unavailable(e.to_string()))
 }
 

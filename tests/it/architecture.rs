@@ -165,7 +165,7 @@ fn files_stay_short() {
 const PLACES: [(&[&str], &[&str], bool, &str); 3] = [
     (
         &["diesel::", "diesel_async::", "diesel_migrations::"],
-        &["store/", "bus/postgres.rs"],
+        &["store/", "bus/postgres.rs", "bus/postgres/"],
         true,
         "only the store knows diesel, and the bus LISTEN and NOTIFY",
     ),

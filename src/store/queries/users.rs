@@ -66,6 +66,16 @@ pub fn records(rows: Vec<UserRow>) -> Result<Vec<UserRecord>> {
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
+#[diesel::declare_sql_function]
+extern "SQL" {
+    fn lower(x: diesel::sql_types::Text) -> diesel::sql_types::Text;
+}
+
+/// The form of a name under which it is unique. Names are ASCII, whose letters both engines know.
+fn login_name(name: &str) -> String {
+    name.to_ascii_lowercase()
+}
+
 /// The form of an address under which it is unique.
 fn login_email(email: &str) -> String {
     email.trim().to_lowercase()
@@ -113,7 +123,7 @@ async fn refuse_taken(
     let other = |found: Option<Id>| found.is_some_and(|id| Some(UserId(id.0)) != except);
     if let Some(username) = username {
         let found = users::table
-            .filter(users::username.eq(username))
+            .filter(lower(users::username).eq(login_name(username)))
             .select(users::id)
             .first(conn)
             .await
@@ -158,7 +168,7 @@ pub async fn page(conn: &mut Conn, page: UserPage) -> Result<(Vec<UserRecord>, i
 /// A user by login name; none who is deleted.
 pub async fn by_name(conn: &mut Conn, username: String) -> Result<UserRecord> {
     let row: UserRow = users::table
-        .filter(users::username.eq(username))
+        .filter(lower(users::username).eq(login_name(&username)))
         .filter(users::deleted_at.is_null())
         .select(UserRow::as_select())
         .first(conn)
@@ -180,7 +190,12 @@ pub async fn credentials(conn: &mut Conn, login: String) -> Result<Option<(UserR
         let same = users::login_email.eq(login_email(&login));
         found.filter(same).select(select).first(conn).await.optional()?
     } else {
-        found.filter(users::username.eq(login)).select(select).first(conn).await.optional()?
+        found
+            .filter(lower(users::username).eq(login_name(&login)))
+            .select(select)
+            .first(conn)
+            .await
+            .optional()?
     };
     row.map(|(user, hash)| Ok((user.try_into()?, hash))).transpose()
 }

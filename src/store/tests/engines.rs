@@ -5,7 +5,7 @@ use super::{
     support::{Db, Place},
 };
 use crate::{
-    bus::{self, Bus, Notice},
+    bus::{self, Bus, Notice, postgres::connect::Server},
     chat::command::Command,
     ids::{ChatId, WorkerId},
     store::{
@@ -227,9 +227,10 @@ async fn hints_travel_between_replicas() {
     let (sender, hints) = tokio::sync::mpsc::channel(64);
     let (from_a, at_a, at_b) = (Bus::with_remote(sender), Bus::local(), Bus::local());
     let (mut seen_a, mut seen_b) = (at_a.subscribe(), at_b.subscribe());
-    runtime.handle().spawn(bus::postgres::send(url.clone(), a, hints));
-    runtime.handle().spawn(bus::postgres::listen(url.clone(), a, at_a));
-    runtime.handle().spawn(bus::postgres::listen(url.clone(), b, at_b));
+    let server = Server::at(url).unwrap();
+    runtime.handle().spawn(bus::postgres::send(server.clone(), a, hints));
+    runtime.handle().spawn(bus::postgres::listen(server.clone(), a, at_a));
+    runtime.handle().spawn(bus::postgres::listen(server, b, at_b));
     assert_eq!((seen_a.next().await, seen_b.next().await), (Some(Notice::Resync), Some(Notice::Resync)));
     let hint = |snapshot| Notice::Ownership { chat: ChatId(uuid::Uuid::nil()), snapshot };
     for i in 0..60 {

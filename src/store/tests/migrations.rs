@@ -1,9 +1,12 @@
 //! Migrations: once, twice, at once, backwards, and by an older program.
 
 use super::support::{Db, Place, empty_postgres};
-use crate::store::{
-    migrate::{self, MigrateError},
-    postgres::Runtime,
+use crate::{
+    bus::postgres::connect::Server,
+    store::{
+        migrate::{self, MigrateError},
+        postgres::Runtime,
+    },
 };
 use diesel::{
     Connection, QueryableByName, RunQueryDsl as _, SqliteConnection,
@@ -119,12 +122,14 @@ async fn postgres_is_migrated_once() {
     let Place::Postgres { url, runtime } = empty_postgres().await else { unreachable!() };
     // Two replicas at once.
     let other = Arc::new(Runtime::start().unwrap());
-    let (a, b) = tokio::join!(migrate::postgres(&url, &runtime, true), migrate::postgres(&url, &other, true));
+    let server = Server::at(&url).unwrap();
+    let (a, b) =
+        tokio::join!(migrate::postgres(&server, &runtime, true), migrate::postgres(&server, &other, true));
     let first = a.unwrap();
     assert_eq!((first.applied.len(), first.pending.len()), (migrations(), 0));
     assert_eq!(b.unwrap(), first);
     let (columns, indexes) = (postgres_names(&url, PG_COLUMNS).await, postgres_names(&url, PG_INDEXES).await);
-    assert_eq!(migrate::postgres(&url, &runtime, true).await.unwrap(), first);
+    assert_eq!(migrate::postgres(&server, &runtime, true).await.unwrap(), first);
     let mut conn = AsyncPgConnection::establish(&url).await.unwrap();
     conn.batch_execute(&scripts("postgres", "down")).await.unwrap();
     assert!(postgres_names(&url, PG_COLUMNS).await.is_empty());
@@ -132,7 +137,7 @@ async fn postgres_is_migrated_once() {
     assert_eq!(postgres_names(&url, PG_COLUMNS).await, columns);
     assert_eq!(postgres_names(&url, PG_INDEXES).await, indexes);
     conn.batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('9999')").await.unwrap();
-    assert!(matches!(migrate::postgres(&url, &runtime, false).await, Err(MigrateError::Newer(_))));
+    assert!(matches!(migrate::postgres(&server, &runtime, false).await, Err(MigrateError::Newer(_))));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! as long as the test process.
 
 use crate::{
-    bus::Bus,
+    bus::{Bus, postgres::connect},
     store::{
         Store, migrate,
         postgres::{PgStore, Runtime},
@@ -45,7 +45,7 @@ impl Db {
     pub async fn postgres() -> Self {
         let place = empty_postgres().await;
         let Place::Postgres { url, runtime } = &place else { unreachable!() };
-        migrate::postgres(url, runtime, true).await.unwrap();
+        migrate::postgres(&connect::Server::at(url).unwrap(), runtime, true).await.unwrap();
         Self { store: place.open(), place }
     }
 
@@ -84,7 +84,8 @@ impl Place {
         match self {
             Self::Sqlite { path, .. } => Store::sqlite(SqliteStore::open(path, false).unwrap(), Bus::local()),
             Self::Postgres { url, runtime } => {
-                Store::postgres(PgStore::open(url, 12, Arc::clone(runtime)).unwrap(), Bus::local())
+                let server = connect::Server::at(url).unwrap();
+                Store::postgres(PgStore::open(&server, 12, Arc::clone(runtime)).unwrap(), Bus::local())
             }
         }
     }

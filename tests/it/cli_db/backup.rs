@@ -1,7 +1,19 @@
 //! `chatd backup`, beside a daemon that works.
 
-use crate::support::{Engine, daemon::DaemonProcess, fake_model::says, outside::chatd, run};
-use std::os::unix::fs::PermissionsExt as _;
+use crate::support::{
+    Engine,
+    daemon::DaemonProcess,
+    fake_model::says,
+    outside::{chatd, eventually},
+    run,
+};
+use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as _};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{os::unix::fs::PermissionsExt as _, process::Stdio};
+use tokio::process::Command;
 
 #[test]
 fn a_copy_made_beside_the_daemon_is_a_database_of_its_own() {
@@ -31,6 +43,36 @@ fn a_copy_made_beside_the_daemon_is_a_database_of_its_own() {
         let roles: Vec<_> = messages["messages"].as_array().unwrap().iter().map(|m| &m["role"]).collect();
         assert_eq!(roles, ["assistant", "user"]);
         copy.stop().await;
+    });
+}
+
+#[test]
+fn a_signal_leaves_no_half_copy() {
+    run(Engine::Sqlite, "backup_signal", |h| async move {
+        let mut daemon = h.daemon().await;
+        daemon.stop().await;
+        let database = daemon.data_dir().join("chatd.db");
+        // Somebody who lets nobody read: the copy has begun, and waits.
+        let mut holder = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
+        holder.batch_execute("PRAGMA locking_mode = EXCLUSIVE; CREATE TABLE held (x)").unwrap();
+        let folder = h.folder().join("copies");
+        std::fs::create_dir_all(&folder).unwrap();
+        for (signal, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+            let mut backup = Command::new(env!("CARGO_BIN_EXE_chatd"));
+            backup.arg("backup").arg(folder.join("copy.db")).arg("--config").arg(daemon.config_file());
+            let mut backup = backup.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let names = || -> Vec<String> {
+                let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap());
+                entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
+            };
+            eventually("the copy has begun", async || {
+                names().iter().any(|n| n.ends_with(".part")).then_some(())
+            })
+            .await;
+            kill(Pid::from_raw(i32::try_from(backup.id().unwrap()).unwrap()), signal).unwrap();
+            assert_eq!(backup.wait().await.unwrap().code(), Some(status));
+            assert_eq!(names(), Vec::<String>::new());
+        }
     });
 }
 

@@ -6,3 +6,4 @@ mod backup;
 mod demo;
 mod process;
 mod start;
+mod tls;

@@ -38,6 +38,7 @@ both! {
         make(&admin, "robot", json!({ "login_type": "none", "password": null })).await;
         for (body, status) in [
             (json!({ "username": "ann", "email": "other@example.test" }), 409),
+            (json!({ "username": "Ann", "email": "other@example.test" }), 409),
             (json!({ "username": "ann2", "email": "ANN@example.test" }), 409),
             (json!({ "username": "a b", "email": "x@example.test" }), 400),
             (json!({ "username": "me", "email": "x@example.test" }), 400),
@@ -69,14 +70,14 @@ both! {
             admin.get(&format!("{USERS}{bad}")).await.problem(400);
         }
         let id = ann["id"].as_str().unwrap();
-        for path in [format!("{USERS}/{id}"), format!("{USERS}/ann")] {
+        for path in [format!("{USERS}/{id}"), format!("{USERS}/ann"), format!("{USERS}/ANN")] {
             assert_eq!(admin.get(&path).await.json(200)["id"], ann["id"]);
         }
         let api = sign_in(&daemon, "ann").await;
         let changed = api.put("/api/v2/users/me/profile", json!({ "username": "anna", "name": "Anna" })).await.json(200);
         assert_eq!((&changed["username"], &changed["name"], &changed["email"]), (&json!("anna"), &json!("Anna"), &ann["email"]));
         assert_eq!(api.get(ME).await.json(200)["username"], "anna");
-        api.patch("/api/v2/users/me/profile", json!({ "username": "bob" })).await.problem(409);
+        api.patch("/api/v2/users/me/profile", json!({ "username": "Bob" })).await.problem(409);
         api.patch("/api/v2/users/me/profile", json!({ "email": "bob@example.test" })).await.problem(409);
         admin.patch("/api/v2/users/anna/profile", json!({ "email": "new@example.test" })).await.json(200);
         admin.get("/api/v2/users/ann").await.problem(404);

@@ -21,16 +21,16 @@ use std::{
 /// The oldest server the product supports.
 const OLDEST_MAJOR: u32 = 15;
 
-/// `$1` binaries, `$2` directory. Signals of the terminal are for the tests, not for the guardian:
+/// `$1` binaries, `$2` directory, `$3` further options of the server. Signals of the terminal are for the tests, not for the guardian:
 /// it has to outlive them. Each pg_ctl waits until the server is up or down.
 const GUARDIAN: &str = r#"
 trap '' INT TERM HUP PIPE
-bin=$1 dir=$2
+bin=$1 dir=$2 more=$3
 fail() { echo "failed: $1"; cat "$dir/log"; rm -rf "$dir"; exit 1; }
 "$bin/initdb" -D "$dir/data" -U chatd -A trust --no-sync --locale=C --encoding=UTF8 >"$dir/log" 2>&1 || fail initdb
 "$bin/pg_ctl" -D "$dir/data" -w -t 60 -l "$dir/log" -o "-c listen_addresses= \
   -c unix_socket_directories=$dir -c port=5432 -c fsync=off -c synchronous_commit=off -c full_page_writes=off \
-  -c max_connections=400 -c shared_buffers=64MB" start >>"$dir/log" 2>&1 || fail "pg_ctl start"
+  -c max_connections=400 -c shared_buffers=64MB $more" start >>"$dir/log" 2>&1 || fail "pg_ctl start"
 echo ready
 cat >/dev/null
 "$bin/pg_ctl" -D "$dir/data" -m immediate -w stop >/dev/null 2>&1
@@ -38,9 +38,9 @@ rm -rf "$dir"
 "#;
 
 /// A running cluster. Lives until the process ends.
-struct Cluster {
-    /// URL of database `postgres`.
-    admin: String,
+pub struct Cluster {
+    /// URL of database `postgres`, over a unix socket.
+    pub admin: String,
     /// Closing it is what stops the server; `None` for a cluster that somebody else runs.
     _lifeline: Option<ChildStdin>,
 }
@@ -83,21 +83,37 @@ fn server_account() -> Option<(u32, u32)> {
     Some((account.uid.as_raw(), account.gid.as_raw()))
 }
 
-#[expect(clippy::zombie_processes, reason = "the guardian outlives us: init waits for it")]
 fn start() -> Cluster {
     if let Ok(admin) = std::env::var("CHATD_TEST_PG") {
         return Cluster { admin, _lifeline: None };
     }
+    start_with(|_| String::new())
+        .unwrap_or_else(|why| panic!("the PostgreSQL test cluster did not start: {why}"))
+}
+
+/// Starts a cluster. `prepare` may put files into its directory, which the server will own, and answers with further
+/// options of the server.
+///
+/// # Errors
+/// What the server wrote when it did not start.
+#[expect(clippy::zombie_processes, reason = "the guardian outlives us: init waits for it")]
+pub fn start_with(prepare: impl FnOnce(&Path) -> String) -> Result<Cluster, String> {
     let bin = server_binaries().unwrap_or_else(|why| panic!("{why}"));
     let account = server_account();
     // `/tmp`, not $TMPDIR: the path of a unix socket must be shorter than 108 bytes.
     let dir =
         tempfile::Builder::new().prefix("chatd-pg-").tempdir_in("/tmp").expect("make a directory").keep();
+    let options = prepare(&dir);
     let mut guardian = Command::new("sh");
-    guardian.args(["-c", GUARDIAN, "guardian"]).arg(&bin).arg(&dir).current_dir("/").process_group(0);
+    guardian.args(["-c", GUARDIAN, "guardian"]).arg(&bin).arg(&dir).arg(options);
+    guardian.current_dir("/").process_group(0);
     guardian.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     if let Some((uid, gid)) = account {
-        std::os::unix::fs::chown(&dir, Some(uid), Some(gid)).expect("hand the directory to the server");
+        let files =
+            std::fs::read_dir(&dir).expect("list the directory").map(|file| file.expect("a file").path());
+        for path in files.chain([dir.clone()]) {
+            std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("hand it to the server");
+        }
         guardian.uid(uid).gid(gid);
     }
     let mut guardian = guardian.spawn().expect("start a shell");
@@ -107,11 +123,11 @@ fn start() -> Cluster {
         Some(Ok(line)) if line == "ready" => {}
         other => {
             let log: Vec<String> = said.map_while(Result::ok).collect();
-            panic!("the PostgreSQL test cluster did not start: {other:?}\n{}", log.join("\n"));
+            return Err(format!("{other:?}\n{}", log.join("\n")));
         }
     }
     let admin = format!("postgres:///postgres?host={}&port=5432&user=chatd", dir.display());
-    Cluster { admin, _lifeline: lifeline }
+    Ok(Cluster { admin, _lifeline: lifeline })
 }
 
 fn cluster() -> &'static Cluster {
