@@ -259,11 +259,13 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let (drain, draining) = watch::channel(false);
     let (debug, writer) = Recorder::new(live.clone(), store.clone(), clock.clone());
     let debug_writer = actix::spawn(writer);
+    let links = Links::default();
     let shared = Arc::new(Shared {
         store: store.clone(),
         clock: clock.clone(),
         worker,
         settings: settings(&config),
+        links: links.clone(),
         live: live.clone(),
         turn: Arc::new(models.engine),
         replicas,
@@ -310,7 +312,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         mcp_servers: Arc::default(),
         debug,
         worker,
-        links: Links::default(),
+        links,
         outbound: Outbound::new()
             .map_err(|e| StartError::Failed(format!("the client for tool servers: {e}")))?,
     };
@@ -383,6 +385,7 @@ fn settings(config: &Config) -> Settings {
         lease: config.worker.lease,
         max_running_chats: i64::from(config.worker.max_running_chats),
         max_running_subagents: i64::from(config.worker.max_running_subagents),
+        workspaces_per_user: i64::from(config.limits.workspaces_per_user),
         subscriber_queue: config.stream.subscriber_queue as usize,
         retain_grace: config.stream.retain_grace,
         janitor_interval: config.stream.janitor_interval,

@@ -26,7 +26,12 @@ use crate::{
     ids::{ChatId, RunnerId, WorkerId},
     store::{Store, settings::LiveSettings, spend::ModelCall},
     stream::StreamLimits,
+    tools::Session,
     turn::engine::TurnEngine,
+    workspace::{
+        connection::{Connection, Dialer},
+        link::Links,
+    },
 };
 use std::{
     collections::HashMap,
@@ -52,6 +57,8 @@ pub struct Settings {
     pub max_running_chats: i64,
     /// `worker.max_running_subagents`.
     pub max_running_subagents: i64,
+    /// `limits.workspaces_per_user`.
+    pub workspaces_per_user: i64,
     /// `stream.subscriber_queue`.
     pub subscriber_queue: usize,
     /// `stream.retain_grace`.
@@ -76,6 +83,8 @@ pub struct Shared {
     pub worker: WorkerId,
     /// Timings and limits.
     pub settings: Settings,
+    /// The links of agents that this replica holds.
+    pub links: Links,
     /// What administrators and users have set.
     pub live: Arc<LiveSettings>,
     /// What a turn needs: models, tools, limits.
@@ -95,6 +104,17 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// What the tool calls of a chat share while it is driven here.
+    pub(crate) fn tool_session(&self, chat: ChatId) -> Session {
+        let (store, clock, links) = (self.store.clone(), self.clock.clone(), self.links.clone());
+        Session {
+            connection: Connection::of(chat, Dialer { store, clock, links }),
+            building: tokio::sync::Mutex::new(()),
+            live: Arc::clone(&self.live),
+            workspaces_per_user: self.settings.workspaces_per_user,
+        }
+    }
+
     /// Enters a model call into the ledger that is committed with nothing else.
     pub(crate) async fn charge(&self, chat: ChatId, call: ModelCall) {
         if let Err(e) = self.store.charge(chat, call, self.clock.now()).await {

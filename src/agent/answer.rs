@@ -4,7 +4,7 @@ use crate::{
     ids::fresh_uuid,
     workspace::{
         WorkspaceError,
-        wire::{CHAT_ID, ErrorBody, FORMER_CHAT_ID, TOOL_CALL_ID, Validation},
+        wire::{CHAT_ID, ErrorBody, FORMER_CHAT_ID, REPEATED, TOOL_CALL_ID, Validation},
     },
 };
 use bytes::Bytes;
@@ -114,6 +114,8 @@ pub struct Caller {
     pub chat: String,
     /// The tool call.
     pub tool_call: Option<String>,
+    /// The call was sent before; nothing begins.
+    pub repeated: bool,
 }
 
 impl Caller {
@@ -126,6 +128,7 @@ impl Caller {
         Self {
             chat: text(&[CHAT_ID, FORMER_CHAT_ID]).unwrap_or_default().to_owned(),
             tool_call: text(&[TOOL_CALL_ID]).map(str::to_owned),
+            repeated: text(&[REPEATED]) == Some("true"),
         }
     }
 }

@@ -85,6 +85,11 @@ impl Calls {
         outcome.await
     }
 
+    /// Whether a call was begun here, and is remembered.
+    pub fn knows(&self, chat: &str, tool_call: &str) -> bool {
+        self.lock().calls.contains_key(&(chat.to_owned(), tool_call.to_owned()))
+    }
+
     fn finished(&self, key: &Key, answer: &Answer) {
         let mut memory = self.lock();
         let Some(call) = memory.calls.get_mut(key) else { return };

@@ -169,6 +169,12 @@ async fn once(
     request: Digest,
     work: impl Future<Output = Result<Answer, Refusal>> + Send + 'static,
 ) -> Result<Answer, Refusal> {
+    if caller.repeated && !caller.tool_call.as_deref().is_some_and(|id| agent.calls.knows(&caller.chat, id)) {
+        return Err(Refusal::new(
+            StatusCode::GONE,
+            "this agent knows nothing of that call: it may have been restarted since",
+        ));
+    }
     let work = async { work.await.unwrap_or_else(Answer::from) };
     Ok(agent.calls.once(&caller.chat, caller.tool_call.as_deref(), request, work).await)
 }

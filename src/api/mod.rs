@@ -37,7 +37,7 @@ pub mod mcp_oauth;
 pub mod mcp_servers;
 pub mod messages;
 pub mod models;
-pub mod names;
+pub use crate::store::names;
 pub mod notices;
 pub mod observe;
 pub mod openapi;

@@ -15,6 +15,7 @@ mod mcp_rows;
 mod mcp_writes;
 pub mod migrate;
 mod model_rows;
+pub mod names;
 pub mod postgres;
 pub mod records;
 mod rotation;

@@ -1,7 +1,8 @@
 //! Reading the arguments of a call.
 
-use super::outcome::ToolOutcome;
+use super::{duration, outcome::ToolOutcome};
 use serde::{Deserialize, de::DeserializeOwned};
+use std::time::Duration;
 
 /// Reads arguments into a type; unknown keys are ignored.
 ///
@@ -31,6 +32,17 @@ pub fn required<'a>(field: &str, value: &'a str) -> Result<&'a str, ToolOutcome>
         return Err(ToolOutcome::error(format!("{field} must not be blank")));
     }
     Ok(value)
+}
+
+/// A duration as models write them; blank and missing mean `default`.
+///
+/// # Errors
+/// An outcome that names the field and shows the form.
+pub fn duration(field: &str, given: Option<&str>, default: &str) -> Result<Duration, ToolOutcome> {
+    let text = given.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(default);
+    duration::parse(text).ok_or_else(|| {
+        ToolOutcome::error(format!("{field} {text:?} is not a duration; write it like 30s or 2m30s"))
+    })
 }
 
 #[cfg(test)]

@@ -1,16 +1,22 @@
 //! `execute`: a shell command in the workspace (tools.md §5).
 //!
-//! There are no background processes yet: a request for one is refused, and a command that runs into
-//! its timeout is killed with its process group, which the result says.
+//! In a workspace the agent runs it, and it belongs to the agent: a timeout, an interruption or a lost link only ends
+//! the wait. In the folder of a chat without a workspace there are no background processes, and a command that runs
+//! into its timeout is killed.
 
-use super::{Tool, ToolContext, arguments, command_line, duration, outcome::ToolOutcome};
+use super::{Place, Repeat, Tool, ToolContext, arguments, command_line, outcome::ToolOutcome};
 use crate::{
     chat::json::Json,
-    workspace::{CommandEnd, Exit, RunCommand, output::Truncated},
+    workspace::{
+        CommandEnd, Exit, RunCommand, Workspace,
+        output::Truncated,
+        wire::{self, StartProcess},
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Name of the tool.
 pub const NAME: &str = "execute";
@@ -46,69 +52,177 @@ struct Args {
     run_in_background: Option<bool>,
 }
 
-#[derive(Serialize)]
-struct Answer {
+/// How long the agent may hold a request that waits for the end of a process, and a little more.
+const WAIT_LIMIT: Duration = Duration::from_secs(5 * 60 + 30);
+/// How long what a command has written so far is asked for, after its time was over (tools.md §5).
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(30);
+
+/// The result of [`Execute`] and of [`super::process_output::ProcessOutput`].
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Answer {
     success: bool,
     output: String,
-    exit_code: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i32>,
     wall_duration_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     truncated: Option<Truncated>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<&'static str>,
+    pub(super) note: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    background_process_id: Option<String>,
+}
+
+impl Answer {
+    /// What an agent says of a process. One that still runs has not failed.
+    pub(super) fn of(seen: wire::ProcessOutput, wall: Duration) -> Self {
+        let error = seen.exit_code.filter(|code| *code != 0);
+        Self {
+            success: error.is_none(),
+            output: seen.output,
+            exit_code: seen.exit_code,
+            wall_duration_ms: milliseconds(wall),
+            error: error.map(|code| format!("the command exited with code {code}")),
+            truncated: seen.truncated,
+            ..Self::default()
+        }
+    }
+}
+
+fn milliseconds(wall: Duration) -> u64 {
+    u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn execute(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutcome> {
-    let args: Args = arguments::parse(args)?;
+    let mut args: Args = arguments::parse(args)?;
     arguments::required("command", &args.command)?;
+    let timeout = arguments::duration("timeout", args.timeout.as_deref(), DEFAULT_TIMEOUT)?;
+    if timeout.is_zero() || timeout > MAX_TIMEOUT {
+        return Err(ToolOutcome::error("timeout must be more than 0 and at most 4h"));
+    }
+    args.workdir = args.workdir.filter(|path| !path.trim().is_empty());
+    let mut answer = match ctx.place().await? {
+        Place::Folder(folder) => in_folder(ctx, folder, &args, timeout).await?,
+        Place::Agent(_) => on_agent(ctx, &args, timeout).await?,
+    };
+    answer.note = command_line::dumps_files(&args.command).then_some(
+        "read_file shows files with line numbers and in ranges; prefer it to printing whole files",
+    );
+    Ok(ToolOutcome::ok(&answer))
+}
+
+async fn on_agent(ctx: &ToolContext, args: &Args, limit: Duration) -> Result<Answer, ToolOutcome> {
+    let begun = Instant::now();
+    let (command, promoted) = command_line::strip_background(&args.command);
+    let background = promoted || args.run_in_background == Some(true);
+    let process = StartProcess {
+        command: command.to_owned(),
+        workdir: args.workdir.clone().unwrap_or_default(),
+        env: ENVIRONMENT.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        background,
+    };
+    let call = ctx.call();
+    let (process, call) = (&process, &call);
+    let id = ctx.ask(|remote| async move { remote.start(process, call).await }).await?.id;
+    if background {
+        let wall_duration_ms = milliseconds(begun.elapsed());
+        return Ok(Answer {
+            success: true,
+            wall_duration_ms,
+            background_process_id: Some(id),
+            ..Answer::default()
+        });
+    }
+    let seen = match timeout_at(begun + limit, wait_for_end(ctx, &id)).await {
+        Ok(seen) => seen,
+        Err(_) => {
+            let id = id.as_str();
+            let asked = ctx.ask(|remote| async move { remote.output(id, false).await });
+            timeout(SNAPSHOT_WITHIN, asked).await.unwrap_or_else(|_| {
+                Err(ToolOutcome::error("the command timed out, and what it has written so far cannot be had"))
+            })
+        }
+    };
+    let seen = seen.map_err(|failed| still_there(&failed, &id))?;
+    if !seen.running {
+        return Ok(Answer::of(seen, begun.elapsed()));
+    }
+    Ok(Answer {
+        success: false,
+        exit_code: Some(-1),
+        error: Some(format!(
+            "the command timed out after {limit:?} and goes on in the background: use process_output with its id to \
+             wait for it, or process_signal to end it"
+        )),
+        background_process_id: Some(id),
+        ..Answer::of(seen, begun.elapsed())
+    })
+}
+
+/// Waits for the end of a process, over as many links as that takes.
+pub(super) async fn wait_for_end(ctx: &ToolContext, id: &str) -> Result<wire::ProcessOutput, ToolOutcome> {
+    loop {
+        let seen = ctx.ask_within(WAIT_LIMIT, |remote| async move { remote.output(id, true).await }).await?;
+        if !seen.running {
+            return Ok(seen);
+        }
+    }
+}
+
+/// A failure of the wait says nothing about the command.
+fn still_there(failed: &ToolOutcome, id: &str) -> ToolOutcome {
+    #[derive(Deserialize)]
+    struct Failed {
+        error: String,
+    }
+    let why = failed.result.read::<Failed>().map(|failed| failed.error).unwrap_or_default();
+    ToolOutcome::error(format!(
+        "{why}. The command was started and may go on as the process {id:?}: ask process_output for it when the \
+         workspace answers again; do not start it a second time before"
+    ))
+}
+
+async fn in_folder(
+    ctx: &ToolContext,
+    folder: &dyn Workspace,
+    args: &Args,
+    limit: Duration,
+) -> Result<Answer, ToolOutcome> {
     let (_, background) = command_line::strip_background(&args.command);
     if background || args.run_in_background == Some(true) {
         return Err(ToolOutcome::error(
-            "background processes are not available yet; run the command in the foreground with a timeout that is long enough",
+            "a command in the background needs a workspace, and this chat has none. Use create_workspace to create one, \
+             or run the command in the foreground with a timeout that is long enough",
         ));
-    }
-    let asked =
-        args.timeout.as_deref().map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DEFAULT_TIMEOUT);
-    let timeout = duration::parse(asked).ok_or_else(|| {
-        ToolOutcome::error(format!("timeout {asked:?} is not a duration; write it like 30s or 2m30s"))
-    })?;
-    if timeout.is_zero() || timeout > MAX_TIMEOUT {
-        return Err(ToolOutcome::error(format!("timeout {asked:?} must be more than 0 and at most 4h")));
     }
     let command = RunCommand {
         command: args.command.clone(),
-        workdir: args.workdir.filter(|path| !path.trim().is_empty()),
+        workdir: args.workdir.clone(),
         env: ENVIRONMENT.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        timeout,
+        timeout: limit,
         chat_id: ctx.chat_id,
     };
-    let end = ctx.workspace()?.run_command(command).await.map_err(ToolOutcome::error)?;
-    Ok(ToolOutcome::ok(&answer(end, &args.command, asked)))
-}
-
-fn answer(end: CommandEnd, command: &str, timeout: &str) -> Answer {
-    let (exit_code, error) = match end.exit {
+    let CommandEnd { exit, output, wall } = folder.run_command(command).await.map_err(ToolOutcome::error)?;
+    let (exit_code, error) = match exit {
         Exit::Code(0) => (0, None),
         Exit::Code(code) => (code, Some(format!("the command exited with code {code}"))),
         // As a shell reports it.
         Exit::Signal(signal) => (128 + signal, Some(format!("the command was ended by signal {signal}"))),
         Exit::TimedOut => {
-            (-1, Some(format!("the command timed out after {timeout}; it and all its processes were killed")))
+            (-1, Some(format!("the command timed out after {limit:?}; it and all its processes were killed")))
         }
     };
-    Answer {
-        success: end.exit == Exit::Code(0),
-        output: end.output.text,
-        exit_code,
-        wall_duration_ms: u64::try_from(end.wall.as_millis()).unwrap_or(u64::MAX),
+    Ok(Answer {
+        success: exit == Exit::Code(0),
+        output: output.text,
+        exit_code: Some(exit_code),
+        wall_duration_ms: milliseconds(wall),
         error,
-        truncated: end.output.truncated,
-        note: command_line::dumps_files(command).then_some(
-            "read_file shows files with line numbers and in ranges; prefer it to printing whole files",
-        ),
-    }
+        truncated: output.truncated,
+        ..Answer::default()
+    })
 }
 
 #[async_trait::async_trait]
@@ -120,8 +234,8 @@ impl Tool for Execute {
     fn description(&self) -> &'static str {
         "Runs a shell command in the workspace with sh -c and returns its exit code and its output, standard \
          output and error together. Output over 32 KiB keeps its beginning and its end. There is no input: do \
-         not run programs that ask questions. A command that runs into its timeout is killed with everything \
-         it started."
+         not run programs that ask questions. A command that runs into its timeout goes on in the background, as one \
+         does that is started with run_in_background: process_output waits for it and process_signal ends it."
     }
 
     fn input_schema(&self) -> Json {
@@ -132,10 +246,14 @@ impl Tool for Execute {
                 "model_intent": {"type": "string", "description": "What this is for, in a few words, as a label for the user."},
                 "timeout": {"type": "string", "description": "How long it may run, like 30s or 2m. Default 10s, at most 4h."},
                 "workdir": {"type": "string", "description": "Absolute path of the directory to run in. Default: the workspace folder."},
-                "run_in_background": {"type": "boolean", "description": "Not available yet; leave it out."}
+                "run_in_background": {"type": "boolean", "description": "Return at once with the id of the process, for process_output. For servers and long runs."}
             },
             "required": ["command"]
         }))
+    }
+
+    fn repeat(&self) -> Repeat {
+        Repeat::Attach
     }
 
     async fn run(&self, ctx: &ToolContext, args: &str) -> ToolOutcome {
@@ -146,20 +264,15 @@ impl Tool for Execute {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::ChatId, workspace::local::LocalFolder};
+    use crate::workspace::local::LocalFolder;
     use serde_json::Value;
-    use std::sync::Arc;
 
     async fn run(args: Value) -> (bool, Value) {
         let dir = tempfile::tempdir().unwrap();
         let folder = LocalFolder::open(dir.path()).unwrap();
         std::fs::create_dir(folder.root().join("sub")).unwrap();
         let args = args.to_string().replace("ROOT", &folder.root().to_string_lossy());
-        let ctx = ToolContext {
-            chat_id: ChatId(uuid::Uuid::nil()),
-            tool_call_id: "1".into(),
-            workspace: Some(Arc::new(folder)),
-        };
+        let ctx = ToolContext::in_folder(folder);
         let outcome = Execute.run(&ctx, &args).await;
         (outcome.is_error, outcome.result.read().unwrap())
     }
@@ -202,8 +315,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_refused() {
         for (args, said) in [
-            (json!({"command": "sleep 1 &"}), "not available yet"),
-            (json!({"command": "ls", "run_in_background": true}), "not available yet"),
+            (json!({"command": "sleep 1 &"}), "needs a workspace"),
+            (json!({"command": "ls", "run_in_background": true}), "create_workspace"),
             (json!({"command": "  "}), "command must not be blank"),
             (json!({"command": "ls", "timeout": "soon"}), "not a duration"),
             (json!({"command": "ls", "timeout": "0s"}), "more than 0"),

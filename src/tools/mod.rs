@@ -5,47 +5,39 @@
 //! that does no harm ([`Repeat`]).
 
 pub mod arguments;
+pub mod ask_user_question;
+mod building;
 pub mod command_line;
+pub mod context;
+pub mod create_workspace;
 pub mod duration;
+pub mod edit_files;
 pub mod execute;
+pub mod offer;
 pub mod outcome;
+mod plan_file;
+pub mod power;
+pub mod process_list;
+pub mod process_output;
+pub mod process_signal;
 pub mod read_file;
 pub mod registry;
 pub use crate::workspace::skill;
+pub mod templates;
 pub mod write_file;
 
-use crate::{chat::json::Json, ids::ChatId, llm::request::ToolSpec, workspace::Workspace};
+use crate::{chat::json::Json, llm::request::ToolSpec};
+pub use context::{Place, Session, ToolContext};
 use outcome::ToolOutcome;
-use std::sync::Arc;
-
-/// What a call knows about where it runs.
-#[derive(Debug, Clone)]
-pub struct ToolContext {
-    /// The chat.
-    pub chat_id: ChatId,
-    /// Id of this call.
-    pub tool_call_id: String,
-    /// The chat's workspace, if it has one.
-    pub workspace: Option<Arc<dyn Workspace>>,
-}
-
-impl ToolContext {
-    /// The workspace, or the outcome that tells the model there is none.
-    ///
-    /// # Errors
-    /// When the chat has no workspace.
-    pub fn workspace(&self) -> Result<&dyn Workspace, ToolOutcome> {
-        self.workspace.as_deref().ok_or_else(|| {
-            ToolOutcome::error("this chat has no workspace; create one before using this tool")
-        })
-    }
-}
 
 /// What is done with a call whose first run did not live to tell what came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
     /// It runs again: it only reads, or a second run leaves what the first one left.
     Again,
+    /// It is sent to the workspace's agent again, which knows the call, does nothing a second time and answers with
+    /// what came of it. Without an agent as [`Repeat::Never`].
+    Attach,
     /// It does not run again; the model is told that its outcome is unknown.
     Never,
 }
@@ -83,10 +75,4 @@ pub trait Tool: Send + Sync {
             input_schema: self.input_schema(),
         }
     }
-}
-
-/// The tools that are built in, in the order in which the model sees them.
-#[must_use]
-pub fn built_in() -> Vec<Arc<dyn Tool>> {
-    vec![Arc::new(read_file::ReadFile), Arc::new(write_file::WriteFile), Arc::new(execute::Execute)]
 }

@@ -1,6 +1,6 @@
 //! `read_file`: numbered lines of a text file (tools.md §1).
 
-use super::{Repeat, Tool, ToolContext, arguments, outcome::ToolOutcome};
+use super::{Place, Repeat, Tool, ToolContext, arguments, outcome::ToolOutcome};
 use crate::{
     chat::json::Json,
     workspace::lines::{ReadCaps, ReadRequest},
@@ -30,7 +30,13 @@ async fn read(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutcome>
         limit: count(args.limit),
         caps: ReadCaps::default(),
     };
-    let lines = ctx.workspace()?.read_lines(request).await.map_err(ToolOutcome::error)?;
+    let lines = match ctx.place().await? {
+        Place::Folder(folder) => folder.read_lines(request).await.map_err(ToolOutcome::error)?,
+        Place::Agent(_) => {
+            let request = &request;
+            ctx.ask(|remote| async move { remote.read_lines(request).await }).await?
+        }
+    };
     Ok(ToolOutcome::ok(&lines))
 }
 
@@ -69,9 +75,8 @@ impl Tool for ReadFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::ChatId, workspace::local::LocalFolder};
+    use crate::workspace::local::LocalFolder;
     use serde_json::Value;
-    use std::sync::Arc;
 
     #[tokio::test]
     async fn results_and_errors() {
@@ -79,11 +84,7 @@ mod tests {
         let folder = LocalFolder::open(dir.path()).unwrap();
         let file = folder.root().join("f");
         std::fs::write(&file, "a\nb\n").unwrap();
-        let mut ctx = ToolContext {
-            chat_id: ChatId(uuid::Uuid::nil()),
-            tool_call_id: "1".into(),
-            workspace: Some(Arc::new(folder)),
-        };
+        let mut ctx = ToolContext::in_folder(folder);
         let run = async |ctx: &ToolContext, args: Value| {
             let outcome = ReadFile.run(ctx, &args.to_string()).await;
             (outcome.is_error, outcome.result.read::<Value>().unwrap())

@@ -11,8 +11,14 @@ use crate::{
         model_config::DEFAULT_MAX_OUTPUT_TOKENS,
         request::{Request, ToolSpec},
     },
-    store::spend::{CallKind, ModelCall},
-    tools::{self, registry::Registry},
+    store::{
+        records::ChatRecord,
+        spend::{CallKind, ModelCall},
+    },
+    tools::{
+        offer::{self, TurnKind},
+        registry::Registry,
+    },
     workspace::{Workspace, WorkspaceError, local::LocalFolder},
 };
 use std::{cell::OnceCell, path::PathBuf, sync::Arc, time::Duration};
@@ -117,6 +123,8 @@ pub struct TurnEngine {
     pub policy: Policy,
     /// `worker.tool_result_timeout`.
     pub tool_result_timeout: Duration,
+    /// Whether the configuration declares a template, so that chats can have workspaces.
+    pub templates: bool,
     /// Absolute folder of a chat's workspace with `{workspace}` for its name, from the first `local`
     /// template. `None`: no chat has a workspace, and no tool that needs one is offered.
     pub workspaces: Option<PathBuf>,
@@ -173,7 +181,7 @@ impl TurnEngine {
     ///
     /// # Errors
     /// When the stored definitions of client-run tools cannot be read.
-    pub fn tools(&self, dynamic: Option<&Json>) -> Result<Registry, serde_json::Error> {
+    pub fn tools(&self, chat: &ChatRecord) -> Result<Registry, serde_json::Error> {
         #[derive(serde::Deserialize)]
         struct Declared {
             name: String,
@@ -181,9 +189,10 @@ impl TurnEngine {
             description: String,
             input_schema: Json,
         }
-        let built_in = if self.workspaces.is_some() { tools::built_in() } else { Vec::new() };
-        let mut registry = Registry::new(built_in);
-        if let Some(json) = dynamic {
+        let kind = TurnKind { child: chat.parent_chat_id.is_some(), plan: chat.plan_mode.is_some() };
+        let workspaces = self.templates || chat.workspace_id.is_some();
+        let mut registry = Registry::new(offer::built_in(kind, workspaces));
+        if let Some(json) = &chat.dynamic_tools {
             let declared: Vec<Declared> = json.read()?;
             let specs = declared
                 .into_iter()

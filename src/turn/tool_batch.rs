@@ -13,7 +13,7 @@ use crate::{
     },
 };
 use futures_util::{FutureExt as _, future::join_all};
-use std::panic::AssertUnwindSafe;
+use std::{collections::HashSet, panic::AssertUnwindSafe};
 
 /// The answers of a batch.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,8 @@ pub struct Setting<'a> {
     pub context_limit: Option<i64>,
     /// Wall time.
     pub clock: &'a Clock,
+    /// Ids of the calls that were begun before, by a process that did not live to tell what came of them.
+    pub repeated: &'a HashSet<String>,
 }
 
 /// Runs all calls concurrently and waits for all of them, but for those with an answer already. Dropping
@@ -55,7 +57,7 @@ pub async fn run(
         let outcome = match answer {
             Some(outcome) => outcome.within(budget),
             None => {
-                let outcome = one(with.registry, with.ctx, call).await.within(budget);
+                let outcome = one(with, call).await.within(budget);
                 ended(call, &outcome).await;
                 outcome
             }
@@ -77,7 +79,7 @@ pub fn unrepeatable<'a>(
     answers: &[Option<ToolOutcome>],
 ) -> Vec<&'a ToolCallPart> {
     let never = |call: &ToolCallPart| match registry.lookup(&call.tool_name) {
-        Lookup::Tool(tool) => tool.repeat() == Repeat::Never,
+        Lookup::Tool(tool) => tool.repeat() != Repeat::Again,
         Lookup::Inactive | Lookup::Dynamic | Lookup::Unknown => false,
     };
     let open = calls.iter().zip(answers).filter(|(_, answer)| answer.is_none());
@@ -105,9 +107,9 @@ pub fn refusals(registry: &Registry, calls: &[ToolCallPart]) -> Vec<Option<ToolO
     calls.iter().map(refusal).collect()
 }
 
-async fn one(registry: &Registry, ctx: &ToolContext, call: &ToolCallPart) -> ToolOutcome {
+async fn one(with: &Setting<'_>, call: &ToolCallPart) -> ToolOutcome {
     let name = &call.tool_name;
-    let tool = match registry.lookup(name) {
+    let tool = match with.registry.lookup(name) {
         Lookup::Tool(tool) => tool,
         Lookup::Inactive => {
             return ToolOutcome::error(format!("the tool {name:?} is not active in this turn"));
@@ -115,7 +117,11 @@ async fn one(registry: &Registry, ctx: &ToolContext, call: &ToolCallPart) -> Too
         Lookup::Unknown => return ToolOutcome::error(format!("there is no tool {name:?}")),
         Lookup::Dynamic => return ToolOutcome::error(format!("the tool {name:?} is run by the client only")),
     };
-    let ctx = ToolContext { tool_call_id: call.tool_call_id.clone(), ..ctx.clone() };
+    let ctx = ToolContext {
+        tool_call_id: call.tool_call_id.clone(),
+        repeated: with.repeated.contains(&call.tool_call_id),
+        ..with.ctx.clone()
+    };
     let args = call.args.as_ref().map_or("{}", Json::get);
     // The tool is dropped with its panic, and the context is this call's own: nothing half-changed
     // is looked at afterwards.
@@ -148,14 +154,11 @@ impl BatchOutput {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::ChatId, llm::request::ToolSpec, tools::Tool, turn::fixtures::at};
+    use crate::{llm::request::ToolSpec, tools::Tool, turn::fixtures::at};
     use serde_json::{Value, json};
-    use std::{
-        collections::HashSet,
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering},
-        },
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
     };
     use tokio::sync::Barrier;
 
@@ -232,10 +235,15 @@ mod tests {
     }
 
     async fn run_all(world: &World, names: &[&str], limit: Option<i64>) -> BatchOutput {
-        let ctx =
-            ToolContext { chat_id: ChatId(uuid::Uuid::nil()), tool_call_id: String::new(), workspace: None };
+        let ctx = ToolContext { tool_call_id: String::new(), ..ToolContext::nowhere() };
         let clock = Clock::manual(at(7));
-        let with = Setting { registry: &world.registry, ctx: &ctx, context_limit: limit, clock: &clock };
+        let with = Setting {
+            registry: &world.registry,
+            ctx: &ctx,
+            context_limit: limit,
+            clock: &clock,
+            repeated: &HashSet::new(),
+        };
         let calls = calls(names);
         run(&with, &calls, refusals(&world.registry, &calls), async |_, _| {}).await
     }
@@ -301,10 +309,15 @@ mod tests {
     #[tokio::test]
     async fn what_is_answered_does_not_run_and_what_ran_is_told() {
         let world = world();
-        let ctx =
-            ToolContext { chat_id: ChatId(uuid::Uuid::nil()), tool_call_id: String::new(), workspace: None };
+        let ctx = ToolContext { tool_call_id: String::new(), ..ToolContext::nowhere() };
         let clock = Clock::manual(at(7));
-        let with = Setting { registry: &world.registry, ctx: &ctx, context_limit: None, clock: &clock };
+        let with = Setting {
+            registry: &world.registry,
+            ctx: &ctx,
+            context_limit: None,
+            clock: &clock,
+            repeated: &HashSet::new(),
+        };
         let calls = calls(&["fail", "hang", "nope", "off"]);
         let mut answers = refusals(&world.registry, &calls);
         answers[1] = Some(ToolOutcome::unknown("hang"));

@@ -17,7 +17,10 @@ use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::{io::DuplexStream, sync::oneshot};
+use tokio::{
+    io::DuplexStream,
+    sync::{Notify, oneshot},
+};
 use uuid::Uuid;
 
 /// Body of a request to an agent.
@@ -42,7 +45,14 @@ pub enum LinkError {
 
 /// The links that this replica holds. Clones are the same.
 #[derive(Clone, Default)]
-pub struct Links(Arc<Mutex<HashMap<AgentId, Held>>>);
+pub struct Links(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    held: Mutex<HashMap<AgentId, Held>>,
+    /// Told of each link that is entered.
+    entered: Notify,
+}
 
 struct Held {
     link: Uuid,
@@ -78,7 +88,7 @@ impl Drop for Entered {
 
 impl Links {
     fn lock(&self) -> MutexGuard<'_, HashMap<AgentId, Held>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters a link, in place of an earlier one of the agent.
@@ -86,6 +96,7 @@ impl Links {
     pub fn enter(&self, agent: AgentId, link: Uuid, sender: SendRequest<Body>) -> Entered {
         let (replaced_sender, replaced) = oneshot::channel();
         self.lock().insert(agent, Held { link, sender, _replaced: replaced_sender });
+        self.0.entered.notify_waiters();
         Entered { links: self.clone(), agent, link, replaced }
     }
 
@@ -94,6 +105,19 @@ impl Links {
     pub fn client(&self, agent: AgentId) -> Option<AgentClient> {
         let sender = self.lock().get(&agent)?.sender.clone();
         (!sender.is_closed()).then(|| AgentClient { sender, headers: HeaderMap::new() })
+    }
+
+    /// The way to an agent, as soon as its link is here. Agents dial the daemon, so to dial one is to wait.
+    pub async fn wait_for(&self, agent: AgentId) -> AgentClient {
+        loop {
+            let mut entered = std::pin::pin!(self.0.entered.notified());
+            // Before the look, so that a link between the two is not missed.
+            entered.as_mut().enable();
+            if let Some(client) = self.client(agent) {
+                return client;
+            }
+            entered.await;
+        }
     }
 
     /// How many links there are.
@@ -134,6 +158,12 @@ impl fmt::Debug for AgentClient {
 }
 
 impl AgentClient {
+    /// Whether its link has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// The same with headers that every request carries, such as those that name the chat.
     #[must_use]
     pub fn with_headers(mut self, headers: HeaderMap) -> Self {

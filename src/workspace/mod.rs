@@ -4,6 +4,7 @@
 //! on the daemon's own machine, one per chat. The full workspace connection (an agent that dials
 //! home, with background processes and MCP servers) replaces it behind the same interface.
 
+pub mod connection;
 pub mod dial;
 pub mod files;
 pub mod group;
@@ -13,6 +14,7 @@ pub mod local;
 pub mod output;
 pub mod paths;
 pub mod provision;
+pub mod remote;
 pub mod skill;
 pub mod status;
 pub mod text;

@@ -24,6 +24,10 @@ pub const FORMER_ANCESTOR_CHAT_IDS: &str = "coder-ancestor-chat-ids";
 /// in its chat for ever, which the ids that providers choose are not: put the id of the message before.
 pub const TOOL_CALL_ID: &str = "x-chatd-tool-call-id";
 
+/// `true` for a request that was sent before, by a daemon that did not live to tell what came of it: the agent
+/// answers with the outcome that it has, and with 410 when it knows of none; it never begins.
+pub const REPEATED: &str = "x-chatd-repeated";
+
 /// `true` for every command that is run for a chat.
 pub const ENV_CHAT_AGENT: &str = "CHATD_CHAT_AGENT";
 /// The chat a command is run for.

@@ -39,4 +39,5 @@ mod support;
 mod titles;
 mod tools;
 mod turns;
+mod workspace_tools;
 mod workspaces;

@@ -27,6 +27,7 @@ use crate::{
         spend::ModelCall,
     },
     stream::episode::EpisodeKey,
+    tools::Session,
     turn::{generate as model_call, history::History, prompt::PromptFile},
 };
 use actix::Addr;
@@ -105,6 +106,8 @@ pub struct Work {
     pub owner: Owner,
     /// The state the job started from.
     pub seen: Snapshot,
+    /// What the tool calls of the chat share.
+    pub session: Arc<Session>,
 }
 
 impl Work {

@@ -15,9 +15,10 @@ use crate::{
         records::{Head, StreamRead},
     },
     stream::episode::EpisodeKey,
+    tools::Session,
 };
 use actix::{AsyncContext, Context, Handler};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::task::AbortHandle;
 
 /// First and longest wait before work that panicked or found the database gone is started again
@@ -30,6 +31,8 @@ pub(super) struct Runner {
     task: Option<Task>,
     /// Wait before the next start after a task that ended badly.
     backoff: Duration,
+    /// The way into the chat's workspace, and what else its tool calls share. It goes with the runner.
+    session: Arc<Session>,
     /// Keeps the lease alive.
     _owned: OwnedGuard,
 }
@@ -89,6 +92,7 @@ impl ChatActor {
             chat: self.id,
             owner: runner.duty.owner(),
             seen,
+            session: Arc::clone(&runner.session),
         };
         let handle = actix::spawn((self.shared.drive)(job, work, partial));
         runner.task = Some(Task { id: task, job, abort: handle.abort_handle() });
@@ -174,6 +178,7 @@ impl Handler<Own> for ChatActor {
             duty: Duty::new(owner),
             task: None,
             backoff: BACKOFF.0,
+            session: Arc::new(self.shared.tool_session(self.id)),
             _owned: self.shared.owned.enter(self.id, owner.runner),
         });
         self.note_owner(head.versions.snapshot, head.owner);

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    ids::{AgentId, BuildId, OrganizationId, TemplateId, UserId, WorkerId, WorkspaceId},
+    ids::{AgentId, BuildId, ChatId, OrganizationId, TemplateId, UserId, WorkerId, WorkspaceId},
     store::records::workspaces::{
         AgentFacts, AgentRecord, BuildEnd, BuildLog, BuildRecord, ClaimedBuild, LogSource, NewBuild,
         TemplatePatch, TemplateRecord, WorkspaceFilter, WorkspacePatch, WorkspaceRecord, WorkspaceView,
@@ -30,6 +30,8 @@ operations! {
     write pub sync_templates = templates::sync_declared(declared: Vec<TemplateRecord>, now: Timestamp) -> ();
     /// Makes a workspace with its first build; an owner has at most `max`, 0 = no limit.
     write pub create_workspace = workspaces::create(workspace: WorkspaceRecord, build: NewBuild, max: i64, now: Timestamp) -> WorkspaceView;
+    /// The same for a chat, which is bound to it at once.
+    write pub create_workspace_for_chat = workspaces::create_for_chat(chat: ChatId, workspace: WorkspaceRecord, build: NewBuild, max: i64, now: Timestamp) -> WorkspaceView;
     /// Workspaces by name.
     snapshot pub workspaces = workspaces::list(filter: WorkspaceFilter) -> Vec<WorkspaceView>;
     /// How many workspaces somebody, or everybody, has.

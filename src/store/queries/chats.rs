@@ -147,6 +147,23 @@ pub async fn bind(conn: &mut Conn, id: ChatId, workspace: Option<WorkspaceId>) -
     Ok(())
 }
 
+/// Notes which build and agent of its workspace a chat uses. Nothing happens when it has another workspace by now.
+pub async fn bind_agent(
+    conn: &mut Conn,
+    id: ChatId,
+    workspace: WorkspaceId,
+    build: BuildId,
+    agent: Option<AgentId>,
+) -> Result<()> {
+    let mut s = Statement::default();
+    s.sql("UPDATE chats SET build_id = ").bind::<types::Uid, _>(Id(build.0));
+    s.sql(", agent_id = ").bind::<Nullable<types::Uid>, _>(agent.map(|a| Id(a.0)));
+    s.sql(" WHERE id = ").bind::<types::Uid, _>(Id(id.0));
+    s.sql(" AND workspace_id = ").bind::<types::Uid, _>(Id(workspace.0));
+    s.execute(conn).await?;
+    Ok(())
+}
+
 /// Locks the order of an owner's pinned chats. Comes before the lock of any chat in the same
 /// transaction, so that pinning and archiving cannot wait for each other; and two first pins would
 /// both find no chat to lock and take the same place.

@@ -1,9 +1,9 @@
 //! Workspaces.
 
-use super::{Conn, workspace_builds::begin};
+use super::{Conn, chats, workspace_builds::begin};
 use crate::{
     clock::Timestamp,
-    ids::{BuildId, OrganizationId, UserId, WorkspaceId},
+    ids::{BuildId, ChatId, OrganizationId, UserId, WorkspaceId},
     store::{
         error::{Error, Result},
         records::workspaces::{
@@ -52,6 +52,23 @@ pub async fn create(
     diesel::insert_into(workspaces::table).values(WorkspaceRow::from(workspace)).execute(conn).await?;
     begin(conn, build, now).await?;
     get(conn, id).await
+}
+
+/// The same for a chat, which is bound to it in the same moment: whatever ends the process, the workspace is found
+/// again.
+pub async fn create_for_chat(
+    conn: &mut Conn,
+    chat: ChatId,
+    workspace: WorkspaceRecord,
+    build: NewBuild,
+    max: i64,
+    now: Timestamp,
+) -> Result<WorkspaceView> {
+    let (id, first) = (workspace.id, build.id);
+    let view = create(conn, workspace, build, max, now).await?;
+    chats::bind(conn, chat, Some(id)).await?;
+    chats::bind_agent(conn, chat, id, first, None).await?;
+    Ok(view)
 }
 
 /// Workspaces by owner and name.

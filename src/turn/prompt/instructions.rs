@@ -2,7 +2,6 @@
 //! for each turn and stand behind the stored ones (agent-loop.md §5.3).
 
 use crate::store::settings::{Deployment, SystemPrompt, UserSettings};
-use std::path::Path;
 
 /// The built-in prompt of every deployment that does not do without it.
 pub const DEFAULT_SYSTEM_PROMPT: &str = include_str!("default_system_prompt.md").trim_ascii();
@@ -15,13 +14,13 @@ pub fn deployment_prompt(set: &SystemPrompt) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("\n\n"))
 }
 
-/// What a turn adds to the stored system texts, in the order of the blocks. `folder`: where the chat's
+/// What a turn adds to the stored system texts, in the order of the blocks. `place`: where the chat's
 /// tools work. `plans`: a turn in plan mode of a root chat.
 #[must_use]
-pub fn of_turn(folder: Option<&Path>, own: &UserSettings, all: &Deployment, plans: bool) -> Vec<String> {
+pub fn of_turn(place: Option<&Place>, own: &UserSettings, all: &Deployment, plans: bool) -> Vec<String> {
     let plan = all.plan_mode_instructions.plan_mode_instructions.trim();
     [
-        folder.map(workspace_context),
+        place.map(workspace_context),
         user_instructions(&own.prompt.custom_prompt),
         (plans && !plan.is_empty()).then(|| plan.to_owned()),
     ]
@@ -36,12 +35,20 @@ fn user_instructions(prompt: &str) -> Option<String> {
     (!prompt.is_empty()).then(|| format!("<user-instructions>\n{prompt}\n</user-instructions>"))
 }
 
+/// Where a chat's tools work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Operating system, as in `linux`.
+    pub operating_system: String,
+    /// Absolute path of the folder in which commands run.
+    pub directory: String,
+}
+
 /// Where the chat's tools work (block 3).
-fn workspace_context(folder: &Path) -> String {
+fn workspace_context(place: &Place) -> String {
     format!(
         "<workspace-context>\nOperating System: {}\nWorking Directory: {}\n</workspace-context>",
-        std::env::consts::OS,
-        folder.display()
+        place.operating_system, place.directory
     )
 }
 
@@ -61,7 +68,8 @@ mod tests {
             ..Deployment::default()
         };
         let user = "<user-instructions>\nbe brief\n</user-instructions>";
-        let texts = of_turn(Some(Path::new("/w")), &own, &all, true);
+        let place = Place { operating_system: "linux".into(), directory: "/w".into() };
+        let texts = of_turn(Some(&place), &own, &all, true);
         assert!(texts[0].contains("\nWorking Directory: /w\n"));
         assert_eq!(texts[1..], [user, "Plan well."]);
         assert_eq!(of_turn(None, &own, &all, false), [user]);

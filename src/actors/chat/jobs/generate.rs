@@ -12,21 +12,23 @@ use crate::{
     },
     metrics,
     store::{
+        self,
         commit::Committed,
         records::{ChatRecord, MessageRow, TurnRead, debug::RunKind},
         spend::{CallKind, ModelCall},
     },
+    tools::offer,
     turn::{
         compact::{Measurement, STILL_OVER_LIMIT},
         decide::{NextAction, Settings, ToolNames, decide},
         engine::ModelChoice,
         generate,
         history::History,
-        prompt::instructions,
+        prompt::instructions::{self, Place},
         retry::{Verdict, last_error, turn_error},
     },
 };
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     let TurnRead { chat, rows, earlier_steps } = work.shared.store.turn(work.chat).await?;
@@ -48,7 +50,7 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     if let Some(percent) = own.thresholds.get(&choice.id) {
         Arc::make_mut(&mut choice).user_threshold = Some(*percent);
     }
-    let registry = match engine.tools(chat.dynamic_tools.as_ref()) {
+    let registry = match engine.tools(&chat) {
         Ok(registry) => registry,
         Err(e) => {
             tracing::error!(chat = %work.chat, error = %e, "the chat's client-run tools cannot be read");
@@ -64,7 +66,7 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
             compaction_requested: chat.compaction_requested_at.is_some(),
             attempts: attempt,
         };
-        decide(&history, &ToolNames::of(&registry, HashSet::new()), &settings)
+        decide(&history, &ToolNames::of(&registry, offer::stop_after()), &settings)
     };
     match action {
         NextAction::FinishTurn(reason) => {
@@ -115,6 +117,7 @@ async fn ask(
     }
     let files = work.files(rows).await?;
     let own = work.shared.live.user(chat.owner_id).await?;
+    let place = place(work, chat).await?;
     let history = History::new(rows);
     let request_of = |chained: bool| {
         let chain = if chained { generate::chained_prompt(&history, choice, &files) } else { None };
@@ -123,9 +126,8 @@ async fn ask(
             None => (generate::prompt(&history, choice, &files), None),
         };
         let plans = chat.plan_mode.is_some() && chat.parent_chat_id.is_none();
-        let folder = work.shared.turn.folder(work.chat);
         let live = &work.shared.live;
-        prompt.system.extend(instructions::of_turn(folder.as_deref(), &own, &live.current(), plans));
+        prompt.system.extend(instructions::of_turn(place.as_ref(), &own, &live.current(), plans));
         let size: usize = rows.iter().map(|r| r.content.get().len()).sum();
         ::metrics::histogram!(metrics::PROMPT_SIZE_BYTES, "provider" => choice.provider_type.clone(),
             "model" => choice.defaults.model.clone())
@@ -202,6 +204,24 @@ async fn ask(
             // The provider has forgotten the answer: for the rest of this history everything is sent.
             request = request_of(false);
         }
+    }
+}
+
+/// Where the tools of the chat work, as far as that is known: the agent of its workspace says so when it connects.
+async fn place(work: &Work, chat: &ChatRecord) -> Result<Option<Place>, End> {
+    if chat.workspace_id.is_none() {
+        let folder = work.shared.turn.folder(work.chat);
+        return Ok(folder.map(|folder| Place {
+            operating_system: std::env::consts::OS.to_owned(),
+            directory: folder.display().to_string(),
+        }));
+    }
+    let Some(agent) = chat.agent_id else { return Ok(None) };
+    match work.shared.store.agent(agent).await {
+        Ok(agent) if agent.directory.is_empty() => Ok(None),
+        Ok(agent) => Ok(Some(Place { operating_system: agent.operating_system, directory: agent.directory })),
+        Err(store::Error::NotFound) => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
         },
     },
     tools::{
-        ToolContext,
+        Repeat, ToolContext,
         outcome::ToolOutcome,
         registry::{Lookup, Registry},
     },
@@ -27,7 +27,7 @@ use crate::{
         tool_batch::{self, Setting},
     },
 };
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 pub(super) async fn run(
     work: &Work,
@@ -44,17 +44,26 @@ pub(super) async fn run(
         return work.fail(error, attempt).await;
     }
     let (key, attempt) = work.attempt(attempt).await?;
-    let workspace = match engine.workspace(work.chat) {
-        Ok(workspace) => workspace,
-        Err(e) => {
+    let workspace = match chat.workspace_id {
+        Some(_) => None,
+        None => engine.workspace(work.chat).unwrap_or_else(|e| {
             tracing::warn!(chat = %work.chat, error = %e, "the chat's folder cannot be used");
             None
-        }
+        }),
     };
-    let ctx = ToolContext { chat_id: work.chat, tool_call_id: String::new(), workspace };
+    let ctx = ToolContext {
+        chat_id: work.chat,
+        tool_call_id: String::new(),
+        step: work.seen.versions.history,
+        repeated: false,
+        plan: chat.plan_mode.is_some(),
+        workspace,
+        session: Some(Arc::clone(&work.session)),
+    };
     let clock = &work.shared.clock;
-    let with = Setting { registry, ctx: &ctx, context_limit: choice.context_limit, clock };
-    let journal = Journal::open(work, registry, calls).await?;
+    let journal = Journal::open(work, registry, calls, chat.workspace_id.is_some()).await?;
+    let repeated = &journal.repeated;
+    let with = Setting { registry, ctx: &ctx, context_limit: choice.context_limit, clock, repeated };
     let closes_calls = journal.holds_calls();
     let answers = journal.answers.clone();
     let ended = async |call: &ToolCallPart, outcome: &ToolOutcome| journal.ended(call, outcome).await;
@@ -79,12 +88,20 @@ struct Journal<'a> {
     entered: HashSet<&'a str>,
     /// For each call of the batch: what is known already.
     answers: Vec<Option<ToolOutcome>>,
+    /// Ids of the calls that were begun before, and of which the agent of the workspace knows.
+    repeated: HashSet<String>,
 }
 
 impl<'a> Journal<'a> {
     /// Enters what is about to start. What was entered before does not start again: its outcome is the one
     /// that was kept, or unknown.
-    async fn open(work: &'a Work, registry: &Registry, calls: &'a [ToolCallPart]) -> Result<Self, End> {
+    async fn open(
+        work: &'a Work,
+        registry: &Registry,
+        calls: &'a [ToolCallPart],
+        has_agent: bool,
+    ) -> Result<Self, End> {
+        let mut repeated = HashSet::new();
         let mut answers = tool_batch::refusals(registry, calls);
         let batch =
             Batch { chat: work.chat, runner: work.owner.runner, history_version: work.seen.versions.history };
@@ -101,12 +118,17 @@ impl<'a> Journal<'a> {
                 let Some(entry) = known.iter().find(|e| e.tool_call_id == call.tool_call_id) else {
                     continue;
                 };
-                if answer.is_none() && entered.contains(call.tool_call_id.as_str()) {
+                let attaches = has_agent
+                    && entry.outcome.is_none()
+                    && matches!(registry.lookup(&call.tool_name), Lookup::Tool(tool) if tool.repeat() == Repeat::Attach);
+                if attaches {
+                    repeated.insert(call.tool_call_id.clone());
+                } else if answer.is_none() && entered.contains(call.tool_call_id.as_str()) {
                     *answer = Some(Self::kept(work, call, entry));
                 }
             }
         }
-        Ok(Self { work, batch, entered, answers })
+        Ok(Self { work, batch, entered, answers, repeated })
     }
 
     fn kept(work: &Work, call: &ToolCallPart, entry: &Entry) -> ToolOutcome {

@@ -1,0 +1,160 @@
+//! What a call knows about where it runs, and its way into the workspace.
+
+use super::outcome::ToolOutcome;
+use crate::{
+    ids::ChatId,
+    store::settings::LiveSettings,
+    workspace::{
+        Workspace,
+        connection::{Connection, NoConnection},
+        remote::{CallError, CallId, Remote},
+    },
+};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep, timeout},
+};
+
+/// How long an agent may take to answer a request that waits for nothing.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long a request is sent anew over links that are lost one after the other.
+const LINKS_WITHIN: Duration = Duration::from_secs(30);
+/// The wait before it is sent anew, so that an agent that resets each of them does not keep anybody busy.
+const BETWEEN_LINKS: Duration = Duration::from_millis(100);
+
+/// What the calls of one chat share while a replica drives it.
+#[derive(Debug)]
+pub struct Session {
+    /// The way to the agent of the chat's workspace.
+    pub connection: Connection,
+    /// Held by the tools that create, start and stop the workspace: one after the other.
+    pub building: Mutex<()>,
+    /// What the deployment has set.
+    pub live: Arc<LiveSettings>,
+    /// `limits.workspaces_per_user`; 0 = no limit.
+    pub workspaces_per_user: i64,
+}
+
+/// What a call knows about where it runs.
+#[derive(Debug, Clone)]
+pub struct ToolContext {
+    /// The chat.
+    pub chat_id: ChatId,
+    /// Id of this call, as the provider chose it: unique in its step only.
+    pub tool_call_id: String,
+    /// History version of the step. With it the id is unique in the chat for ever.
+    pub step: i64,
+    /// The call was begun before, by a process that did not live to tell what came of it.
+    pub repeated: bool,
+    /// The turn is one in plan mode: nothing but the plan may be written.
+    pub plan: bool,
+    /// The folder of a chat that has no workspace of its own.
+    pub workspace: Option<Arc<dyn Workspace>>,
+    /// `None` where nothing but the folder is there.
+    pub session: Option<Arc<Session>>,
+}
+
+/// Where a call acts.
+pub enum Place<'a> {
+    /// In a folder of the daemon's host.
+    Folder(&'a dyn Workspace),
+    /// Where the workspace's agent runs.
+    Agent(Remote),
+}
+
+impl ToolContext {
+    /// The chat's workspace; a chat without one has a folder, if the configuration gives it one.
+    ///
+    /// # Errors
+    /// What the model is told when there is neither.
+    pub async fn place(&self) -> Result<Place<'_>, ToolOutcome> {
+        match (self.agent().await, self.workspace.as_deref()) {
+            (Ok(remote), _) => Ok(Place::Agent(remote)),
+            (Err(NoConnection::NoWorkspace), Some(folder)) => Ok(Place::Folder(folder)),
+            (Err(why), _) => Err(ToolOutcome::error(why)),
+        }
+    }
+
+    async fn agent(&self) -> Result<Remote, NoConnection> {
+        match &self.session {
+            Some(session) => session.connection.get().await,
+            None => Err(NoConnection::NoWorkspace),
+        }
+    }
+
+    /// The call as the agent knows it.
+    #[must_use]
+    pub fn call(&self) -> CallId {
+        CallId { id: format!("{}-{}", self.step, self.tool_call_id), repeated: self.repeated }
+    }
+
+    /// Asks the agent something that waits for nothing there.
+    ///
+    /// # Errors
+    /// What the model is told when there is no answer, or the agent says no.
+    pub async fn ask<R, F>(&self, request: impl Fn(Remote) -> F + Send + Sync) -> Result<R, ToolOutcome>
+    where
+        F: Future<Output = Result<R, CallError>> + Send,
+        R: Send,
+    {
+        self.ask_within(ANSWER_WITHIN, request).await
+    }
+
+    /// The same for something that may wait there: `limit` is how long the agent may take. A request whose link is lost
+    /// is sent again over the next one, so it has to be one that only reads, or that has a [`CallId`].
+    ///
+    /// # Errors
+    /// See [`Self::ask`].
+    pub async fn ask_within<R, F>(
+        &self,
+        limit: Duration,
+        request: impl Fn(Remote) -> F + Send + Sync,
+    ) -> Result<R, ToolOutcome>
+    where
+        F: Future<Output = Result<R, CallError>> + Send,
+        R: Send,
+    {
+        let mut lost_since: Option<Instant> = None;
+        loop {
+            let remote = self.agent().await.map_err(ToolOutcome::error)?;
+            match timeout(limit, request(remote)).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(e))
+                    if e.is_lost()
+                        && lost_since.get_or_insert_with(Instant::now).elapsed() < LINKS_WITHIN =>
+                {
+                    sleep(BETWEEN_LINKS).await;
+                }
+                Ok(Err(e)) if e.is_unknown_call() => return Err(ToolOutcome::unknown("the call")),
+                Ok(Err(e)) => return Err(ToolOutcome::error(e)),
+                Err(_) => {
+                    return Err(ToolOutcome::error(
+                        "the workspace's agent did not answer in time. It may work on the next attempt",
+                    ));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl ToolContext {
+    /// A call of a chat that has nothing.
+    pub(crate) fn nowhere() -> Self {
+        Self {
+            chat_id: ChatId(uuid::Uuid::nil()),
+            tool_call_id: "1".into(),
+            step: 1,
+            repeated: false,
+            plan: false,
+            workspace: None,
+            session: None,
+        }
+    }
+
+    /// A call in a folder.
+    pub(crate) fn in_folder(folder: crate::workspace::local::LocalFolder) -> Self {
+        Self { workspace: Some(Arc::new(folder)), ..Self::nowhere() }
+    }
+}

@@ -1,0 +1,98 @@
+//! Which tools a turn has (tools.md §0).
+
+use super::{
+    Tool,
+    ask_user_question::{self, AskUserQuestion},
+    create_workspace::CreateWorkspace,
+    edit_files::EditFiles,
+    execute::Execute,
+    power::{StartWorkspace, StopWorkspace},
+    process_list::ProcessList,
+    process_output::ProcessOutput,
+    process_signal::ProcessSignal,
+    read_file::ReadFile,
+    templates::{ListTemplates, ReadTemplate},
+    write_file::WriteFile,
+};
+use std::{collections::HashSet, sync::Arc};
+
+/// What kind of turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnKind {
+    /// Of a chat that another chat has spawned.
+    pub child: bool,
+    /// In plan mode.
+    pub plan: bool,
+}
+
+/// The built-in tools of a turn, in the order in which the model sees them. `workspaces`: whether the deployment has
+/// any, or the chat.
+#[must_use]
+pub fn built_in(kind: TurnKind, workspaces: bool) -> Vec<Arc<dyn Tool>> {
+    let TurnKind { child, plan } = kind;
+    let mut tools: Vec<Arc<dyn Tool>> = Vec::new();
+    if workspaces {
+        tools.push(Arc::new(ReadFile));
+        if !(plan && child) {
+            tools.push(Arc::new(WriteFile));
+            tools.push(Arc::new(EditFiles));
+        }
+        tools.push(Arc::new(Execute));
+        tools.push(Arc::new(ProcessOutput));
+        if !plan {
+            tools.push(Arc::new(ProcessList));
+            tools.push(Arc::new(ProcessSignal));
+        }
+        if !child {
+            tools.push(Arc::new(ListTemplates));
+            tools.push(Arc::new(ReadTemplate));
+            tools.push(Arc::new(CreateWorkspace));
+            tools.push(Arc::new(StartWorkspace));
+            tools.push(Arc::new(StopWorkspace));
+        }
+    }
+    if plan && !child {
+        tools.push(Arc::new(AskUserQuestion));
+    }
+    tools
+}
+
+/// The tools whose success ends a turn.
+#[must_use]
+pub fn stop_after() -> HashSet<String> {
+    HashSet::from([ask_user_question::NAME.to_owned()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of tools.md §0: root, child, plan root, plan child.
+    #[test]
+    fn each_kind_of_turn_has_its_tools() {
+        let kinds = [(false, false), (true, false), (false, true), (true, true)];
+        let offered = kinds.map(|(child, plan)| {
+            let tools = built_in(TurnKind { child, plan }, true);
+            tools.iter().map(|tool| tool.name().to_owned()).collect::<Vec<_>>()
+        });
+        for (tool, has) in [
+            ("read_file", [true, true, true, true]),
+            ("write_file", [true, true, true, false]),
+            ("edit_files", [true, true, true, false]),
+            ("execute", [true, true, true, true]),
+            ("process_output", [true, true, true, true]),
+            ("process_list", [true, true, false, false]),
+            ("process_signal", [true, true, false, false]),
+            ("ask_user_question", [false, false, true, false]),
+            ("list_templates", [true, false, true, false]),
+            ("read_template", [true, false, true, false]),
+            ("create_workspace", [true, false, true, false]),
+            ("start_workspace", [true, false, true, false]),
+            ("stop_workspace", [true, false, true, false]),
+        ] {
+            let found: Vec<bool> = offered.iter().map(|names| names.iter().any(|n| n == tool)).collect();
+            assert_eq!(found, has, "{tool}");
+        }
+        assert!(built_in(TurnKind { child: false, plan: false }, false).is_empty());
+    }
+}

@@ -1,0 +1,300 @@
+//! The way of one chat to the agent of its workspace (workspace-and-providers.md §2). Nothing is dialled before
+//! something is asked of the workspace; what was dialled is kept as long as it is the right one.
+
+use super::{
+    dial::{self, DIAL_TIMEOUT, Dial, Input, Known, Latest, Step, VALIDATE_AFTER},
+    link::{AgentClient, Links},
+    remote::Remote,
+    status::{self, AgentStatus, INACTIVE, SelectError},
+    wire,
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    ids::{AgentId, ChatId, WorkspaceId},
+    store::{
+        self, Store,
+        records::{
+            ChatRecord,
+            workspaces::{AgentRecord, WorkspaceView},
+        },
+    },
+};
+use hyper::{
+    HeaderMap,
+    header::{HeaderName, HeaderValue},
+};
+use std::{convert::Infallible, future::Future, pin::Pin, time::Duration};
+use tokio::{sync::Mutex, time};
+
+/// How often a chat that works in a workspace puts the workspace's end off.
+const BUMP_INTERVAL: Duration = Duration::from_secs(30);
+/// How often a connection is made anew because the chat's workspace has changed meanwhile.
+const ROUNDS: usize = 2;
+
+/// Why there is no connection. The text is for the model: it names the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum NoConnection {
+    /// The chat has no workspace.
+    #[error("this chat has no workspace. Use create_workspace to create one")]
+    NoWorkspace,
+    /// It had one, which was deleted.
+    #[error("the workspace of this chat was deleted. Use create_workspace to create another one")]
+    Deleted,
+    /// Its build has no agent that could be used.
+    #[error(transparent)]
+    Agent(#[from] SelectError),
+    /// The agent did not answer, or only a person can bring it back.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The chat was bound to other workspaces all the time.
+    #[error("the workspace of this chat changed while it was connected to. Try again")]
+    Changed,
+    /// The database failed.
+    #[error("the workspace of this chat could not be looked up. Try again")]
+    Store(#[from] store::Error),
+}
+
+/// What connections are made with.
+#[derive(Clone)]
+pub struct Dialer {
+    /// Chats, workspaces, agents.
+    pub store: Store,
+    /// Wall time.
+    pub clock: Clock,
+    /// The links of agents that this replica holds.
+    pub links: Links,
+}
+
+struct Held {
+    workspace: WorkspaceId,
+    agent: AgentId,
+    client: AgentClient,
+}
+
+/// The connection of one chat.
+pub struct Connection {
+    dialer: Dialer,
+    chat: ChatId,
+    /// Held while somebody dials, so that calls that run together dial once.
+    held: Mutex<Option<Held>>,
+    bumped: Mutex<Option<Timestamp>>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("chat", &self.chat).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Of a chat; nothing is dialled.
+    #[must_use]
+    pub fn of(chat: ChatId, dialer: Dialer) -> Self {
+        Self { dialer, chat, held: Mutex::new(None), bumped: Mutex::new(None) }
+    }
+
+    /// What it is made with.
+    #[must_use]
+    pub const fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    /// Forgets what was dialled: the workspace is about to be another one.
+    pub async fn release(&self) {
+        *self.held.lock().await = None;
+    }
+
+    /// The agent of the chat's workspace as it is now.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn get(&self) -> Result<Remote, NoConnection> {
+        for _ in 0..ROUNDS {
+            let chat = self.dialer.store.chat(self.chat).await?;
+            let workspace = chat.workspace_id.ok_or(NoConnection::NoWorkspace)?;
+            let mut held = self.held.lock().await;
+            if let Some(client) = self.cached(&mut held, workspace).await {
+                self.bump(workspace).await;
+                return Ok(remote(client, &chat));
+            }
+            let agent = self.resolve(&chat, workspace).await?;
+            self.preflight(workspace, &agent).await?;
+            let Ok(dialled) = time::timeout(DIAL_TIMEOUT, self.dial(workspace, agent.id)).await else {
+                let known = self.known(workspace).await;
+                return Err(NoConnection::Unreachable(dial::advice(known.as_ref())));
+            };
+            let (reached, client) = dialled?;
+            if reached != agent.id {
+                self.bind(workspace, reached).await?;
+            }
+            if self.dialer.store.chat(self.chat).await?.workspace_id != Some(workspace) {
+                continue;
+            }
+            *held = Some(Held { workspace, agent: reached, client: client.clone() });
+            drop(held);
+            self.bump(workspace).await;
+            return Ok(remote(client, &chat));
+        }
+        Err(NoConnection::Changed)
+    }
+
+    /// What was dialled before, if it is still the right one. The agent's row is read each time.
+    async fn cached(&self, held: &mut Option<Held>, workspace: WorkspaceId) -> Option<AgentClient> {
+        let known = held.as_ref()?;
+        let right = known.workspace == workspace && !known.client.is_closed();
+        let there = match self.dialer.store.agent(known.agent).await {
+            Ok(row) => self.status(&row).0 != AgentStatus::Disconnected,
+            Err(store::Error::NotFound) => false,
+            // The link is there, whatever the database has.
+            Err(_) => true,
+        };
+        if right && there {
+            return Some(known.client.clone());
+        }
+        *held = None;
+        None
+    }
+
+    fn status(&self, agent: &AgentRecord) -> (AgentStatus, Option<Timestamp>) {
+        status::status(agent, INACTIVE, self.dialer.clock.now())
+    }
+
+    /// The agent that the chat is bound to, else the one that the workspace's newest build has for it.
+    async fn resolve(&self, chat: &ChatRecord, workspace: WorkspaceId) -> Result<AgentRecord, NoConnection> {
+        if let Some(id) = chat.agent_id {
+            match self.dialer.store.agent(id).await {
+                Ok(agent) => return Ok(agent),
+                Err(store::Error::NotFound) => {}
+                Err(e) => tracing::warn!(chat = %self.chat, error = %e, "the chat's agent cannot be read"),
+            }
+        }
+        let view = self.view(workspace).await?;
+        let agent = status::select(&view.agents)?.clone();
+        self.bind(workspace, agent.id).await?;
+        Ok(agent)
+    }
+
+    async fn view(&self, workspace: WorkspaceId) -> Result<WorkspaceView, NoConnection> {
+        match self.dialer.store.workspace(workspace).await {
+            Err(store::Error::NotFound) => Err(NoConnection::Deleted),
+            view => Ok(view?),
+        }
+    }
+
+    async fn bind(&self, workspace: WorkspaceId, agent: AgentId) -> Result<(), NoConnection> {
+        let build = self.dialer.store.agent(agent).await?.build_id;
+        Ok(self.dialer.store.bind_agent(self.chat, workspace, build, Some(agent)).await?)
+    }
+
+    /// Refuses an agent that only a person can bring back, unless a dial could find another one.
+    async fn preflight(&self, workspace: WorkspaceId, agent: &AgentRecord) -> Result<(), NoConnection> {
+        if !agent.external || !self.status(agent).0.is_unreachable() {
+            return Ok(());
+        }
+        match self.known(workspace).await {
+            Some(known) if known.external && known.status.is_unreachable() && known.name == agent.name => {
+                Err(NoConnection::Unreachable(dial::external(&known)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is known of the agent that the chat would use now.
+    async fn known(&self, workspace: WorkspaceId) -> Option<Known> {
+        let view = self.view(workspace).await.ok()?;
+        let agent = status::select(&view.agents).ok()?;
+        let (status, since) = self.status(agent);
+        let away = since.map(|since| self.dialer.clock.now().since(since)).unwrap_or_default();
+        Some(Known { name: agent.name.clone(), external: agent.external, status, away })
+    }
+
+    async fn latest(&self, workspace: WorkspaceId) -> Latest {
+        match self.view(workspace).await {
+            Ok(view) => match status::select(&view.agents) {
+                Ok(agent) => Latest::Agent(agent.id),
+                Err(none) => Latest::None(none),
+            },
+            Err(_) => Latest::Unknown,
+        }
+    }
+
+    /// Dials, and asks whether it is the right agent when that takes long.
+    async fn dial(
+        &self,
+        workspace: WorkspaceId,
+        agent: AgentId,
+    ) -> Result<(AgentId, AgentClient), NoConnection> {
+        let mut dial: Dial<Infallible> = Dial::of(agent);
+        let mut connecting = self.wait_for(agent);
+        let mut looking: Pin<Box<dyn Future<Output = Latest> + Send + '_>> = Box::pin(std::future::pending());
+        let mut slow = Box::pin(time::sleep(VALIDATE_AFTER));
+        let mut checked = false;
+        let mut connected = None;
+        loop {
+            let input = tokio::select! {
+                client = &mut connecting => {
+                    connected = Some(client);
+                    Input::Connected
+                }
+                () = &mut slow, if !checked => {
+                    checked = true;
+                    Input::Slow
+                }
+                latest = &mut looking => {
+                    looking = Box::pin(std::future::pending());
+                    Input::Latest(latest)
+                }
+            };
+            match dial.on(input) {
+                Step::Wait => {}
+                Step::Dial(other) => connecting = self.wait_for(other),
+                Step::Look => looking = Box::pin(self.latest(workspace)),
+                Step::Use(agent) => {
+                    let client = match connected.take() {
+                        Some(client) => client,
+                        None => self.dialer.links.wait_for(agent).await,
+                    };
+                    return Ok((agent, client));
+                }
+                Step::Fail(never) => match never {},
+                Step::NoAgent(none) => return Err(none.into()),
+            }
+        }
+    }
+
+    fn wait_for(&self, agent: AgentId) -> Pin<Box<dyn Future<Output = AgentClient> + Send>> {
+        let links = self.dialer.links.clone();
+        Box::pin(async move { links.wait_for(agent).await })
+    }
+
+    /// The workspace is in use: its end is put off.
+    async fn bump(&self, workspace: WorkspaceId) {
+        let now = self.dialer.clock.now();
+        let mut bumped = self.bumped.lock().await;
+        if bumped.is_some_and(|last| now.since(last) < BUMP_INTERVAL) {
+            return;
+        }
+        *bumped = Some(now);
+        if let Err(e) = self.dialer.store.bump_workspace(workspace, now).await {
+            tracing::warn!(chat = %self.chat, %workspace, error = %e, "the use of a workspace was not written down");
+        }
+    }
+}
+
+/// Every request says for which chat it is made.
+fn remote(client: AgentClient, chat: &ChatRecord) -> Remote {
+    let id = chat.head.id.to_string();
+    let ancestors = chat.parent_chat_id.map_or_else(|| "null".to_owned(), |parent| format!("[\"{parent}\"]"));
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        (wire::CHAT_ID, &id),
+        (wire::FORMER_CHAT_ID, &id),
+        (wire::ANCESTOR_CHAT_IDS, &ancestors),
+        (wire::FORMER_ANCESTOR_CHAT_IDS, &ancestors),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    Remote::new(client.with_headers(headers))
+}

@@ -1,0 +1,293 @@
+//! What a workspace's agent is asked, one function a request (tools.md §15).
+
+use super::{
+    lines::{Lines, ReadRequest},
+    link::{AgentClient, Body, LinkError, full},
+    wire::{
+        BASE, ContextConfig, Directory, Done, EditFiles, ErrorBody, ListDirectory, ProcessOutput, Processes,
+        REPEATED, ReadLines, Relativity, ResolvedPath, SignalProcess, StartProcess, Started, TOOL_CALL_ID,
+    },
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{
+    HeaderMap, Method, Response, StatusCode,
+    body::Incoming,
+    header::{CONTENT_TYPE, HeaderName, HeaderValue},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Most bytes of an answer; an agent is not trusted with the daemon's memory. Twice what the largest read has.
+const MAX_ANSWER: usize = 32 << 20;
+
+/// Why a request to an agent has no result. The text is for the model.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// There is no answer. Whether the request was carried out is not known.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The agent says no.
+    #[error("{message}")]
+    Refused {
+        /// Of the answer.
+        status: StatusCode,
+        /// What it says.
+        message: String,
+    },
+    /// The answer is none.
+    #[error("the workspace's agent answered with something else than it should have: {0}")]
+    Malformed(String),
+}
+
+impl CallError {
+    /// Whether the link was lost, so that the same request may be sent again over the next one.
+    #[must_use]
+    pub const fn is_lost(&self) -> bool {
+        matches!(self, Self::Link(LinkError::Lost(_)))
+    }
+
+    /// Whether the agent knows nothing of a call that was sent before.
+    #[must_use]
+    pub fn is_unknown_call(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if *status == StatusCode::GONE)
+    }
+}
+
+/// The tool call that a request with an effect is made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallId {
+    /// Unique in its chat for ever.
+    pub id: String,
+    /// It was sent before, by a process that did not live to tell.
+    pub repeated: bool,
+}
+
+impl CallId {
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        // Providers choose the ids; what HTTP would not take is written in hexadecimal.
+        let id = if self.id.bytes().all(|b| b.is_ascii_graphic()) {
+            self.id.clone()
+        } else {
+            self.id.bytes().fold(String::from("hex-"), |text, byte| format!("{text}{byte:02x}"))
+        };
+        if let Ok(value) = HeaderValue::from_str(&id) {
+            headers.insert(HeaderName::from_static(TOOL_CALL_ID), value);
+        }
+        if self.repeated {
+            headers.insert(HeaderName::from_static(REPEATED), HeaderValue::from_static("true"));
+        }
+        headers
+    }
+}
+
+/// A file as it was read.
+#[derive(Debug, Clone)]
+pub struct RawFile {
+    /// As the agent tells it from the first bytes.
+    pub media_type: String,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+/// An agent, for one chat.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    client: AgentClient,
+}
+
+impl Remote {
+    /// Asks through this client.
+    #[must_use]
+    pub const fn new(client: AgentClient) -> Self {
+        Self { client }
+    }
+
+    /// `GET read-file-lines`. The error is what the agent says of the file.
+    ///
+    /// # Errors
+    /// When there is no answer, or the file cannot be read so.
+    pub async fn read_lines(&self, request: &ReadRequest) -> Result<Lines, CallError> {
+        let caps = &request.caps;
+        let query = [
+            ("path", request.path.clone()),
+            ("offset", request.offset.to_string()),
+            ("limit", request.limit.to_string()),
+            ("max_file_size", caps.file_bytes.to_string()),
+            ("max_line_bytes", caps.line_bytes.to_string()),
+            ("max_response_lines", caps.lines.to_string()),
+            ("max_response_bytes", caps.response_bytes.to_string()),
+        ];
+        let read: ReadLines = self.get("read-file-lines", &query).await?;
+        if !read.success {
+            let message = read.error.unwrap_or_else(|| "the file cannot be read".into());
+            return Err(CallError::Refused { status: StatusCode::OK, message });
+        }
+        Ok(Lines {
+            content: read.content.unwrap_or_default(),
+            file_size: read.file_size.unwrap_or_default(),
+            total_lines: read.total_lines.unwrap_or_default(),
+            lines_read: read.lines_read.unwrap_or_default(),
+        })
+    }
+
+    /// `GET read-file`: at most `limit` bytes of a file.
+    ///
+    /// # Errors
+    /// When there is no answer, or the file cannot be read.
+    pub async fn read_file(&self, path: &str, limit: u64) -> Result<RawFile, CallError> {
+        let query = [("path", path.to_owned()), ("limit", limit.to_string())];
+        let response =
+            self.send(Method::GET, "read-file", &query, HeaderMap::new(), full(Bytes::new())).await?;
+        let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = media_type.unwrap_or("application/octet-stream").to_owned();
+        Ok(RawFile { media_type, bytes: whole(response).await? })
+    }
+
+    /// `POST write-file`. `resolved`: where the path has to lead.
+    ///
+    /// # Errors
+    /// When there is no answer, or the file cannot be written.
+    pub async fn write_file(
+        &self,
+        path: &str,
+        resolved: Option<&str>,
+        content: Vec<u8>,
+        call: &CallId,
+    ) -> Result<(), CallError> {
+        let mut query = vec![("path", path.to_owned())];
+        query.extend(resolved.map(|resolved| ("resolved", resolved.to_owned())));
+        let response = self.send(Method::POST, "write-file", &query, call.headers(), full(content)).await?;
+        whole(response).await.map(drop)
+    }
+
+    /// `POST edit-files`.
+    ///
+    /// # Errors
+    /// When there is no answer, or nothing was edited.
+    pub async fn edit_files(&self, edits: &EditFiles, call: &CallId) -> Result<(), CallError> {
+        self.post::<Done>("edit-files", edits, call.headers()).await.map(drop)
+    }
+
+    /// `POST processes/start`.
+    ///
+    /// # Errors
+    /// When there is no answer, or nothing was started.
+    pub async fn start(&self, process: &StartProcess, call: &CallId) -> Result<Started, CallError> {
+        self.post("processes/start", process, call.headers()).await
+    }
+
+    /// `GET processes/{id}/output`; with `wait` not before its end, or five minutes.
+    ///
+    /// # Errors
+    /// When there is no answer, or the chat has no such process.
+    pub async fn output(&self, id: &str, wait: bool) -> Result<ProcessOutput, CallError> {
+        self.get(&format!("processes/{}/output", segment(id)), &[("wait", wait.to_string())]).await
+    }
+
+    /// `GET processes/list`.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn processes(&self) -> Result<Processes, CallError> {
+        self.get("processes/list", &[]).await
+    }
+
+    /// `POST processes/{id}/signal`.
+    ///
+    /// # Errors
+    /// When there is no answer, or it cannot be signalled.
+    pub async fn signal(&self, id: &str, signal: &str) -> Result<Done, CallError> {
+        let body = SignalProcess { signal: signal.to_owned() };
+        self.post(&format!("processes/{}/signal", segment(id)), &body, HeaderMap::new()).await
+    }
+
+    /// `GET resolve-path`: the path with its links followed.
+    ///
+    /// # Errors
+    /// When there is no answer, or it leads nowhere.
+    pub async fn resolve(&self, path: &str) -> Result<String, CallError> {
+        let resolved: ResolvedPath = self.get("resolve-path", &[("path", path.to_owned())]).await?;
+        Ok(resolved.resolved_path)
+    }
+
+    /// The home directory of the agent's user.
+    ///
+    /// # Errors
+    /// When there is no answer, or it cannot be listed.
+    pub async fn home(&self) -> Result<String, CallError> {
+        let home = ListDirectory { path: Vec::new(), relativity: Relativity::Home };
+        let listed: Directory = self.post("list-directory", &home, HeaderMap::new()).await?;
+        Ok(listed.absolute_path_string)
+    }
+
+    /// `GET context-config`: instructions and skills of the project.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn context(&self) -> Result<ContextConfig, CallError> {
+        self.get("context-config", &[]).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, CallError> {
+        let response = self.send(Method::GET, path, query, HeaderMap::new(), full(Bytes::new())).await?;
+        json(&whole(response).await?)
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+        headers: HeaderMap,
+    ) -> Result<T, CallError> {
+        let body = serde_json::to_vec(body).map_err(|e| CallError::Malformed(e.to_string()))?;
+        json(&whole(self.send(Method::POST, path, &[], headers, full(body)).await?).await?)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Response<Incoming>, CallError> {
+        let mut target = format!("{BASE}{path}");
+        if !query.is_empty() {
+            let mut text = form_urlencoded::Serializer::new(String::new());
+            text.extend_pairs(query.iter().map(|(name, value)| (*name, value.as_str())));
+            target.push('?');
+            target.push_str(&text.finish());
+        }
+        let response = self.client.request(method, &target, headers, body).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = whole(response).await?;
+        let message = match serde_json::from_slice::<ErrorBody>(&bytes) {
+            Ok(body) if !body.message.is_empty() => body.message,
+            _ => format!("the workspace's agent answered with status {status}"),
+        };
+        Err(CallError::Refused { status, message })
+    }
+}
+
+async fn whole(response: Response<Incoming>) -> Result<Bytes, CallError> {
+    match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(e) => match e.downcast::<hyper::Error>() {
+            Ok(lost) => Err(CallError::Link(LinkError::Lost(*lost))),
+            Err(e) => Err(CallError::Malformed(e.to_string())),
+        },
+    }
+}
+
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CallError> {
+    serde_json::from_slice(bytes).map_err(|e| CallError::Malformed(e.to_string()))
+}
+
+/// An id that a model chose, as a segment of a path.
+fn segment(id: &str) -> String {
+    form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")
+}
