@@ -1,7 +1,5 @@
 //! `/chats/files` (api.md §2.10): uploads and downloads, a chunk at a time in both directions.
 
-pub mod sniff;
-
 use super::{
     auth::Caller,
     body,
@@ -15,7 +13,11 @@ use crate::{
     chat::message::Part,
     clock::Timestamp,
     ids::{FileId, OrganizationId, UserId},
-    store::files::{CHUNK_BYTES, FileRecord, MAX_FILES_PER_CHAT},
+    store::files::{
+        CHUNK_BYTES, FileRecord, MAX_FILES_PER_CHAT,
+        sniff::{self, HEAD_BYTES, TextCheck},
+        stored_name,
+    },
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -26,14 +28,10 @@ use actix_web::{
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use sniff::{HEAD_BYTES, TextCheck};
 use std::fmt::Write as _;
 use utoipa::ToSchema;
 
-/// Largest file (api.md §1.7).
-pub const MAX_FILE_BYTES: usize = 10 * 1024 * 1024;
-/// Longest stored file name in bytes (api.md §1.7).
-const MAX_NAME_BYTES: usize = 255;
+pub use crate::store::files::MAX_FILE_BYTES;
 
 /// A file as a chat shows it (api.md §3.2).
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -202,10 +200,7 @@ fn file_name(request: &HttpRequest) -> Result<String> {
     let disposition = ContentDisposition::from_raw(value).map_err(|_| missing())?;
     let extended = disposition.get_filename_ext().map(|e| String::from_utf8_lossy(&e.value).into_owned());
     let name = extended.or_else(|| disposition.get_filename().map(str::to_owned)).ok_or_else(missing)?;
-    let name = name.replace(char::is_control, "");
-    let name = name.trim();
-    let name = name[..name.floor_char_boundary(MAX_NAME_BYTES)].trim_end();
-    if name.is_empty() { Err(missing()) } else { Ok(name.to_owned()) }
+    stored_name(&name).ok_or_else(missing)
 }
 
 /// What the OpenAPI document says of it.
@@ -348,7 +343,7 @@ mod tests {
         assert_eq!(name("attachment"), None);
         assert_eq!(name("attachment; filename=\"\""), None);
         let long = name(&format!("attachment; filename=\"{}\"", "ab".repeat(400))).unwrap();
-        assert_eq!(long.len(), MAX_NAME_BYTES);
+        assert_eq!(long.len(), 255);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod arguments;
 pub mod ask_user_question;
+pub mod attach_file;
 mod building;
 pub mod command_line;
 pub mod context;
@@ -20,6 +21,7 @@ pub mod power;
 pub mod process_list;
 pub mod process_output;
 pub mod process_signal;
+pub mod propose_plan;
 pub mod read_file;
 pub mod registry;
 pub use crate::workspace::skill;

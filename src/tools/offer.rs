@@ -3,6 +3,7 @@
 use super::{
     Tool,
     ask_user_question::{self, AskUserQuestion},
+    attach_file::AttachFile,
     create_workspace::CreateWorkspace,
     edit_files::EditFiles,
     execute::Execute,
@@ -10,6 +11,7 @@ use super::{
     process_list::ProcessList,
     process_output::ProcessOutput,
     process_signal::ProcessSignal,
+    propose_plan::{self, ProposePlan},
     read_file::ReadFile,
     templates::{ListTemplates, ReadTemplate},
     write_file::WriteFile,
@@ -36,6 +38,7 @@ pub fn built_in(kind: TurnKind, workspaces: bool) -> Vec<Arc<dyn Tool>> {
         if !(plan && child) {
             tools.push(Arc::new(WriteFile));
             tools.push(Arc::new(EditFiles));
+            tools.push(Arc::new(AttachFile));
         }
         tools.push(Arc::new(Execute));
         tools.push(Arc::new(ProcessOutput));
@@ -43,16 +46,19 @@ pub fn built_in(kind: TurnKind, workspaces: bool) -> Vec<Arc<dyn Tool>> {
             tools.push(Arc::new(ProcessList));
             tools.push(Arc::new(ProcessSignal));
         }
-        if !child {
-            tools.push(Arc::new(ListTemplates));
-            tools.push(Arc::new(ReadTemplate));
-            tools.push(Arc::new(CreateWorkspace));
-            tools.push(Arc::new(StartWorkspace));
-            tools.push(Arc::new(StopWorkspace));
-        }
     }
     if plan && !child {
         tools.push(Arc::new(AskUserQuestion));
+    }
+    if workspaces && !child {
+        tools.push(Arc::new(ListTemplates));
+        tools.push(Arc::new(ReadTemplate));
+        tools.push(Arc::new(CreateWorkspace));
+        tools.push(Arc::new(StartWorkspace));
+        tools.push(Arc::new(StopWorkspace));
+        if plan {
+            tools.push(Arc::new(ProposePlan));
+        }
     }
     tools
 }
@@ -60,7 +66,7 @@ pub fn built_in(kind: TurnKind, workspaces: bool) -> Vec<Arc<dyn Tool>> {
 /// The tools whose success ends a turn.
 #[must_use]
 pub fn stop_after() -> HashSet<String> {
-    HashSet::from([ask_user_question::NAME.to_owned()])
+    HashSet::from([ask_user_question::NAME, propose_plan::NAME].map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -79,6 +85,8 @@ mod tests {
             ("read_file", [true, true, true, true]),
             ("write_file", [true, true, true, false]),
             ("edit_files", [true, true, true, false]),
+            ("attach_file", [true, true, true, false]),
+            ("propose_plan", [false, false, true, false]),
             ("execute", [true, true, true, true]),
             ("process_output", [true, true, true, true]),
             ("process_list", [true, true, false, false]),

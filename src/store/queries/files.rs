@@ -7,7 +7,7 @@ use crate::{
     store::{
         error::{Error, Result},
         files::{FileRecord, LoadedFile, MAX_FILES_PER_CHAT},
-        schema::{chat_files, file_chunks, files},
+        schema::{chat_files, chats, file_chunks, files},
         types::{Id, Ts},
     },
 };
@@ -184,6 +184,29 @@ pub(in crate::store) async fn link(
         known.push(id);
     }
     Ok(skipped)
+}
+
+/// Stores a whole file and links it to a chat, both or neither: [`Error::Conflict`] when the chat has no room.
+pub async fn attach(
+    conn: &mut Conn,
+    chat: ChatId,
+    file: FileRecord,
+    chunks: Vec<Vec<u8>>,
+    now: Timestamp,
+) -> Result<()> {
+    let (id, size, sha256) = (file.id, file.size_bytes, file.sha256.clone());
+    // As a message that names files does: the chat's row first.
+    let _: Id = for_update!(chats::table.find(Id(chat.0)).select(chats::id)).first(conn).await?;
+    begin(conn, file).await?;
+    for (seq, chunk) in (0..).zip(chunks) {
+        put_chunk(conn, id, seq, chunk).await?;
+    }
+    finish(conn, id, size, sha256).await?;
+    if link(conn, chat, &[id], now).await?.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Conflict("The chat has as many files as a chat may have."))
+    }
 }
 
 /// Removes uploads that no message named, begun before the moment. Returns how many, at most

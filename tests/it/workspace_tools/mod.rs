@@ -2,6 +2,7 @@
 
 mod build;
 mod files;
+mod link;
 mod processes;
 
 use crate::support::{

@@ -1,0 +1,133 @@
+//! Links that are lost while something runs.
+
+use super::{Bound, LOCAL, error, ok};
+use crate::support::{
+    Engine, Harness, both,
+    client::Fold,
+    daemon::DaemonProcess,
+    fake_model::{calls, says},
+    outside::{eventually, within},
+    run_within,
+};
+use serde_json::{Value, json};
+use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// Stands between the agents and the daemon.
+struct Between {
+    address: SocketAddr,
+    /// Where the daemon is; `None`: the line is cut.
+    to: watch::Sender<Option<SocketAddr>>,
+}
+
+impl Between {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (to, open) = watch::channel(None);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut open = open.clone();
+                tokio::spawn(async move {
+                    let Some(to) = *open.borrow_and_update() else { return };
+                    let Ok(mut far) = TcpStream::connect(to).await else { return };
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = open.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { address, to }
+    }
+
+    fn cut(&self) {
+        self.to.send_replace(None);
+    }
+
+    fn mend(&self, url: &str) {
+        let address = url.strip_prefix("http://").expect("a URL").parse().expect("an address");
+        self.to.send_replace(Some(address));
+    }
+}
+
+/// A command that waits for the file `go`.
+const WAITS: &str = "echo started >>marks; while ! test -e go; do sleep 0.05; done; echo ended";
+
+/// A chat whose command runs, with its daemon.
+async fn running(h: &Harness, between: &Between, timeout: &str) -> (DaemonProcess, Bound) {
+    h.configure(LOCAL);
+    h.configure(&format!("[server]\npublic_url = \"http://{}\"\n", between.address));
+    h.model.push([says("Hi.")]);
+    let daemon = h.daemon().await;
+    between.mend(daemon.url());
+    let bound = Bound::make(&daemon, "link").await;
+    bound.api.stream(&bound.chat, None).await.settled().await;
+    h.model.push([calls("execute", json!({ "command": WAITS, "timeout": timeout })), says("Done.")]);
+    bound.api.send(&bound.chat, "Run it.").await;
+    let marks = format!("{}/marks", bound.folder);
+    eventually("the command has begun", async || std::fs::exists(&marks).unwrap().then_some(())).await;
+    (daemon, bound)
+}
+
+async fn has_agent(bound: &Bound, status: &str) {
+    let path = format!("/api/v2/workspaces/{}", bound.workspace);
+    within(Duration::from_secs(60), status, async || {
+        (bound.api.get(&path).await.json(200)["agents"][0]["status"] == status).then_some(())
+    })
+    .await;
+}
+
+/// The one result of the chat.
+async fn result(bound: &Bound) -> Value {
+    let mut stream = bound.api.stream(&bound.chat, None).await;
+    let ended = |held: &Fold| held.texts("assistant").last().is_some_and(|text| text == "Done.");
+    stream.until("the end", ended).await.parts_of("tool-result").remove(0)
+}
+
+both! {
+    async fn a_command_is_gone_on_with_over_the_next_link(h: Harness) {
+        let between = Between::start().await;
+        let (daemon, bound) = running(&h, &between, "60s").await;
+        between.cut();
+        has_agent(&bound, "disconnected").await;
+        std::fs::write(format!("{}/go", bound.folder), "").unwrap();
+        between.mend(daemon.url());
+        let result = result(&bound).await;
+        assert_eq!((&ok(&result)["exit_code"], &ok(&result)["output"]), (&json!(0), &json!("ended\n")), "{result}");
+        assert_eq!(std::fs::read_to_string(format!("{}/marks", bound.folder)).unwrap(), "started\n");
+        bound.end().await;
+    }
+}
+
+#[test]
+fn a_link_that_does_not_come_back_is_told_and_nothing_starts_twice() {
+    run_within(Duration::from_secs(120), Engine::Sqlite, "link_gone", |h| async move {
+        let between = Between::start().await;
+        let (daemon, bound) = running(&h, &between, "2s").await;
+        between.cut();
+        // The agent is waited for as long as a dial may take.
+        let failed = within(Duration::from_secs(60), "the result", async || {
+            let history = bound.api.history(&bound.chat).await;
+            let mut parts = history.iter().flat_map(|m| m["content"].as_array().cloned().unwrap_or_default());
+            parts.find(|part| part["type"] == "tool-result")
+        })
+        .await;
+        let why = error(&failed);
+        assert!(why.contains("cannot be had") && why.contains("process_output"), "{why}");
+        let process = why.split('"').nth(1).expect("the id of the process").to_owned();
+        result(&bound).await;
+        between.mend(daemon.url());
+        has_agent(&bound, "connected").await;
+        std::fs::write(format!("{}/go", bound.folder), "").unwrap();
+        let seen =
+            bound.call(&h, "process_output", json!({ "process_id": process, "wait_timeout": "30s" })).await;
+        assert_eq!((&ok(&seen)["exit_code"], &ok(&seen)["output"]), (&json!(0), &json!("ended\n")), "{seen}");
+        assert_eq!(std::fs::read_to_string(format!("{}/marks", bound.folder)).unwrap(), "started\n");
+        bound.end().await;
+    });
+}
