@@ -268,7 +268,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         links: links.clone(),
         live: live.clone(),
         turn: Arc::new(models.engine),
-        replicas,
+        replicas: replicas.map(Arc::new),
         debug: debug.clone(),
         owned: Owned::default(),
         drive: jobs::drive(),

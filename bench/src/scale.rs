@@ -79,10 +79,13 @@ pub async fn grown(target: &Target, place: &Place, messages: usize) -> Result<Se
     let chat = target.create(&mut http).await?;
     target.subscribe(chat.clone()).await?.close().await?;
     let copies = messages / 2 - 1;
-    let copy = |chat: &str| {
+    // Only what a chat is created with has the first revision, and no history of a real chat has thousands of that.
+    let copied = COLUMNS.replacen("revision", "max(revision, 2)", 1);
+    let copied_pg = COLUMNS.replacen("revision", "greatest(revision, 2)", 1);
+    let copy = |chat: &str, columns: &str| {
         format!(
             "WITH RECURSIVE s (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < {copies}) \
-             INSERT INTO chat_messages ({COLUMNS}) SELECT {COLUMNS} FROM chat_messages, s \
+             INSERT INTO chat_messages ({COLUMNS}) SELECT {columns} FROM chat_messages, s \
              WHERE chat_id = {chat} AND role IN ('user', 'assistant') ORDER BY i, id"
         )
     };
@@ -90,12 +93,16 @@ pub async fn grown(target: &Target, place: &Place, messages: usize) -> Result<Se
         Place::Sqlite(path) => {
             let mut conn = SqliteConnection::establish(&path.display().to_string())?;
             let id = format!("x'{}'", chat.replace('-', ""));
-            conn.batch_execute(&format!("PRAGMA busy_timeout = {}; {}", PATIENCE.as_millis(), copy(&id)))?;
+            conn.batch_execute(&format!(
+                "PRAGMA busy_timeout = {}; {}",
+                PATIENCE.as_millis(),
+                copy(&id, &copied)
+            ))?;
         }
         Place::Postgres(url) => {
             let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
             let driver = tokio::spawn(connection);
-            client.batch_execute(&copy(&format!("'{chat}'"))).await?;
+            client.batch_execute(&copy(&format!("'{chat}'"), &copied_pg)).await?;
             client.batch_execute("ANALYZE chat_messages").await?;
             drop(client);
             driver.await??;

@@ -30,6 +30,7 @@ use crate::{
     turn::engine::TurnEngine,
     workspace::{
         connection::{Connection, Dialer},
+        elsewhere::Replicas,
         link::Links,
     },
 };
@@ -90,7 +91,7 @@ pub struct Shared {
     /// What a turn needs: models, tools, limits.
     pub turn: Arc<TurnEngine>,
     /// The other replicas; `None` on SQLite, where there are none.
-    pub replicas: Option<replicas::Replicas>,
+    pub replicas: Option<Arc<replicas::Replicas>>,
     /// Records model calls for debugging.
     pub debug: debug::Recorder,
     /// Chats this replica owns.
@@ -107,8 +108,12 @@ impl Shared {
     /// What the tool calls of a chat share while it is driven here.
     pub(crate) fn tool_session(&self, chat: ChatId) -> Session {
         let (store, clock, links) = (self.store.clone(), self.clock.clone(), self.links.clone());
+        let known = self.replicas.clone();
+        let replicas = known.map(|known| {
+            Arc::new(replicas::Known::new(known, store.clone(), self.worker)) as Arc<dyn Replicas>
+        });
         Session {
-            connection: Connection::of(chat, Dialer { store, clock, links }),
+            connection: Connection::of(chat, Dialer { store, clock, links, replicas }),
             building: tokio::sync::Mutex::new(()),
             live: Arc::clone(&self.live),
             workspaces_per_user: self.settings.workspaces_per_user,

@@ -3,6 +3,7 @@
 use crate::{
     ids::WorkerId,
     store::{self, Store},
+    workspace::elsewhere,
 };
 use std::{
     collections::HashMap,
@@ -126,6 +127,38 @@ impl Replicas {
         }
         known.insert(worker, url.clone());
         Ok(Some(url))
+    }
+}
+
+/// The other replicas, for requests to agents whose links they hold.
+pub struct Known {
+    replicas: Arc<Replicas>,
+    store: Store,
+    own: WorkerId,
+}
+
+impl Known {
+    /// As the replica `own` knows them.
+    #[must_use]
+    pub const fn new(replicas: Arc<Replicas>, store: Store, own: WorkerId) -> Self {
+        Self { replicas, store, own }
+    }
+}
+
+#[async_trait::async_trait]
+impl elsewhere::Replicas for Known {
+    fn own(&self) -> WorkerId {
+        self.own
+    }
+
+    async fn replica(&self, worker: WorkerId) -> store::Result<Option<elsewhere::Replica>> {
+        let url = self.replicas.address(&self.store, worker).await?;
+        Ok(url.map(|url| elsewhere::Replica {
+            worker,
+            url,
+            credential: self.replicas.secret.credential(),
+            client: self.replicas.client.clone(),
+        }))
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod agent_link;
+pub mod agent_relay;
 pub mod ai_providers;
 pub mod auth;
 pub mod authcheck;

@@ -25,6 +25,13 @@ use tokio::sync::watch;
 /// Who reads parts: a user, or (`None`) another replica.
 pub struct Reader(Option<Caller>);
 
+impl Reader {
+    /// Whether another replica asks.
+    pub const fn is_replica(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 /// The bearer token of a request that claims to come from a replica.
 fn claim(request: &HttpRequest) -> Option<&str> {
     let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;

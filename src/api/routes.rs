@@ -2,7 +2,8 @@
 //! differ.
 
 use super::{
-    agent_link, ai_providers, authcheck, builds, chats, control, costs, create, debug, deployment, diff,
+    agent_link, agent_relay, ai_providers, authcheck, builds, chats, control, costs, create, debug,
+    deployment, diff,
     doc::Doc,
     docs_page, files, groups, health, insights, mcp_oauth, mcp_servers, messages, models, organizations,
     parts, patch,
@@ -245,6 +246,7 @@ table! {
         GET    "/api/v2/workspacebuilds/{build}/logs"         200 builds::logs, builds::LOGS;
         GET    "/api/v2/workspacebuilds/{build}/logs/follow"  101 builds::follow, builds::FOLLOW;
         GET    "/api/v2/workspaceagents/me/link"              101 agent_link::link, agent_link::LINK;
+        POST   "/api/v2/workspaceagents/{agent}/relay"        200 agent_relay::relay, agent_relay::RELAY;
         POST   "/api/v2/workspaceagents/{agent}/token"        201 workspaces::token, workspaces::TOKEN;
         GET "/healthz"                             200 health::alive, health::ALIVE;
         GET "/readyz"                              200 health::ready, health::READY;

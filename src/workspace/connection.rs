@@ -3,6 +3,7 @@
 
 use super::{
     dial::{self, DIAL_TIMEOUT, Dial, Input, Known, Latest, Step, VALIDATE_AFTER},
+    elsewhere::{Replica, Replicas},
     link::{AgentClient, Links},
     remote::Remote,
     status::{self, AgentStatus, INACTIVE, SelectError},
@@ -23,7 +24,7 @@ use hyper::{
     HeaderMap,
     header::{HeaderName, HeaderValue},
 };
-use std::{convert::Infallible, future::Future, pin::Pin, time::Duration};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time};
 
 /// How often a chat that works in a workspace puts the workspace's end off.
@@ -63,6 +64,45 @@ pub struct Dialer {
     pub clock: Clock,
     /// The links of agents that this replica holds.
     pub links: Links,
+    /// The other replicas; `None` where there are none.
+    pub replicas: Option<Arc<dyn Replicas>>,
+}
+
+/// How often it is looked whether an agent has linked to another replica.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Dialer {
+    /// The way to an agent, as soon as there is one. Agents dial the daemon, so to dial one is to wait.
+    async fn dial(self, agent: AgentId) -> AgentClient {
+        tokio::select! {
+            client = self.links.wait_for(agent) => client,
+            client = self.elsewhere(agent) => client,
+        }
+    }
+
+    async fn elsewhere(&self, agent: AgentId) -> AgentClient {
+        let Some(replicas) = &self.replicas else { return std::future::pending().await };
+        loop {
+            match self.holder(agent, replicas.as_ref()).await {
+                Ok(Some(replica)) => return AgentClient::elsewhere(agent, replica),
+                Ok(None) => {}
+                Err(e) => {
+                    tracing::warn!(%agent, error = %e, "it cannot be told which replica has an agent's link")
+                }
+            }
+            time::sleep(LOOK).await;
+        }
+    }
+
+    /// The other replica that has the agent's link.
+    async fn holder(&self, agent: AgentId, replicas: &dyn Replicas) -> store::Result<Option<Replica>> {
+        let row = self.store.agent(agent).await?;
+        let connected = status::status(&row, INACTIVE, self.clock.now()).0 == AgentStatus::Connected;
+        match row.worker_id {
+            Some(worker) if connected && worker != replicas.own() => replicas.replica(worker).await,
+            _ => Ok(None),
+        }
+    }
 }
 
 struct Held {
@@ -141,14 +181,15 @@ impl Connection {
     /// What was dialled before, if it is still the right one. The agent's row is read each time.
     async fn cached(&self, held: &mut Option<Held>, workspace: WorkspaceId) -> Option<AgentClient> {
         let known = held.as_ref()?;
-        let right = known.workspace == workspace && !known.client.is_closed();
         let there = match self.dialer.store.agent(known.agent).await {
-            Ok(row) => self.status(&row).0 != AgentStatus::Disconnected,
+            Ok(row) => {
+                self.status(&row).0 != AgentStatus::Disconnected && !known.client.is_over(row.worker_id)
+            }
             Err(store::Error::NotFound) => false,
-            // The link is there, whatever the database has.
+            // The link may be there, whatever the database does.
             Err(_) => true,
         };
-        if right && there {
+        if known.workspace == workspace && there {
             return Some(known.client.clone());
         }
         *held = None;
@@ -252,7 +293,7 @@ impl Connection {
                 Step::Use(agent) => {
                     let client = match connected.take() {
                         Some(client) => client,
-                        None => self.dialer.links.wait_for(agent).await,
+                        None => self.wait_for(agent).await,
                     };
                     return Ok((agent, client));
                 }
@@ -263,8 +304,7 @@ impl Connection {
     }
 
     fn wait_for(&self, agent: AgentId) -> Pin<Box<dyn Future<Output = AgentClient> + Send>> {
-        let links = self.dialer.links.clone();
-        Box::pin(async move { links.wait_for(agent).await })
+        Box::pin(self.dialer.clone().dial(agent))
     }
 
     /// The workspace is in use: its end is put off.

@@ -1,12 +1,12 @@
 //! The links of agents that this replica holds. An agent dials in by WebSocket (`api/agent_link.rs`); over the
 //! bytes of that the daemon speaks HTTP/2 as the client, so that each request to a workspace is plain HTTP.
 
-use crate::ids::AgentId;
+use super::elsewhere::Replica;
+use crate::ids::{AgentId, WorkerId};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response, Uri,
-    body::Incoming,
     client::conn::http2::{Builder, Connection, SendRequest},
     header::HeaderMap,
 };
@@ -26,6 +26,9 @@ use uuid::Uuid;
 /// Body of a request to an agent.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
 
+/// Body of an agent's answer.
+pub type AnswerBody = UnsyncBoxBody<Bytes, LinkError>;
+
 /// A body of bytes that are all there.
 #[must_use]
 pub fn full(bytes: impl Into<Bytes>) -> Body {
@@ -38,6 +41,9 @@ pub enum LinkError {
     /// The link ended before there was an answer, or the request never got out.
     #[error("the link to the workspace's agent was lost: {0}")]
     Lost(#[from] hyper::Error),
+    /// The same of a link that another replica holds, or of the way to that replica.
+    #[error("the link to the workspace's agent, at another replica, was lost: {0}")]
+    LostElsewhere(String),
     /// The path or a header has characters that HTTP does not take.
     #[error("the request to the workspace's agent has another form than HTTP takes: {0}")]
     Malformed(#[from] hyper::http::Error),
@@ -104,7 +110,11 @@ impl Links {
     #[must_use]
     pub fn client(&self, agent: AgentId) -> Option<AgentClient> {
         let sender = self.lock().get(&agent)?.sender.clone();
-        (!sender.is_closed()).then(|| AgentClient { sender, headers: HeaderMap::new() })
+        (!sender.is_closed()).then(|| AgentClient {
+            agent,
+            way: Way::Link(sender),
+            headers: HeaderMap::new(),
+        })
     }
 
     /// The way to an agent, as soon as its link is here. Agents dial the daemon, so to dial one is to wait.
@@ -147,21 +157,39 @@ pub async fn speak(
 /// The way to one agent. Clones share the link; each has headers of its own.
 #[derive(Clone)]
 pub struct AgentClient {
-    sender: SendRequest<Body>,
+    agent: AgentId,
+    way: Way,
     headers: HeaderMap,
+}
+
+#[derive(Clone)]
+enum Way {
+    /// The link is here.
+    Link(SendRequest<Body>),
+    /// Another replica has it.
+    Replica(Replica),
 }
 
 impl fmt::Debug for AgentClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgentClient").field("headers", &self.headers).finish_non_exhaustive()
+        f.debug_struct("AgentClient").field("agent", &self.agent).finish_non_exhaustive()
     }
 }
 
 impl AgentClient {
-    /// Whether its link has ended.
+    /// To an agent whose link another replica has.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+    pub fn elsewhere(agent: AgentId, replica: Replica) -> Self {
+        Self { agent, way: Way::Replica(replica), headers: HeaderMap::new() }
+    }
+
+    /// Whether it cannot lead there any more. `holder`: the replica that has the agent's link, by the agent's row.
+    #[must_use]
+    pub fn is_over(&self, holder: Option<WorkerId>) -> bool {
+        match &self.way {
+            Way::Link(sender) => sender.is_closed(),
+            Way::Replica(replica) => holder != Some(replica.worker),
+        }
     }
 
     /// The same with headers that every request carries, such as those that name the chat.
@@ -182,7 +210,15 @@ impl AgentClient {
         path_and_query: &str,
         headers: HeaderMap,
         body: Body,
-    ) -> Result<Response<Incoming>, LinkError> {
+    ) -> Result<Response<AnswerBody>, LinkError> {
+        let mut all = self.headers.clone();
+        all.extend(headers);
+        let sender = match &self.way {
+            Way::Link(sender) => sender,
+            Way::Replica(replica) => {
+                return replica.request(self.agent, &method, path_and_query, all, body).await;
+            }
+        };
         // The authority says nothing: there is one agent at the other end.
         let uri = Uri::builder()
             .scheme("http")
@@ -191,10 +227,10 @@ impl AgentClient {
             .build()
             .map_err(LinkError::Malformed)?;
         let mut request = Request::builder().method(method).uri(uri).body(body)?;
-        request.headers_mut().extend(self.headers.clone());
-        request.headers_mut().extend(headers);
-        let mut sender = self.sender.clone();
+        request.headers_mut().extend(all);
+        let mut sender = sender.clone();
         sender.ready().await?;
-        Ok(sender.send_request(request).await?)
+        let answer = sender.send_request(request).await?;
+        Ok(answer.map(|body| body.map_err(LinkError::Lost).boxed_unsync()))
     }
 }

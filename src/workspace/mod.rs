@@ -6,6 +6,7 @@
 
 pub mod connection;
 pub mod dial;
+pub mod elsewhere;
 pub mod files;
 pub mod group;
 pub mod lines;

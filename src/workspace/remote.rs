@@ -2,7 +2,7 @@
 
 use super::{
     lines::{Lines, ReadRequest},
-    link::{AgentClient, Body, LinkError, full},
+    link::{AgentClient, AnswerBody, Body, LinkError, full},
     wire::{
         BASE, ContextConfig, Directory, Done, EditFiles, ErrorBody, ListDirectory, ProcessOutput, Processes,
         REPEATED, ReadLines, Relativity, ResolvedPath, SignalProcess, StartProcess, Started, TOOL_CALL_ID,
@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     HeaderMap, Method, Response, StatusCode,
-    body::Incoming,
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -43,7 +42,7 @@ impl CallError {
     /// Whether the link was lost, so that the same request may be sent again over the next one.
     #[must_use]
     pub const fn is_lost(&self) -> bool {
-        matches!(self, Self::Link(LinkError::Lost(_)))
+        matches!(self, Self::Link(LinkError::Lost(_) | LinkError::LostElsewhere(_)))
     }
 
     /// Whether the agent knows nothing of a call that was sent before.
@@ -251,7 +250,7 @@ impl Remote {
         query: &[(&str, String)],
         headers: HeaderMap,
         body: Body,
-    ) -> Result<Response<Incoming>, CallError> {
+    ) -> Result<Response<AnswerBody>, CallError> {
         let mut target = format!("{BASE}{path}");
         if !query.is_empty() {
             let mut text = form_urlencoded::Serializer::new(String::new());
@@ -273,11 +272,11 @@ impl Remote {
     }
 }
 
-async fn whole(response: Response<Incoming>) -> Result<Bytes, CallError> {
+async fn whole(response: Response<AnswerBody>) -> Result<Bytes, CallError> {
     match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(e) => match e.downcast::<hyper::Error>() {
-            Ok(lost) => Err(CallError::Link(LinkError::Lost(*lost))),
+        Err(e) => match e.downcast::<LinkError>() {
+            Ok(lost) => Err(CallError::Link(*lost)),
             Err(e) => Err(CallError::Malformed(e.to_string())),
         },
     }

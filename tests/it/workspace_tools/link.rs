@@ -7,7 +7,7 @@ use crate::support::{
     daemon::DaemonProcess,
     fake_model::{calls, says},
     outside::{eventually, within},
-    run_within,
+    run, run_within,
 };
 use serde_json::{Value, json};
 use std::{net::SocketAddr, time::Duration};
@@ -128,6 +128,40 @@ fn a_link_that_does_not_come_back_is_told_and_nothing_starts_twice() {
             bound.call(&h, "process_output", json!({ "process_id": process, "wait_timeout": "30s" })).await;
         assert_eq!((&ok(&seen)["exit_code"], &ok(&seen)["output"]), (&json!(0), &json!("ended\n")), "{seen}");
         assert_eq!(std::fs::read_to_string(format!("{}/marks", bound.folder)).unwrap(), "started\n");
+        bound.end().await;
+    });
+}
+
+#[test]
+fn it_does_not_matter_which_replica_has_the_link() {
+    run(Engine::Postgres, "two_replicas", |h| async move {
+        h.configure(LOCAL);
+        h.model.push([says("Hi.")]);
+        // Each has a data folder of its own, so they share only the keys, the database and this host.
+        h.configure(&format!("[secrets]\nencryption_key_file = {:?}\n", h.folder().join("keys")));
+        let first = h.daemon().await;
+        let second = h.daemon().await;
+        // Whichever takes the build on is the one that the agent dials.
+        let bound = Bound::make(&first, "shared").await;
+        bound.api.stream(&bound.chat, None).await.settled().await;
+        for daemon in [&first, &second, &first] {
+            let bound = Bound { api: bound.api.at(daemon.url()), ..bound.clone() };
+            // Whoever takes a message drives its chat.
+            let ran = bound.call(&h, "execute", json!({ "command": "echo $CHATD_CHAT_ID" })).await;
+            assert_eq!(ok(&ran)["output"], json!(format!("{}\n", bound.chat)));
+            let file = format!("{}/f", bound.folder);
+            let written = bound.call(&h, "write_file", json!({ "path": file, "content": "x" })).await;
+            assert_eq!(ok(&written), &json!({ "ok": true }));
+            assert!(
+                error(&bound.call(&h, "read_file", json!({ "path": "/no" })).await)
+                    .contains("does not exist")
+            );
+        }
+        // Nobody else may ask an agent by that way.
+        let agent = bound.api.chat(&bound.chat).await["agent_id"].as_str().unwrap().to_owned();
+        let path = format!("/api/v2/workspaceagents/{agent}/relay");
+        bound.api.post(&path, json!({})).await.problem(403);
+        bound.api.with_token(Some("replica-guess")).post(&path, json!({})).await.problem(401);
         bound.end().await;
     });
 }

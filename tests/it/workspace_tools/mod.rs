@@ -26,6 +26,7 @@ async fn template(api: &Api, name: &str) -> String {
 }
 
 /// A chat that is bound to a workspace whose agent is there, and the folder in which that works.
+#[derive(Clone)]
 struct Bound {
     api: Api,
     chat: String,
