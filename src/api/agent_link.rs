@@ -129,10 +129,12 @@ async fn hold(
                         Some((1002, "The connection inside of the link ended"))
                     };
                     let end = tokio::select! {
+                        // A link that was replaced ends inside as well: this reason is the true one.
+                        biased;
+                        end = others(&state, entered) => end,
                         end = inner => end,
                         end = carry(&session, messages, far) => end,
                         end = beat(&state, agent, link) => end,
-                        end = others(&state, entered) => end,
                     };
                     gone(&state, agent, link).await;
                     end

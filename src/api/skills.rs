@@ -119,7 +119,10 @@ pub async fn create(
         updated_at: now,
     };
     match state.store.add_skill(record.clone(), MAX_PER_USER).await? {
-        SkillAdded::Added => Ok(body::json(StatusCode::CREATED, &SkillOut::from(record))),
+        SkillAdded::Added => {
+            state.live.skills_changed(user_id);
+            Ok(body::json(StatusCode::CREATED, &SkillOut::from(record)))
+        }
         SkillAdded::Duplicate => {
             Err(Problem::conflict(format!("There already is a skill named {:?}.", record.name)))
         }
@@ -171,7 +174,9 @@ pub async fn change(
         return Err(Problem::field("content", detail));
     }
     let changed = state.store.change_skill(user, name, skill.description, content, state.clock.now()).await;
-    Ok(body::ok(&SkillOut::from(changed.map_err(missing)?)))
+    let changed = changed.map_err(missing)?;
+    state.live.skills_changed(user);
+    Ok(body::ok(&SkillOut::from(changed)))
 }
 
 /// What the OpenAPI document says of it.
@@ -187,5 +192,6 @@ pub async fn delete(
     let user = owner(&state, &caller, &user).await?;
     known_form(&name)?;
     state.store.remove_skill(user, name).await.map_err(missing)?;
+    state.live.skills_changed(user);
     Ok(body::no_content())
 }

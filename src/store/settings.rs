@@ -266,6 +266,17 @@ pub struct UserSettings {
     pub overrides: BTreeMap<PersonalUse, PersonalOverride>,
     /// Compaction thresholds in percent; 100: never.
     pub thresholds: BTreeMap<ModelConfigId, i64>,
+    /// What their models can read before they do something, by name.
+    pub skills: Vec<SkillEntry>,
+}
+
+/// A skill as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkillEntry {
+    /// Its name.
+    pub name: String,
+    /// What it is good for; may be empty.
+    pub description: String,
 }
 
 /// What the store has of a user: settings by name, and compaction thresholds in percent by model.

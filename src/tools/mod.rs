@@ -23,6 +23,7 @@ pub mod process_output;
 pub mod process_signal;
 pub mod propose_plan;
 pub mod read_file;
+pub mod read_skill;
 pub mod registry;
 pub use crate::workspace::skill;
 pub mod templates;

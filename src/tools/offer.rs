@@ -13,6 +13,7 @@ use super::{
     process_signal::ProcessSignal,
     propose_plan::{self, ProposePlan},
     read_file::ReadFile,
+    read_skill::ReadSkill,
     templates::{ListTemplates, ReadTemplate},
     write_file::WriteFile,
 };
@@ -20,18 +21,22 @@ use std::{collections::HashSet, sync::Arc};
 
 /// What kind of turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing of a turn, and they are independent")]
 pub struct TurnKind {
     /// Of a chat that another chat has spawned.
     pub child: bool,
     /// In plan mode.
     pub plan: bool,
+    /// The deployment has workspaces, or the chat has one.
+    pub workspaces: bool,
+    /// The chat's owner has skills.
+    pub skills: bool,
 }
 
-/// The built-in tools of a turn, in the order in which the model sees them. `workspaces`: whether the deployment has
-/// any, or the chat.
+/// The built-in tools of a turn, in the order in which the model sees them.
 #[must_use]
-pub fn built_in(kind: TurnKind, workspaces: bool) -> Vec<Arc<dyn Tool>> {
-    let TurnKind { child, plan } = kind;
+pub fn built_in(kind: TurnKind) -> Vec<Arc<dyn Tool>> {
+    let TurnKind { child, plan, workspaces, skills } = kind;
     let mut tools: Vec<Arc<dyn Tool>> = Vec::new();
     if workspaces {
         tools.push(Arc::new(ReadFile));
@@ -60,6 +65,9 @@ pub fn built_in(kind: TurnKind, workspaces: bool) -> Vec<Arc<dyn Tool>> {
             tools.push(Arc::new(ProposePlan));
         }
     }
+    if skills {
+        tools.push(Arc::new(ReadSkill));
+    }
     tools
 }
 
@@ -78,7 +86,7 @@ mod tests {
     fn each_kind_of_turn_has_its_tools() {
         let kinds = [(false, false), (true, false), (false, true), (true, true)];
         let offered = kinds.map(|(child, plan)| {
-            let tools = built_in(TurnKind { child, plan }, true);
+            let tools = built_in(TurnKind { child, plan, workspaces: true, skills: true });
             tools.iter().map(|tool| tool.name().to_owned()).collect::<Vec<_>>()
         });
         for (tool, has) in [
@@ -92,6 +100,7 @@ mod tests {
             ("process_list", [true, true, false, false]),
             ("process_signal", [true, true, false, false]),
             ("ask_user_question", [false, false, true, false]),
+            ("read_skill", [true, true, true, true]),
             ("list_templates", [true, false, true, false]),
             ("read_template", [true, false, true, false]),
             ("create_workspace", [true, false, true, false]),
@@ -101,6 +110,7 @@ mod tests {
             let found: Vec<bool> = offered.iter().map(|names| names.iter().any(|n| n == tool)).collect();
             assert_eq!(found, has, "{tool}");
         }
-        assert!(built_in(TurnKind { child: false, plan: false }, false).is_empty());
+        let none = TurnKind { child: false, plan: false, workspaces: false, skills: false };
+        assert!(built_in(none).is_empty());
     }
 }

@@ -104,7 +104,8 @@ mod tests {
     use crate::chat::json::Json;
 
     fn all() -> Vec<Arc<dyn Tool>> {
-        crate::tools::offer::built_in(crate::tools::offer::TurnKind { child: false, plan: false }, true)
+        use crate::tools::offer::{TurnKind, built_in};
+        built_in(TurnKind { child: false, plan: false, workspaces: true, skills: true })
     }
 
     fn dynamic(name: &str) -> ToolSpec {

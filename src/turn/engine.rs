@@ -13,6 +13,7 @@ use crate::{
     },
     store::{
         records::ChatRecord,
+        settings::UserSettings,
         spend::{CallKind, ModelCall},
     },
     tools::{
@@ -177,11 +178,11 @@ impl TurnEngine {
         enabled.map(|entry| Arc::new(ModelChoice::of(entry, user))).collect()
     }
 
-    /// The tools of a turn: the built-in ones, then the chat's client-run ones.
+    /// The tools of a turn: the built-in ones, then the chat's client-run ones. `own` is of the chat's owner.
     ///
     /// # Errors
     /// When the stored definitions of client-run tools cannot be read.
-    pub fn tools(&self, chat: &ChatRecord) -> Result<Registry, serde_json::Error> {
+    pub fn tools(&self, chat: &ChatRecord, own: &UserSettings) -> Result<Registry, serde_json::Error> {
         #[derive(serde::Deserialize)]
         struct Declared {
             name: String,
@@ -189,9 +190,12 @@ impl TurnEngine {
             description: String,
             input_schema: Json,
         }
-        let kind = TurnKind { child: chat.parent_chat_id.is_some(), plan: chat.plan_mode.is_some() };
-        let workspaces = self.templates || chat.workspace_id.is_some();
-        let mut registry = Registry::new(offer::built_in(kind, workspaces));
+        let mut registry = Registry::new(offer::built_in(TurnKind {
+            child: chat.parent_chat_id.is_some(),
+            plan: chat.plan_mode.is_some(),
+            workspaces: self.templates || chat.workspace_id.is_some(),
+            skills: !own.skills.is_empty(),
+        }));
         if let Some(json) = &chat.dynamic_tools {
             let declared: Vec<Declared> = json.read()?;
             let specs = declared

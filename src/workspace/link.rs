@@ -62,9 +62,9 @@ struct Shared {
 
 struct Held {
     link: Uuid,
-    sender: SendRequest<Body>,
-    /// Dropped when another link takes its place.
+    /// Dropped when another link takes its place; before the sender, whose end is that of the connection.
     _replaced: oneshot::Sender<()>,
+    sender: SendRequest<Body>,
 }
 
 impl fmt::Debug for Links {
@@ -101,7 +101,7 @@ impl Links {
     #[must_use]
     pub fn enter(&self, agent: AgentId, link: Uuid, sender: SendRequest<Body>) -> Entered {
         let (replaced_sender, replaced) = oneshot::channel();
-        self.lock().insert(agent, Held { link, sender, _replaced: replaced_sender });
+        self.lock().insert(agent, Held { link, _replaced: replaced_sender, sender });
         self.0.entered.notify_waiters();
         Entered { links: self.clone(), agent, link, replaced }
     }

@@ -1,13 +1,13 @@
 //! A replica's copy of the settings: read again when somebody says that they changed, and from time to
 //! time in case nobody did.
 
-use super::{Deployment, ModelOverride, ModelUse, Setting, UserSettings};
+use super::{Deployment, ModelOverride, ModelUse, Setting, SkillEntry, UserSettings};
 use crate::{
     bus::{ConfigPart, Notice},
     chat::json::Json,
     clock::Timestamp,
     ids::{ModelConfigId, UserId},
-    store::{Result, Store},
+    store::{Result, Store, records::skills::SkillRecord},
 };
 use serde::Serialize;
 use std::{
@@ -92,7 +92,16 @@ impl LiveSettings {
             }
             users.generation
         };
-        let read = Arc::new(UserSettings::read(self.store.user_settings(user).await?));
+        let mut read = UserSettings::read(self.store.user_settings(user).await?);
+        match self.store.skills(user).await {
+            Ok(skills) => {
+                let entry = |s: SkillRecord| SkillEntry { name: s.name, description: s.description };
+                read.skills = skills.into_iter().map(entry).collect();
+            }
+            // A turn goes on without them (workspace-and-providers.md §8.2).
+            Err(e) => tracing::warn!(%user, error = %e, "a user's skills cannot be read"),
+        }
+        let read = Arc::new(read);
         let mut users = self.lock();
         if users.generation == generation {
             if users.known.len() >= CAPACITY {
@@ -188,6 +197,11 @@ impl LiveSettings {
         let was_there = self.store.drop_threshold(user, model).await?;
         self.user_changed(user);
         Ok(was_there)
+    }
+
+    /// A user's skills are others now.
+    pub fn skills_changed(&self, user: UserId) {
+        self.user_changed(user);
     }
 
     fn user_changed(&self, user: UserId) {

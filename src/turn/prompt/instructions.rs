@@ -1,7 +1,7 @@
 //! System texts: the one that is stored with a chat when it is created, and those that are resolved anew
 //! for each turn and stand behind the stored ones (agent-loop.md §5.3).
 
-use crate::store::settings::{Deployment, SystemPrompt, UserSettings};
+use crate::store::settings::{Deployment, SkillEntry, SystemPrompt, UserSettings};
 
 /// The built-in prompt of every deployment that does not do without it.
 pub const DEFAULT_SYSTEM_PROMPT: &str = include_str!("default_system_prompt.md").trim_ascii();
@@ -21,12 +21,31 @@ pub fn of_turn(place: Option<&Place>, own: &UserSettings, all: &Deployment, plan
     let plan = all.plan_mode_instructions.plan_mode_instructions.trim();
     [
         place.map(workspace_context),
+        available_skills(&own.skills),
         user_instructions(&own.prompt.custom_prompt),
         (plans && !plan.is_empty()).then(|| plan.to_owned()),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// What there is to read before something is done (block 4), or nothing when there are no skills.
+fn available_skills(skills: &[SkillEntry]) -> Option<String> {
+    let line = |skill: &SkillEntry| {
+        let words: Vec<&str> = skill.description.split_whitespace().collect();
+        match words.is_empty() {
+            true => format!("- {}", skill.name),
+            false => format!("- {}: {}", skill.name, words.join(" ")),
+        }
+    };
+    let lines: Vec<String> = skills.iter().map(line).collect();
+    (!lines.is_empty()).then(|| {
+        format!(
+            "<available-skills>\nCall read_skill with the name of a skill before you follow it.\n{}\n</available-skills>",
+            lines.join("\n")
+        )
+    })
 }
 
 /// The user's own prompt as a system text (block 5), or nothing when it is blank.

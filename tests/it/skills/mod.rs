@@ -1,6 +1,10 @@
 //! Skills that users wrote (api.md §2.16).
 
-use crate::support::{both, client::Api};
+use crate::support::{
+    both,
+    client::Api,
+    fake_model::{Reply, says},
+};
 use serde_json::{Value, json};
 
 fn skill(name: &str, body: &str) -> Value {
@@ -39,6 +43,38 @@ both! {
         api.delete("/users/me/skills/go-home").await.problem(404);
         api.get("/users/me/skills/go-home").await.problem(404);
         api.patch("/users/me/skills/go-home", skill("go-home", "x")).await.problem(404);
+    }
+
+    async fn the_model_sees_the_skills_and_reads_them(h: Harness) {
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        api.post("/users/me/skills", skill("go-home", "<!-- no -->Walk.")).await.json(201);
+        h.model.push([
+            Reply::empty()
+                .calls("read_skill", json!({ "name": "go-home" }))
+                .calls("read_skill", json!({ "name": "personal/go-home" }))
+                .calls("read_skill", json!({ "name": "workspace/go-home" }))
+                .calls("read_skill", json!({ "name": " " })),
+            says("I walk."),
+        ]);
+        let chat = api.create_chat("Go home.").await;
+        let mut stream = api.stream(chat["id"].as_str().unwrap(), None).await;
+        let results = stream.answered(2).await.parts_of("tool-result");
+        for result in &results[..2] {
+            assert_eq!(result["result"], json!({ "name": "go-home", "body": "Walk.", "files": [] }));
+        }
+        assert!(results[2]["result"]["error"].as_str().unwrap().contains("no skill"), "{results:?}");
+        assert!(results[3]["result"]["error"].as_str().unwrap().contains("must not be blank"), "{results:?}");
+        let first = h.turn(0).await;
+        assert!(first.system().contains("<available-skills>") && first.system().contains("- go-home: About go-home"));
+        assert!(first.tool_names().contains(&"read_skill"));
+        // Without any the model hears nothing of skills.
+        api.delete("/users/me/skills/go-home").await.empty(204);
+        h.model.push([says("Hello.")]);
+        let chat = api.create_chat("Hello.").await;
+        api.stream(chat["id"].as_str().unwrap(), None).await.answered(1).await;
+        let last = h.turn(2).await;
+        assert!(!last.system().contains("available-skills") && !last.tool_names().contains(&"read_skill"));
     }
 
     async fn what_is_no_skill_is_refused(h: Harness) {

@@ -50,7 +50,7 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     if let Some(percent) = own.thresholds.get(&choice.id) {
         Arc::make_mut(&mut choice).user_threshold = Some(*percent);
     }
-    let registry = match engine.tools(&chat) {
+    let registry = match engine.tools(&chat, &own) {
         Ok(registry) => registry,
         Err(e) => {
             tracing::error!(chat = %work.chat, error = %e, "the chat's client-run tools cannot be read");
