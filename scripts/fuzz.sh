@@ -73,6 +73,7 @@ url = "$url"
 [limits]
 requests_per_minute = 0
 logins_per_minute = 0
+files_per_minute = 0
 [[providers]]
 name = "scripted"
 type = "scripted"

@@ -308,6 +308,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         limits: Arc::new(Limits::per_minute(
             config.limits.requests_per_minute,
             config.limits.logins_per_minute,
+            config.limits.files_per_minute,
         )),
         mcp_servers: Arc::default(),
         debug,

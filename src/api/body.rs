@@ -67,6 +67,10 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
         Problem::bad_request("The request body is not valid UTF-8.")
             .detail(format!("The first wrong byte is at {}.", e.valid_up_to()))
     })?;
+    // serde takes an array for an object whose fields come in the order of the declaration.
+    if text.trim_start().starts_with('[') {
+        return Err(Problem::bad_request("The request body must be a JSON object.").detail("It is an array."));
+    }
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
         let path = e.path().to_string();
@@ -127,6 +131,9 @@ mod tests {
         assert_eq!(e.status(), StatusCode::BAD_REQUEST);
         for bad in [&b"{"[..], b"", b"{} x", b"[1", b"\xff"] {
             assert_eq!(parse::<Outer>(bad).unwrap_err().status(), StatusCode::BAD_REQUEST);
+        }
+        for array in [&b"[]"[..], b" [[]]", b"[[{\"number\": 1}]]"] {
+            assert!(text(&parse::<Outer>(array).unwrap_err()).contains("must be a JSON object"));
         }
         let deep = "[".repeat(100_000);
         assert_eq!(

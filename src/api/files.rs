@@ -84,6 +84,7 @@ pub async fn upload(
     caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse> {
+    state.limits.files.check(&caller.user.id)?;
     let organization = Query::parse(request.query_string())?
         .id::<OrganizationId>("organization")?
         .filter(|id| !id.0.is_nil())

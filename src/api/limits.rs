@@ -85,16 +85,19 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
 pub struct Limits {
     /// All requests of a user.
     pub requests: RateLimiter<UserId>,
+    /// Uploads of a user.
+    pub files: RateLimiter<UserId>,
     login_accounts: RateLimiter<String>,
     login_addresses: RateLimiter<IpAddr>,
 }
 
 impl Limits {
-    /// Requests of a user, and sign-ins to an account, a minute; 0 = no limit.
+    /// Requests of a user, sign-ins to an account, and uploads of a user, a minute; 0 = no limit.
     #[must_use]
-    pub fn per_minute(requests: u32, logins: u32) -> Self {
+    pub fn per_minute(requests: u32, logins: u32, files: u32) -> Self {
         Self {
             requests: RateLimiter::per_minute(requests),
+            files: RateLimiter::per_minute(files),
             login_accounts: RateLimiter::per_minute(logins),
             login_addresses: RateLimiter::per_minute(logins.saturating_mul(ACCOUNTS_AN_ADDRESS)),
         }
@@ -163,7 +166,7 @@ mod tests {
 
     #[test]
     fn an_account_and_a_network_are_limited() {
-        let limits = Limits::per_minute(0, 2);
+        let limits = Limits::per_minute(0, 2, 0);
         assert!(limits.login_to("Ann@x").is_ok());
         assert!(limits.login_to(" ann@X").is_ok());
         assert!(limits.login_to("ann@x").is_err());

@@ -21,6 +21,7 @@ mod people;
 mod providers;
 mod queue;
 mod relay;
+mod rows;
 mod settings;
 mod sharing;
 mod simulation;

@@ -11,7 +11,7 @@ use crate::{
         types::{Id, Ts},
     },
 };
-use diesel::prelude::*;
+use diesel::{dsl::not, prelude::*};
 use diesel_async::RunQueryDsl;
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -214,7 +214,7 @@ pub async fn attach(
 pub async fn sweep(conn: &mut Conn, older_than: Timestamp, limit: i64) -> Result<usize> {
     let ids: Vec<Id> = for_update!(
         files::table
-            .filter(files::linked.eq(false))
+            .filter(not(files::linked))
             .filter(files::created_at.lt(Ts(older_than)))
             .order(files::created_at.asc())
             .limit(limit)

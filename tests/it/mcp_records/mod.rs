@@ -1,6 +1,6 @@
 //! Records of tool servers (api.md §2.16).
 
-mod authority;
+pub mod authority;
 mod oauth;
 
 use crate::support::{both, client::Api, fake_model::says, turns::id};

@@ -37,6 +37,25 @@ both! {
         Api::new(daemon.url(), None).get("//healthz").await.json(200);
     }
 
+    async fn uploads_of_a_user_are_limited(h: Harness) {
+        h.configure("[limits]\nfiles_per_minute = 3");
+        let daemon = h.daemon().await;
+        let ann = daemon.api_as(&daemon.token_for("ann", &[]).await);
+        let upload = async |api: &Api| api.upload("a.txt", "text/plain", b"text".to_vec()).await;
+        let mut files = Vec::new();
+        for _ in 0..3 {
+            files.push(upload(&ann).await.json(201));
+        }
+        let refused = upload(&ann).await;
+        // One more every twenty seconds.
+        assert!((1..=21).contains(&retry_after(&refused)), "{refused:?}");
+        refused.problem(429);
+        // What is there can be read, and another user's limit is another's.
+        let path = format!("/chats/files/{}", files[0]["id"].as_str().expect("an id"));
+        assert_eq!(ann.get(&path).await.status, 200);
+        upload(&daemon.api()).await.json(201);
+    }
+
     async fn attempts_to_sign_in_are_limited(h: Harness) {
         h.configure("[limits]\nlogins_per_minute = 3");
         let daemon = h.daemon().await;

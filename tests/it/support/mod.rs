@@ -188,6 +188,7 @@ fn base_config(database_url: &str, model: &FakeModel, wire: Wire) -> toml::Table
         [limits]
         requests_per_minute = 0
         logins_per_minute = 0
+        files_per_minute = 0
         [log]
         filter = "info,chatd=debug"
     };

@@ -1,0 +1,4 @@
+DROP INDEX files_unlinked;
+CREATE INDEX files_unlinked ON files (created_at) WHERE linked = 0;
+DROP INDEX chat_heartbeats_beat;
+DROP INDEX idempotency_keys_created;
