@@ -7,6 +7,9 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
+/// What only another replica may call; `workspace_tools::link` has two of them.
+const OF_REPLICAS: (&str, &str) = ("POST", "/api/v2/workspaceagents/{agent}/relay");
+
 /// `GET /path/{with}/{names}`.
 type Operation = (String, String);
 
@@ -141,6 +144,7 @@ impl Walk {
                 }
             }
         }
+        known.remove(&(OF_REPLICAS.0.to_owned(), OF_REPLICAS.1.to_owned()));
         let left = known.difference(&self.called).cloned().collect();
         (left, self.called.difference(&known).cloned().collect())
     }
