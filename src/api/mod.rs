@@ -71,6 +71,7 @@ pub mod usage_limits;
 pub mod user_keys;
 pub mod users;
 pub mod watch;
+pub mod workspace_streams;
 pub mod workspaces;
 
 pub use routes::configure;

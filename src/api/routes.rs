@@ -11,7 +11,7 @@ use super::{
     providers, queue, sessions,
     settings::{self, Exposed as _},
     sharing, skills, stream, templates, titles, tokens, tool_results, usage_limits, user_keys, users, watch,
-    workspaces,
+    workspace_streams, workspaces,
 };
 use crate::store::settings as set;
 use actix_web::{
@@ -148,9 +148,11 @@ table! {
         GET    "/{chat}/cost"                      200 costs::of_chat, costs::OF_CHAT;
         GET    "/{chat}/stream"                    101 stream::stream, stream::STREAM;
         GET    "/{chat}/stream/parts"              101 parts::parts, parts::PARTS;
+        GET    "/{chat}/stream/git"                101 workspace_streams::git, workspace_streams::GIT;
     }
     /// Below the first chat prefix only.
     EXPERIMENTAL experimental_routes {
+        GET    "/{chat}/stream/desktop"            101 workspace_streams::desktop, workspace_streams::DESKTOP;
         GET    "/{chat}/debug/runs"                200 debug::runs, debug::RUNS;
         GET    "/{chat}/debug/runs/{run}"          200 debug::run, debug::RUN;
         GET    "/models"                           200 models::offer, models::OFFER;

@@ -126,6 +126,15 @@ impl Store {
         &self.bus
     }
 
+    /// What the statements of this store are counted with.
+    #[cfg(test)]
+    pub(super) fn counter(&self) -> &std::sync::Arc<std::sync::atomic::AtomicU64> {
+        match &self.engine {
+            Engine::Pg(s) => &s.statements,
+            Engine::Sqlite(s) => &s.statements,
+        }
+    }
+
     /// Statements sent so far (transaction control not counted): lets tests assert costs.
     #[must_use]
     pub fn statements(&self) -> u64 {

@@ -11,7 +11,10 @@ use std::sync::{
 pub(super) fn counting(counter: &Arc<AtomicU64>) -> impl FnMut(InstrumentationEvent<'_>) + Send + use<> {
     let counter = Arc::clone(counter);
     move |event| match event {
-        InstrumentationEvent::StartQuery { .. } => {
+        #[cfg_attr(not(test), allow(unused_variables, reason = "tests look at it"))]
+        InstrumentationEvent::StartQuery { query, .. } => {
+            #[cfg(test)]
+            heard::note(&counter, &query.to_string());
             counter.fetch_add(1, Ordering::Relaxed);
         }
         InstrumentationEvent::BeginTransaction { .. }
@@ -20,5 +23,40 @@ pub(super) fn counting(counter: &Arc<AtomicU64>) -> impl FnMut(InstrumentationEv
             counter.fetch_sub(1, Ordering::Relaxed);
         }
         _ => {}
+    }
+}
+
+/// The statements themselves, for tests that look at their plans.
+#[cfg(test)]
+pub(super) mod heard {
+    use super::{Arc, AtomicU64};
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        sync::{Mutex, PoisonError},
+    };
+
+    /// By the address of the counter, for those alone that a test listens to.
+    static HEARD: Mutex<BTreeMap<usize, BTreeSet<String>>> = Mutex::new(BTreeMap::new());
+
+    fn key(counter: &Arc<AtomicU64>) -> usize {
+        Arc::as_ptr(counter) as usize
+    }
+
+    /// Begins to listen.
+    pub fn listen(counter: &Arc<AtomicU64>) {
+        HEARD.lock().unwrap_or_else(PoisonError::into_inner).insert(key(counter), BTreeSet::new());
+    }
+
+    pub(super) fn note(counter: &Arc<AtomicU64>, statement: &str) {
+        if let Some(heard) = HEARD.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&key(counter)) {
+            let text = statement.rsplit_once("-- binds:").map_or(statement, |(text, _)| text);
+            heard.insert(text.trim().to_owned());
+        }
+    }
+
+    /// What was sent since, without what was bound; ends listening.
+    pub fn taken(counter: &Arc<AtomicU64>) -> BTreeSet<String> {
+        let mut all = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&key(counter)).unwrap_or_default()
     }
 }

@@ -12,6 +12,7 @@ mod lists;
 mod migrations;
 mod models;
 mod people;
+mod plans;
 mod races;
 mod replicas;
 mod retention;

@@ -5,13 +5,24 @@ use crate::support::{
     both,
     client::Api,
     fake_model::{Gate, says},
+    turns::{id, text},
 };
 use serde_json::json;
 
 both! {
     async fn an_operator_runs_a_deployment_of_several_people(h: Harness) {
+        h.configure_model("output_price_per_million = \"10\"");
         let daemon = h.daemon().await;
-        // The first token lies in a file; a person gets an account of their own, by the command line.
+        // The console says where to sign in first; the token for programs lies in a file.
+        let log = h.log.tail();
+        let link = log.split_whitespace().find(|word| word.contains("/login/once?token=")).expect("a link");
+        let browser = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let signed_in = browser.build().unwrap().get(link).send().await.unwrap();
+        assert_eq!(signed_in.status().as_u16(), 303);
+        let cookie = signed_in.headers()["set-cookie"].to_str().unwrap();
+        let session = cookie.split_once("coder_session_token=").expect("a session").1.split(';').next().unwrap();
+        assert_eq!(daemon.api_as(session).get(ME).await.json(200)["username"], "admin");
+        // A person gets an account of their own, by the command line.
         let root = daemon.api();
         let made = daemon
             .command_with_input(&["user", "create", "olga", "--email", "olga@example.test", "--role", "admin", "--password-stdin"], &format!("{PASSWORD}\n"))
@@ -27,6 +38,35 @@ both! {
         assert_eq!(olga.get(USERS).await.json(200)["count"], 5);
         olga.post("/api/v2/organizations/default/groups", json!({ "name": "research" })).await.json(201);
         olga.put("/api/v2/organizations/default/groups/research/members/ann", json!({})).await.empty(204);
+        // Ann may spend a little: her first turn is more than that, and her next one is refused.
+        let ann_id = id(&olga.get(&format!("{USERS}/ann")).await.json(200));
+        olga.put("/chats/usage-limits", json!({ "spend_limit_micros": 1_000_000, "period": "month" })).await.json(200);
+        olga.put(&format!("/chats/usage-limits/overrides/{ann_id}"), json!({ "spend_limit_micros": 1 })).await.json(200);
+        let ann = crate::people::sign_in(&daemon, "ann").await;
+        h.model.push([says("Dear.")]);
+        let spent = id(&ann.create_chat("Spend").await);
+        ann.stream(&spent, None).await.answered(1).await;
+        let refused = ann.post(&format!("/chats/{spent}/messages"), text("More")).await.problem(409);
+        assert_eq!(refused["limit_micros"], 1, "{refused}");
+        // A key of a provider comes in by the API, is sealed anew, and works before and after.
+        h.model.expect_key(Some("sk-operator-0123456789"));
+        let provider = json!({ "type": "openai-compat", "name": "ours", "base_url": format!("{}/v1", h.model.url()),
+            "api_keys": ["sk-operator-0123456789"] });
+        let provider = olga.post("/api/v2/ai/providers", provider).await.json(201);
+        assert!(!provider.to_string().contains("sk-operator"), "{provider}");
+        let model = json!({ "ai_provider_id": provider["id"], "model": "m-one", "context_limit": 100_000 });
+        let model = olga.post("/chats/model-configs", model).await.json(201);
+        h.model.push([says("Ours."), says("Still ours.")]);
+        let mut body = text("By our key");
+        body["model_config_id"] = model["id"].clone();
+        let keyed = id(&olga.create_chat_with(body).await);
+        let mut stream = olga.stream(&keyed, None).await;
+        stream.answered(1).await;
+        let rotated = daemon.command(&["keys", "rotate"]).await;
+        assert_eq!(rotated.status, 0, "{rotated:?}");
+        olga.send(&keyed, "And after the rotation").await;
+        stream.answered(2).await;
+        h.model.expect_key(Some(crate::support::fake_model::FakeModel::KEY));
         // Eve works by a token of hers; it leaks and is revoked.
         let eve = crate::people::sign_in(&daemon, "eve").await;
         let leaked = eve.post("/api/v2/users/me/keys/tokens", json!({ "name": "laptop" })).await.json(201);
@@ -40,8 +80,8 @@ both! {
         gate.reached().await;
         let listed = daemon.command(&["token", "list", "--user", "eve"]).await;
         assert!(listed.out.contains("laptop") && listed.out.contains("session"), "{listed:?}");
-        let id = leaked["id"].as_str().unwrap();
-        olga.delete(&format!("/api/v2/users/eve/keys/{id}")).await.empty(204);
+        let key = leaked["id"].as_str().unwrap();
+        olga.delete(&format!("/api/v2/users/eve/keys/{key}")).await.empty(204);
         assert_eq!(by_token.closed().await.code, 1008);
         program.get(ME).await.problem(401);
         by_session.status("running").await;

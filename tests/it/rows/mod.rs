@@ -2,6 +2,7 @@
 //! whole document. (The working set of §5.1 is in `stock_client`.)
 
 mod codes;
+mod panel;
 mod walk;
 mod walk_chats;
 mod walk_platform;

@@ -15,7 +15,7 @@ async fn template(api: &Api, name: &str) -> Value {
 }
 
 /// Makes a workspace.
-async fn create(api: &Api, name: &str, template_name: &str) -> Value {
+pub async fn create(api: &Api, name: &str, template_name: &str) -> Value {
     let template_id = template(api, template_name).await;
     api.post("/api/v2/workspaces", json!({ "name": name, "template_id": template_id })).await.json(201)
 }
@@ -26,7 +26,7 @@ fn path(workspace: &Value) -> String {
 }
 
 /// Waits for a status of a workspace.
-async fn has_status(api: &Api, workspace: &Value, status: &str) -> Value {
+pub async fn has_status(api: &Api, workspace: &Value, status: &str) -> Value {
     let path = path(workspace);
     eventually(status, async || {
         let now = api.get(&path).await.json(200);
