@@ -117,7 +117,12 @@ impl ToolContext {
     {
         let mut lost_since: Option<Instant> = None;
         loop {
-            let remote = self.agent().await.map_err(ToolOutcome::error)?;
+            let remote = self.agent().await.map_err(|e| match lost_since {
+                None => ToolOutcome::error(e),
+                Some(_) => ToolOutcome::error(format!(
+                    "{e}. The link was lost while the workspace was asked: whether it has done this is not known"
+                )),
+            })?;
             match timeout(limit, request(remote)).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(e))

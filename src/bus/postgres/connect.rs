@@ -2,7 +2,7 @@
 
 use crate::config::postgres::{PostgresAddress, Roots, Trust};
 use diesel::{ConnectionError, ConnectionResult};
-use diesel_async::AsyncPgConnection;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
     client::{
@@ -14,6 +14,10 @@ use rustls::{
 };
 use std::{error::Error, fmt, sync::Arc};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// A process that is frozen in the middle of a transaction holds its locks, on the row of a chat for instance, which
+/// nobody could take over then. After this time the server ends its session; our transactions take milliseconds.
+const IDLE_IN_TRANSACTION: &str = "SET idle_in_transaction_session_timeout = '10s'";
 
 /// A server, and how to speak to it. Clones share what was read of certificates.
 #[derive(Clone)]
@@ -46,7 +50,9 @@ impl Server {
     pub async fn connect(&self) -> ConnectionResult<AsyncPgConnection> {
         let made = self.address.parameters.connect(self.tls.clone()).await;
         let (client, connection) = made.map_err(|e| ConnectionError::BadConnection(with_causes(&e)))?;
-        AsyncPgConnection::try_from_client_and_connection(client, connection).await
+        let mut conn = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
+        conn.batch_execute(IDLE_IN_TRANSACTION).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok(conn)
     }
 }
 
