@@ -53,6 +53,7 @@ pub(super) fn session(ctx: &ToolContext) -> Result<&Session, ToolOutcome> {
 }
 
 /// What the model is told when the database fails.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 pub(super) fn failed(e: store::Error) -> ToolOutcome {
     tracing::warn!(error = %e, "a tool could not use the database");
     ToolOutcome::error("the server could not look that up. Try again")

@@ -87,7 +87,7 @@ impl Dialer {
                 Ok(Some(replica)) => return AgentClient::elsewhere(agent, replica),
                 Ok(None) => {}
                 Err(e) => {
-                    tracing::warn!(%agent, error = %e, "it cannot be told which replica has an agent's link")
+                    tracing::warn!(%agent, error = %e, "it cannot be told which replica has an agent's link");
                 }
             }
             time::sleep(LOOK).await;

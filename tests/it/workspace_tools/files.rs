@@ -73,7 +73,7 @@ both! {
         assert_eq!(shown.len(), 1);
         assert_eq!((&shown[0]["file_id"], &shown[0]["name"]), (&json!(id), &json!("Report.txt")));
         assert_eq!(bound.api.chat(&bound.chat).await["files"][0]["id"], json!(id));
-        let refused = vec![
+        let refused = [
             (json!({ "path": file("empty") }), "is empty"),
             (json!({ "path": file("program") }), "allowed are"),
             (json!({ "path": file("large.txt") }), "10485760 bytes"),
