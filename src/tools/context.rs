@@ -116,6 +116,7 @@ impl ToolContext {
         R: Send,
     {
         let mut lost_since: Option<Instant> = None;
+        let mut sent = false;
         loop {
             let remote = self.agent().await.map_err(|e| match lost_since {
                 None => ToolOutcome::error(e),
@@ -123,19 +124,29 @@ impl ToolContext {
                     "{e}. The link was lost while the workspace was asked: whether it has done this is not known"
                 )),
             })?;
-            match timeout(limit, request(remote)).await {
+            match timeout(limit, request(remote.again(sent))).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(e))
                     if e.is_lost()
                         && lost_since.get_or_insert_with(Instant::now).elapsed() < LINKS_WITHIN =>
                 {
+                    sent |= e.was_sent();
                     sleep(BETWEEN_LINKS).await;
                 }
-                Ok(Err(e)) if e.is_unknown_call() => return Err(ToolOutcome::unknown("the call")),
+                Ok(Err(e)) if e.is_unknown_call() => {
+                    return Err(ToolOutcome::error(
+                        "the call was cut off, and the workspace's agent knows nothing of it, so nobody knows how far it came; \
+                         it was not started again. Find out what it did before you call it once more",
+                    ));
+                }
+                Ok(Err(e)) if e.is_lost() => {
+                    return Err(ToolOutcome::error(format!("{e}. Whether this was done is not known")));
+                }
                 Ok(Err(e)) => return Err(ToolOutcome::error(e)),
                 Err(_) => {
                     return Err(ToolOutcome::error(
-                        "the workspace's agent did not answer in time. It may work on the next attempt",
+                        "the workspace's agent did not answer in time. If this was to change something, it may still happen: \
+                         look before you try again",
                     ));
                 }
             }

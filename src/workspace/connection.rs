@@ -117,6 +117,8 @@ pub struct Connection {
     chat: ChatId,
     /// Held while somebody dials, so that calls that run together dial once.
     held: Mutex<Option<Held>>,
+    /// The last dial that nobody answered: when it ended, and what was said. Whoever waited for it does not dial again.
+    in_vain: std::sync::Mutex<Option<(time::Instant, String)>>,
     bumped: Mutex<Option<Timestamp>>,
 }
 
@@ -130,7 +132,13 @@ impl Connection {
     /// Of a chat; nothing is dialled.
     #[must_use]
     pub fn of(chat: ChatId, dialer: Dialer) -> Self {
-        Self { dialer, chat, held: Mutex::new(None), bumped: Mutex::new(None) }
+        Self {
+            dialer,
+            chat,
+            held: Mutex::new(None),
+            in_vain: std::sync::Mutex::default(),
+            bumped: Mutex::new(None),
+        }
     }
 
     /// What it is made with.
@@ -149,6 +157,7 @@ impl Connection {
     /// # Errors
     /// Why there is none.
     pub async fn get(&self) -> Result<Remote, NoConnection> {
+        let asked = time::Instant::now();
         for _ in 0..ROUNDS {
             let chat = self.dialer.store.chat(self.chat).await?;
             let workspace = chat.workspace_id.ok_or(NoConnection::NoWorkspace)?;
@@ -157,11 +166,15 @@ impl Connection {
                 self.bump(workspace).await;
                 return Ok(remote(client, &chat));
             }
+            if let Some((_, said)) = self.in_vain().clone().filter(|(ended, _)| *ended >= asked) {
+                return Err(NoConnection::Unreachable(said));
+            }
             let agent = self.resolve(&chat, workspace).await?;
             self.preflight(workspace, &agent).await?;
             let Ok(dialled) = time::timeout(DIAL_TIMEOUT, self.dial(workspace, agent.id)).await else {
-                let known = self.known(workspace).await;
-                return Err(NoConnection::Unreachable(dial::advice(known.as_ref())));
+                let said = dial::advice(self.known(workspace).await.as_ref());
+                *self.in_vain() = Some((time::Instant::now(), said.clone()));
+                return Err(NoConnection::Unreachable(said));
             };
             let (reached, client) = dialled?;
             if reached != agent.id {
@@ -178,6 +191,10 @@ impl Connection {
         Err(NoConnection::Changed)
     }
 
+    fn in_vain(&self) -> std::sync::MutexGuard<'_, Option<(time::Instant, String)>> {
+        self.in_vain.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// What was dialled before, if it is still the right one. The agent's row is read each time.
     async fn cached(&self, held: &mut Option<Held>, workspace: WorkspaceId) -> Option<AgentClient> {
         let known = held.as_ref()?;
@@ -187,7 +204,7 @@ impl Connection {
             }
             Err(store::Error::NotFound) => false,
             // The link may be there, whatever the database does.
-            Err(_) => true,
+            Err(_) => !known.client.is_over(None),
         };
         if known.workspace == workspace && there {
             return Some(known.client.clone());
@@ -232,8 +249,9 @@ impl Connection {
         if !agent.external || !self.status(agent).0.is_unreachable() {
             return Ok(());
         }
+        let current = self.latest(workspace).await == Latest::Agent(agent.id);
         match self.known(workspace).await {
-            Some(known) if known.external && known.status.is_unreachable() && known.name == agent.name => {
+            Some(known) if current && known.external && known.status.is_unreachable() => {
                 Err(NoConnection::Unreachable(dial::external(&known)))
             }
             _ => Ok(()),

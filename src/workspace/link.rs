@@ -41,6 +41,9 @@ pub enum LinkError {
     /// The link ended before there was an answer, or the request never got out.
     #[error("the link to the workspace's agent was lost: {0}")]
     Lost(#[from] hyper::Error),
+    /// The link ended before anything of the request was sent.
+    #[error("the link to the workspace's agent was lost")]
+    NotSent,
     /// The same of a link that another replica holds, or of the way to that replica.
     #[error("the link to the workspace's agent, at another replica, was lost: {0}")]
     LostElsewhere(String),
@@ -229,8 +232,14 @@ impl AgentClient {
         let mut request = Request::builder().method(method).uri(uri).body(body)?;
         request.headers_mut().extend(all);
         let mut sender = sender.clone();
-        sender.ready().await?;
-        let answer = sender.send_request(request).await?;
+        if sender.ready().await.is_err() {
+            return Err(LinkError::NotSent);
+        }
+        let answer = match sender.send_request(request).await {
+            // It was still waiting to be sent.
+            Err(e) if e.is_canceled() => return Err(LinkError::NotSent),
+            answer => answer?,
+        };
         Ok(answer.map(|body| body.map_err(LinkError::Lost).boxed_unsync()))
     }
 }

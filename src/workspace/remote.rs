@@ -42,6 +42,12 @@ impl CallError {
     /// Whether the link was lost, so that the same request may be sent again over the next one.
     #[must_use]
     pub const fn is_lost(&self) -> bool {
+        self.was_sent() || matches!(self, Self::Link(LinkError::NotSent))
+    }
+
+    /// Whether the link was lost when the agent may have had the request.
+    #[must_use]
+    pub const fn was_sent(&self) -> bool {
         matches!(self, Self::Link(LinkError::Lost(_) | LinkError::LostElsewhere(_)))
     }
 
@@ -62,7 +68,8 @@ pub struct CallId {
 }
 
 impl CallId {
-    fn headers(&self) -> HeaderMap {
+    /// `again`: this process has sent it before.
+    fn headers(&self, again: bool) -> HeaderMap {
         let mut headers = HeaderMap::new();
         // Providers choose the ids; what HTTP would not take is written in hexadecimal.
         let id = if self.id.bytes().all(|b| b.is_ascii_graphic()) {
@@ -73,7 +80,7 @@ impl CallId {
         if let Ok(value) = HeaderValue::from_str(&id) {
             headers.insert(HeaderName::from_static(TOOL_CALL_ID), value);
         }
-        if self.repeated {
+        if self.repeated || again {
             headers.insert(HeaderName::from_static(REPEATED), HeaderValue::from_static("true"));
         }
         headers
@@ -93,13 +100,23 @@ pub struct RawFile {
 #[derive(Debug, Clone)]
 pub struct Remote {
     client: AgentClient,
+    /// What is asked was sent before, over a link that was lost: nothing may begin a second time.
+    again: bool,
 }
 
 impl Remote {
     /// Asks through this client.
     #[must_use]
     pub const fn new(client: AgentClient) -> Self {
-        Self { client }
+        Self { client, again: false }
+    }
+
+    /// The same for a request that was sent before, over a link that was lost. The agent may be another by now, or have
+    /// been restarted, and must not begin with what is under way already.
+    #[must_use]
+    pub fn again(mut self, again: bool) -> Self {
+        self.again = again;
+        self
     }
 
     /// `GET read-file-lines`. The error is what the agent says of the file.
@@ -156,7 +173,9 @@ impl Remote {
     ) -> Result<(), CallError> {
         let mut query = vec![("path", path.to_owned())];
         query.extend(resolved.map(|resolved| ("resolved", resolved.to_owned())));
-        let response = self.send(Method::POST, "write-file", &query, call.headers(), full(content)).await?;
+        // Twice the same content does no harm.
+        let response =
+            self.send(Method::POST, "write-file", &query, call.headers(false), full(content)).await?;
         whole(response).await.map(drop)
     }
 
@@ -165,7 +184,7 @@ impl Remote {
     /// # Errors
     /// When there is no answer, or nothing was edited.
     pub async fn edit_files(&self, edits: &EditFiles, call: &CallId) -> Result<(), CallError> {
-        self.post::<Done>("edit-files", edits, call.headers()).await.map(drop)
+        self.post::<Done>("edit-files", edits, call.headers(self.again)).await.map(drop)
     }
 
     /// `POST processes/start`.
@@ -173,7 +192,7 @@ impl Remote {
     /// # Errors
     /// When there is no answer, or nothing was started.
     pub async fn start(&self, process: &StartProcess, call: &CallId) -> Result<Started, CallError> {
-        self.post("processes/start", process, call.headers()).await
+        self.post("processes/start", process, call.headers(self.again)).await
     }
 
     /// `GET processes/{id}/output`; with `wait` not before its end, or five minutes.
