@@ -71,6 +71,14 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     if text.trim_start().starts_with('[') {
         return Err(Problem::bad_request("The request body must be a JSON object.").detail("It is an array."));
     }
+    of_text(text)
+}
+
+/// The same for any value.
+///
+/// # Errors
+/// See [`parse`].
+pub(super) fn of_text<T: DeserializeOwned>(text: &str) -> Result<T> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
         let path = e.path().to_string();

@@ -90,7 +90,7 @@ mod tests {
     use crate::api::body;
 
     fn check(json: &str) -> Result<Vec<Part>> {
-        parts(body::parse(json.as_bytes())?)
+        parts(body::of_text(json)?)
     }
 
     #[test]

@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     fn check(json: &str) -> Result<Option<Json>> {
-        dynamic_tools(&serde_json::from_str::<Vec<_>>(json).map_err(|e| Problem::bad_request(e.to_string()))?)
+        dynamic_tools(&body::of_text::<Vec<_>>(json)?)
     }
 
     #[test]
