@@ -12,8 +12,8 @@ use super::{
 use crate::{
     ids::AgentId,
     workspace::{
-        elsewhere::{LINK, LOST, TARGET},
-        link::full,
+        elsewhere::{LINK, LOST, NOT_SENT, TARGET},
+        link::{LinkError, full},
         wire::{self, BASE},
     },
 };
@@ -71,10 +71,11 @@ pub async fn relay(
         }
     }
     let bytes = body::read(&request, payload, wire::MAX_BODY).await?;
-    let Some(client) = state.links.client(agent) else { return Ok(lost("its link is not here")) };
+    let Some(client) = state.links.client(agent) else { return Ok(lost(NOT_SENT, "its link is not here")) };
     let answer = match client.request(method, path, headers, full(bytes)).await {
         Ok(answer) => answer,
-        Err(e) => return Ok(lost(&e.to_string())),
+        Err(e @ LinkError::NotSent) => return Ok(lost(NOT_SENT, &e.to_string())),
+        Err(e) => return Ok(lost(LOST, &e.to_string())),
     };
     let status = StatusCode::from_u16(answer.status().as_u16()).map_err(Problem::internal)?;
     let mut response = HttpResponse::build(status);
@@ -85,11 +86,11 @@ pub async fn relay(
 }
 
 /// Not the agent's answer.
-fn lost(why: &str) -> HttpResponse {
+fn lost(how: &'static str, why: &str) -> HttpResponse {
     let mut response = Problem::unavailable("The agent did not answer.", why).error_response();
     response.headers_mut().insert(
         actix_web::http::header::HeaderName::from_static(LINK),
-        actix_web::http::header::HeaderValue::from_static(LOST),
+        actix_web::http::header::HeaderValue::from_static(how),
     );
     response
 }

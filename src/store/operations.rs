@@ -196,8 +196,6 @@ operations! {
     write pub patch_chat = chats::patch(id: ChatId, patch: MetaPatch) -> ChatRecord;
     /// Notes which build and agent of its workspace a chat uses.
     write pub bind_agent = chats::bind_agent(id: ChatId, workspace: WorkspaceId, build: BuildId, agent: Option<AgentId>) -> ();
-    /// Binds a chat to a workspace, or to none.
-    write pub bind_workspace = chats::bind(id: ChatId, workspace: Option<WorkspaceId>) -> ();
     /// Moves the owner's read cursor to the newest assistant message.
     write pub mark_read = chats::mark_read(id: ChatId) -> ();
     /// Replaces a title unless somebody else has. Moves no version.

@@ -13,10 +13,12 @@ use std::{fmt, sync::Arc};
 
 /// Of a request that is passed on: its method, a space, its path and query.
 pub const TARGET: &str = "x-chatd-relay-target";
-/// `lost` on an answer that is not the agent's: the link ended before there was one, or is not there.
+/// On an answer that is not the agent's: the link ended before there was one, or is not there.
 pub const LINK: &str = "x-chatd-link";
-/// Value of [`LINK`].
+/// Value of [`LINK`]: the agent may have had the request.
 pub const LOST: &str = "lost";
+/// Value of [`LINK`]: it had not.
+pub const NOT_SENT: &str = "not-sent";
 
 /// Where a replica passes requests for an agent on.
 #[must_use]
@@ -70,14 +72,19 @@ impl Replica {
         body: Body,
     ) -> Result<Response<AnswerBody>, LinkError> {
         // The address may hold a password.
-        let lost = |e: reqwest::Error| LinkError::LostElsewhere(e.without_url().to_string());
+        let lost = |e: reqwest::Error| match e.is_connect() {
+            true => LinkError::NotSent,
+            false => LinkError::LostElsewhere(e.without_url().to_string()),
+        };
         let url = format!("{}{}", self.url.trim_end_matches('/'), path(agent));
         let body = body.collect().await.map_err(|e| LinkError::LostElsewhere(e.to_string()))?.to_bytes();
         let request =
             self.client.post(url).headers(headers).header(TARGET, format!("{method} {path_and_query}"));
         let answer = request.bearer_auth(&self.credential).body(body).send().await.map_err(lost)?;
-        if answer.headers().get(LINK).is_some_and(|value| value == LOST) {
-            return Err(LinkError::LostElsewhere("that replica does not have it any more".into()));
+        match answer.headers().get(LINK) {
+            Some(value) if value == NOT_SENT => return Err(LinkError::NotSent),
+            Some(_) => return Err(LinkError::LostElsewhere("it ended before there was an answer".into())),
+            None => {}
         }
         let (status, headers) = (answer.status(), answer.headers().clone());
         let pieces = answer.bytes_stream().map_ok(|piece: Bytes| Frame::data(piece)).map_err(lost);

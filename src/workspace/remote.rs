@@ -4,8 +4,8 @@ use super::{
     lines::{Lines, ReadRequest},
     link::{AgentClient, AnswerBody, Body, LinkError, full},
     wire::{
-        BASE, ContextConfig, Directory, Done, EditFiles, ErrorBody, ListDirectory, ProcessOutput, Processes,
-        REPEATED, ReadLines, Relativity, ResolvedPath, SignalProcess, StartProcess, Started, TOOL_CALL_ID,
+        BASE, Directory, Done, EditFiles, ErrorBody, ListDirectory, ProcessOutput, Processes, REPEATED,
+        ReadLines, Relativity, ResolvedPath, SignalProcess, StartProcess, Started, TOOL_CALL_ID,
     },
 };
 use bytes::Bytes;
@@ -237,14 +237,6 @@ impl Remote {
         let home = ListDirectory { path: Vec::new(), relativity: Relativity::Home };
         let listed: Directory = self.post("list-directory", &home, HeaderMap::new()).await?;
         Ok(listed.absolute_path_string)
-    }
-
-    /// `GET context-config`: instructions and skills of the project.
-    ///
-    /// # Errors
-    /// When there is no answer.
-    pub async fn context(&self) -> Result<ContextConfig, CallError> {
-        self.get("context-config", &[]).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, CallError> {
