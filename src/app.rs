@@ -31,7 +31,7 @@ use crate::{
         state::{ApiSettings, ApiState},
     },
     clock::{Clock, Timestamp},
-    config::{Config, DatabaseUrl, auth::AuthMode, templates::Template},
+    config::{Config, DatabaseUrl, auth::AuthMode},
     ids::WorkerId,
     llm::catalog::LiveCatalog,
     mcp::outbound::Outbound,
@@ -289,7 +289,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             deployment_id,
             max_body: usize::try_from(config.server.max_body).unwrap_or(usize::MAX),
             max_queue: config.chat.max_queue as usize,
-            templates: config.templates.iter().map(Template::id).collect(),
+            declares_templates: !config.templates.is_empty(),
             session_ttl: config.auth.session_ttl,
             workspaces_per_user: config.limits.workspaces_per_user,
             sharing: config.chat.sharing,
@@ -319,6 +319,9 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     };
     let public_url = state.settings.public_url.clone();
     let host = templates::host(&config, &public_url)?;
+    if let Err(e) = host.announce() {
+        tracing::warn!(folder = %host.data_dir.display(), error = %e, "the daemon's address could not be written for agents on this host");
+    }
     let (server, _) = api::serve(state, listener, config.server.worker_threads(), STOP_GRACE)
         .map_err(|e| StartError::Port(e.to_string()))?;
     let metrics_server = match own_metrics.zip(figures) {

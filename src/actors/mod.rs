@@ -117,6 +117,7 @@ impl Shared {
             building: tokio::sync::Mutex::new(()),
             live: Arc::clone(&self.live),
             workspaces_per_user: self.settings.workspaces_per_user,
+            silent: std::sync::Mutex::default(),
         }
     }
 

@@ -106,7 +106,6 @@ impl World {
                 policy: Policy::default(),
                 tool_result_timeout: Duration::from_secs(300),
                 templates: false,
-                workspaces: None,
             }),
             replicas: None,
             debug: recorder,

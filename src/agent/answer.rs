@@ -93,12 +93,9 @@ impl From<WorkspaceError> for Refusal {
     fn from(error: WorkspaceError) -> Self {
         use WorkspaceError as E;
         let status = match &error {
-            E::NotAbsolute(_)
-            | E::LinkLoop(_)
-            | E::NotAFile(_)
-            | E::NotADirectory(_)
-            | E::Read(_)
-            | E::Outside { .. } => StatusCode::BAD_REQUEST,
+            E::NotAbsolute(_) | E::LinkLoop(_) | E::NotAFile(_) | E::NotADirectory(_) | E::Read(_) => {
+                StatusCode::BAD_REQUEST
+            }
             E::NotFound(_) => StatusCode::NOT_FOUND,
             E::Permission(_) => StatusCode::FORBIDDEN,
             E::Start(_) | E::Io { .. } => StatusCode::INTERNAL_SERVER_ERROR,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::workspace::wire::LINK_PATH;
 use reqwest::{StatusCode, Upgraded, header};
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::{
     WebSocketStream,
@@ -31,6 +31,8 @@ const PIPE: usize = 256 << 10;
 pub struct Daemon {
     /// As in `https://chatd.example.org`.
     url: String,
+    /// Where the address stands, if it may change.
+    url_file: Option<PathBuf>,
     token: String,
     client: reqwest::Client,
 }
@@ -103,7 +105,33 @@ impl Daemon {
             .connect_timeout(HANDSHAKE_TIMEOUT)
             .build()
             .map_err(BadDaemon::Tls)?;
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), token: token.to_owned(), client })
+        Ok(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            url_file: None,
+            token: token.to_owned(),
+            client,
+        })
+    }
+
+    /// The same, with its address read from a file before each link.
+    #[must_use]
+    pub fn read_from(mut self, file: Option<PathBuf>) -> Self {
+        self.url_file = file;
+        self
+    }
+
+    /// Reads where the daemon is now. False: the file is gone, and with it the data of the daemon.
+    fn look(&mut self) -> bool {
+        let Some(file) = &self.url_file else { return true };
+        match std::fs::read_to_string(file) {
+            Ok(url) if !url.trim().is_empty() => self.url = url.trim().trim_end_matches('/').to_owned(),
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return false,
+            Err(e) => {
+                tracing::warn!(file = %file.display(), error = %e, "the daemon's address cannot be read")
+            }
+        }
+        true
     }
 
     /// Opens a link. The handshake is made by the HTTP client, so that an address may be https too.
@@ -155,10 +183,11 @@ impl Daemon {
     }
 }
 
-/// Keeps a link open until it is dropped. Processes and outcomes of the agent outlive its links.
-pub async fn run(agent: Arc<Agent>, daemon: Daemon) {
+/// Keeps a link open until it is dropped, or the daemon's data on this host are gone. Processes and outcomes of the agent
+/// outlive its links.
+pub async fn run(agent: Arc<Agent>, mut daemon: Daemon) {
     let mut wait = BACKOFF.0;
-    loop {
+    while daemon.look() {
         match timeout(HANDSHAKE_TIMEOUT, daemon.dial(&agent)).await.unwrap_or(Err(NoLink::Timeout)) {
             Ok(socket) => {
                 tracing::info!(url = %daemon.url, "linked to the daemon");
@@ -176,6 +205,7 @@ pub async fn run(agent: Arc<Agent>, daemon: Daemon) {
         sleep(wait.mul_f64(0.5 + 0.5 * rand::random::<f64>())).await;
         wait = (wait * 2).min(BACKOFF.1);
     }
+    tracing::warn!("the data of the daemon on this host are gone; there is nothing to come back to");
 }
 
 async fn serve_link(agent: &Arc<Agent>, socket: WebSocketStream<Upgraded>) -> Lost {
@@ -206,6 +236,12 @@ mod tests {
         for token in ["", "a b", "a\n", "ü"] {
             assert!(matches!(Daemon::new("http://h", token), Err(BadDaemon::Token)), "{token:?}");
         }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("url");
+        let mut moved = Daemon::new("http://h", "t").unwrap().read_from(Some(file.clone()));
+        assert!(!moved.look());
+        std::fs::write(&file, "http://other/\n").unwrap();
+        assert!(moved.look() && moved.url == "http://other");
         let daemon = Daemon::new("http://h/", "very-secret").unwrap();
         assert_eq!(daemon.url, "http://h");
         assert!(!format!("{daemon:?}").contains("very-secret"));

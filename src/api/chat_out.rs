@@ -41,6 +41,9 @@ pub struct ChatOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ChatError<'static>>)]
     last_error: Option<&'a Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<crate::chat::message::Part>>)]
+    last_injected_context: Option<&'a Json>,
     #[schema(required = true)]
     last_turn_summary: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,6 +152,7 @@ impl<'a> ChatOut<'a> {
             status: chat.head.status,
             plan_mode: chat.plan_mode.as_deref(),
             last_error: chat.head.last_error.as_ref().filter(|_| chat.head.status == Status::Error),
+            last_injected_context: chat.last_injected_context.as_ref().filter(|parts| parts.get() != "[]"),
             last_turn_summary: chat.last_turn_summary.as_deref(),
             diff_status: None,
             created_at: chat.created_at,
@@ -280,6 +284,7 @@ mod tests {
             workspace_id: None,
             build_id: None,
             agent_id: None,
+            last_injected_context: None,
         }
     }
 

@@ -145,7 +145,10 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
     };
     let title = title::first(&title::text(&parts));
     let deployment = instructions::deployment_prompt(&state.live.current().system_prompt);
-    let mut initial: Vec<NewMessage> = [deployment, body.system_prompt]
+    let attached = workspace_id.is_some();
+    let workspaces = attached || state.settings.declares_templates || state.store.has_templates().await?;
+    let awareness = workspaces.then(|| instructions::awareness(attached).to_owned());
+    let mut initial: Vec<NewMessage> = [deployment, body.system_prompt, awareness]
         .into_iter()
         .flatten()
         .map(|text| sanitize(&text))

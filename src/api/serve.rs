@@ -3,7 +3,7 @@
 use super::{
     health, notices,
     observe::observe,
-    passwords, routes,
+    routes,
     sockets::stopping,
     state::{ApiState, Scrape},
 };
@@ -69,7 +69,6 @@ pub fn serve(
             () = stopping(&mut draining) => {}
         }
     });
-    tokio::task::spawn_blocking(passwords::warm_up);
     let state = web::Data::new(state);
     let server = HttpServer::new(move || {
         App::new().app_data(state.clone()).wrap(from_fn(observe)).configure(routes::configure)

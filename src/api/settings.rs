@@ -67,7 +67,7 @@ pub trait Exposed: Setting {
     ///
     /// # Errors
     /// 400 that names the field.
-    fn accept(input: Self::In, state: &ApiState) -> Result<Self>;
+    fn accept(input: Self::In, state: &ApiState) -> impl Future<Output = Result<Self>>;
 }
 
 /// A setting that is taken, stored and shown in one form.
@@ -75,7 +75,7 @@ trait Plain: Setting + ToSchema {
     const HIDDEN: Hidden;
     const ABOUT: (&'static str, &'static str);
 
-    fn checked(self, state: &ApiState) -> Result<Self>;
+    async fn checked(self, state: &ApiState) -> Result<Self>;
 }
 
 impl<S: Plain> Exposed for S {
@@ -88,8 +88,8 @@ impl<S: Plain> Exposed for S {
         S::of(all).clone()
     }
 
-    fn accept(input: S, state: &ApiState) -> Result<S> {
-        input.checked(state)
+    async fn accept(input: S, state: &ApiState) -> Result<S> {
+        input.checked(state).await
     }
 }
 
@@ -112,7 +112,7 @@ pub async fn put<S: Exposed>(
         Hidden::Always => Problem::not_found("Setting"),
         Hidden::Never | Hidden::Reading => only_administrators(),
     })?;
-    let value = S::accept(read(&request, payload).await?, &state)?;
+    let value = S::accept(read(&request, payload).await?, &state).await?;
     state.live.put(&value, state.clock.now()).await?;
     Ok(body::no_content())
 }

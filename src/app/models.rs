@@ -4,7 +4,7 @@
 use super::StartError;
 use crate::{
     clock::Timestamp,
-    config::{Config, providers::ProviderKind, templates::TemplateKind},
+    config::{Config, providers::ProviderKind},
     llm::{
         catalog::{LiveCatalog, Outside},
         scripted::{self, Script, ScriptedServer},
@@ -12,7 +12,7 @@ use crate::{
     store::Store,
     turn::{engine::TurnEngine, retry::Policy},
 };
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 /// The turn's view of the configuration, and the scripted servers that must stay alive with it.
 pub struct Models {
@@ -56,21 +56,8 @@ pub async fn build(config: &Config, store: &Store, now: Timestamp) -> Result<Mod
         policy: Policy { max_attempts: i64::from(config.worker.max_attempts), ..Policy::default() },
         tool_result_timeout: config.worker.tool_result_timeout,
         templates: !config.templates.is_empty(),
-        workspaces: local_template(config)?,
     };
     Ok(Models { catalog, engine, scripted: servers })
-}
-
-/// The folder pattern of the first `local` template.
-fn local_template(config: &Config) -> Result<Option<PathBuf>, StartError> {
-    let Some(template) = config.templates.iter().find(|t| t.kind == TemplateKind::Local) else {
-        return Ok(None);
-    };
-    let pattern = config.data_dir.join(&template.directory);
-    let absolute = std::path::absolute(&pattern).map_err(|e| {
-        StartError::Config(format!("the template folder {} cannot be used: {e}", pattern.display()))
-    })?;
-    Ok(Some(absolute))
 }
 
 fn load_script(path: Option<&std::path::Path>) -> Result<Script, StartError> {

@@ -11,7 +11,7 @@ use crate::{
     clock::Clock,
     config::log::Log,
     logging,
-    workspace::wire::{ENV_TOKEN, ENV_URL},
+    workspace::wire::{ENV_TOKEN, ENV_URL, ENV_URL_FILE},
 };
 use clap::Args;
 use std::path::PathBuf;
@@ -54,6 +54,7 @@ pub fn run(args: &AgentArgs, options: &Options) -> Outcome {
     let token = given(&args.token, ENV_TOKEN, "--token")?;
     let wrong = |error: link::BadDaemon| Failure::new(Exit::Usage, error.to_string());
     let daemon = Daemon::new(&url, &token).map_err(wrong)?;
+    let daemon = daemon.read_from(std::env::var_os(ENV_URL_FILE).map(PathBuf::from));
     let directory = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     let directory = directory.canonicalize().ok().filter(|path| path.is_dir()).ok_or_else(|| {
         Failure::new(

@@ -29,9 +29,10 @@ pub struct DemoArgs {
 }
 
 /// What the demonstration asks for; the built-in script knows the word "demo".
-const PROMPT: &str = "Give me a demo: write a small script, run it, and tell me what it printed.";
+const PROMPT: &str =
+    "Give me a demo: make a workspace, write a small script in it, run it, and tell me what it printed.";
 
-/// Longest time the turn may take; it takes about two seconds.
+/// Longest time the turn may take; it takes about four seconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs the demonstration.
@@ -58,7 +59,7 @@ pub fn run(args: &DemoArgs, options: &Options) -> Outcome {
         let mut interrupt = daemon::on(SignalKind::interrupt())?;
         let running = app::start(config, Clock::system()).await?;
         let turn = async {
-            let shown = show(&running.local_url(), &folder).await;
+            let shown = show(&running.local_url(), &folder, args.keep).await;
             if shown.is_ok() {
                 next_steps(&running.local_url(), &folder, args.keep);
             }
@@ -105,50 +106,63 @@ fn wrong(what: impl std::fmt::Display) -> Failure {
     Failure::failed(format!("the demonstration failed: {what}"))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "ends a chain of futures")]
-fn parse(body: bytes::Bytes) -> Result<Value, Failure> {
-    serde_json::from_slice(&body).map_err(wrong)
+/// A client of the daemon.
+struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: String,
 }
 
-/// Creates a chat over HTTP and follows it over WebSocket until its turn is over.
-async fn show(url: &str, folder: &Path) -> Result<(), Failure> {
+impl Client {
+    /// Sends a request, with a body if there is one, and reads the answer.
+    async fn ask(&self, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+        let url = format!("{}{path}", self.url);
+        let request = match body {
+            Some(body) => self.http.post(url).body(body.to_string()),
+            None => self.http.get(url),
+        };
+        let sent = request.header("Coder-Session-Token", &self.token).send().await;
+        let answer = sent.and_then(reqwest::Response::error_for_status).map_err(wrong)?;
+        serde_json::from_slice(&answer.bytes().await.map_err(wrong)?).map_err(wrong)
+    }
+
+    /// Stops the workspace of the chat, so that nothing runs on when the demonstration is over.
+    async fn stop_workspace(&self, chat: &str) -> Result<(), Failure> {
+        let chat = self.ask(&format!("/api/experimental/chats/{chat}"), None).await?;
+        let Some(workspace) = chat["workspace_id"].as_str() else { return Ok(()) };
+        let path = format!("/api/v2/workspaces/{workspace}");
+        self.ask(&format!("{path}/builds"), Some(json!({ "transition": "stop" }))).await?;
+        loop {
+            let now = self.ask(&path, None).await?;
+            match now["latest_build"]["status"].as_str().unwrap_or_default() {
+                "pending" | "running" => tokio::time::sleep(Duration::from_millis(50)).await,
+                "succeeded" => return Ok(()),
+                other => return Err(wrong(format_args!("the workspace could not be stopped: {other}"))),
+            }
+        }
+    }
+}
+
+/// Creates a chat over HTTP and follows it over WebSocket until its turn is over; unless it is to go on, its workspace is
+/// stopped then.
+async fn show(url: &str, folder: &Path, keep: bool) -> Result<(), Failure> {
     let token = std::fs::read_to_string(folder.join("token")).map_err(wrong)?.trim().to_owned();
     crate::turn::engine::client().map_err(wrong)?;
     let http = reqwest::Client::builder().no_proxy().build().map_err(wrong)?;
-    let organizations: Value = http
-        .get(format!("{url}/api/v2/users/me/organizations"))
-        .header("Coder-Session-Token", &token)
-        .send()
-        .await
-        .and_then(reqwest::Response::error_for_status)
-        .map_err(wrong)?
-        .bytes()
-        .await
-        .map_err(wrong)
-        .and_then(parse)?;
+    let client = Client { http, url: url.to_owned(), token };
+    let organizations = client.ask("/api/v2/users/me/organizations", None).await?;
     let body = json!({
         "organization_id": organizations[0]["id"],
         "content": [{ "type": "text", "text": PROMPT }],
     });
-    let chat: Value = http
-        .post(format!("{url}/api/experimental/chats"))
-        .header("Coder-Session-Token", &token)
-        .body(body.to_string())
-        .send()
-        .await
-        .and_then(reqwest::Response::error_for_status)
-        .map_err(wrong)?
-        .bytes()
-        .await
-        .map_err(wrong)
-        .and_then(parse)?;
+    let chat = client.ask("/api/experimental/chats", Some(body)).await?;
     let id = chat["id"].as_str().ok_or_else(|| wrong("the new chat has no id"))?.to_owned();
     say(&format!("chatd demo: a real daemon on {url}\n\nYou: {PROMPT}\n\n"))?;
 
     let mut request = format!("{}/api/experimental/chats/{id}/stream", url.replacen("http", "ws", 1))
         .into_client_request()
         .map_err(wrong)?;
-    request.headers_mut().insert("Coder-Session-Token", token.parse().map_err(wrong)?);
+    request.headers_mut().insert("Coder-Session-Token", client.token.parse().map_err(wrong)?);
     let (mut socket, _) = tokio_tungstenite::connect_async(request).await.map_err(wrong)?;
     let mut view = View::default();
     let watch = async {
@@ -163,7 +177,13 @@ async fn show(url: &str, folder: &Path) -> Result<(), Failure> {
         }
         Err(wrong("the stream ended before the turn did"))
     };
-    tokio::time::timeout(LIMIT, watch).await.map_err(|_| wrong("the turn took too long"))?
+    tokio::time::timeout(LIMIT, watch).await.map_err(|_| wrong("the turn took too long"))??;
+    if keep {
+        return Ok(());
+    }
+    tokio::time::timeout(LIMIT, client.stop_workspace(&id))
+        .await
+        .map_err(|_| wrong("the workspace did not stop"))?
 }
 
 /// What has been printed so far.
@@ -233,7 +253,9 @@ impl View {
 }
 
 fn next_steps(url: &str, folder: &Path, keep: bool) {
-    output::note("That was a whole turn: HTTP, state machine, model over a socket, tools, stream, database.");
+    output::note(
+        "That was a whole turn: HTTP, state machine, model over a socket, an agent in a workspace, stream, database.",
+    );
     output::note(format_args!("Its data lies in {} (delete it when you like).", folder.display()));
     if keep {
         output::note(format_args!(

@@ -196,6 +196,8 @@ operations! {
     write pub patch_chat = chats::patch(id: ChatId, patch: MetaPatch) -> ChatRecord;
     /// Notes which build and agent of its workspace a chat uses.
     write pub bind_agent = chats::bind_agent(id: ChatId, workspace: WorkspaceId, build: BuildId, agent: Option<AgentId>) -> ();
+    /// Notes what a workspace said of its project, as the chat shows it. Moves no version.
+    write pub set_injected_context = chats::set_injected_context(id: ChatId, parts: Json) -> ();
     /// Moves the owner's read cursor to the newest assistant message.
     write pub mark_read = chats::mark_read(id: ChatId) -> ();
     /// Replaces a title unless somebody else has. Moves no version.

@@ -186,6 +186,8 @@ pub struct ChatRecord {
     pub build_id: Option<BuildId>,
     /// The agent in the workspace it last used.
     pub agent_id: Option<AgentId>,
+    /// JSON array of the `context-file` and `skill` parts that the workspace gave last.
+    pub last_injected_context: Option<Json>,
 }
 
 /// A chat to be created.

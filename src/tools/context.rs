@@ -2,10 +2,9 @@
 
 use super::outcome::ToolOutcome;
 use crate::{
-    ids::ChatId,
+    ids::{AgentId, ChatId},
     store::settings::LiveSettings,
     workspace::{
-        Workspace,
         connection::{Connection, NoConnection},
         remote::{CallError, CallId, Remote},
     },
@@ -34,6 +33,25 @@ pub struct Session {
     pub live: Arc<LiveSettings>,
     /// `limits.workspaces_per_user`; 0 = no limit.
     pub workspaces_per_user: i64,
+    /// The agent that did not say what its project is, and the id of the message of that turn: it is not asked twice in one.
+    pub silent: std::sync::Mutex<Option<(AgentId, i64)>>,
+}
+
+impl Session {
+    fn silent(&self) -> std::sync::MutexGuard<'_, Option<(AgentId, i64)>> {
+        self.silent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether this agent was asked for its project in this turn, and gave no answer.
+    #[must_use]
+    pub fn asked_in_vain(&self, agent: AgentId, turn: i64) -> bool {
+        *self.silent() == Some((agent, turn))
+    }
+
+    /// It gave no answer.
+    pub fn set_asked_in_vain(&self, agent: AgentId, turn: i64) {
+        *self.silent() = Some((agent, turn));
+    }
 }
 
 /// What a call knows about where it runs.
@@ -49,33 +67,11 @@ pub struct ToolContext {
     pub repeated: bool,
     /// The turn is one in plan mode: nothing but the plan may be written.
     pub plan: bool,
-    /// The folder of a chat that has no workspace of its own.
-    pub workspace: Option<Arc<dyn Workspace>>,
-    /// `None` where nothing but the folder is there.
+    /// `None` where there is nothing but the call.
     pub session: Option<Arc<Session>>,
 }
 
-/// Where a call acts.
-pub enum Place<'a> {
-    /// In a folder of the daemon's host.
-    Folder(&'a dyn Workspace),
-    /// Where the workspace's agent runs.
-    Agent(Remote),
-}
-
 impl ToolContext {
-    /// The chat's workspace; a chat without one has a folder, if the configuration gives it one.
-    ///
-    /// # Errors
-    /// What the model is told when there is neither.
-    pub async fn place(&self) -> Result<Place<'_>, ToolOutcome> {
-        match (self.agent().await, self.workspace.as_deref()) {
-            (Ok(remote), _) => Ok(Place::Agent(remote)),
-            (Err(NoConnection::NoWorkspace), Some(folder)) => Ok(Place::Folder(folder)),
-            (Err(why), _) => Err(ToolOutcome::error(why)),
-        }
-    }
-
     async fn agent(&self) -> Result<Remote, NoConnection> {
         match &self.session {
             Some(session) => session.connection.get().await,
@@ -164,13 +160,7 @@ impl ToolContext {
             step: 1,
             repeated: false,
             plan: false,
-            workspace: None,
             session: None,
         }
-    }
-
-    /// A call in a folder.
-    pub(crate) fn in_folder(folder: crate::workspace::local::LocalFolder) -> Self {
-        Self { workspace: Some(Arc::new(folder)), ..Self::nowhere() }
     }
 }

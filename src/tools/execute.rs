@@ -1,14 +1,11 @@
 //! `execute`: a shell command in the workspace (tools.md §5).
 //!
-//! In a workspace the agent runs it, and it belongs to the agent: a timeout, an interruption or a lost link only ends
-//! the wait. In the folder of a chat without a workspace there are no background processes, and a command that runs
-//! into its timeout is killed.
+//! The agent runs it, and it belongs to the agent: a timeout, an interruption or a lost link only ends the wait.
 
-use super::{Place, Repeat, Tool, ToolContext, arguments, command_line, outcome::ToolOutcome};
+use super::{Repeat, Tool, ToolContext, arguments, command_line, outcome::ToolOutcome};
 use crate::{
     chat::json::Json,
     workspace::{
-        CommandEnd, Exit, RunCommand, Workspace,
         output::Truncated,
         wire::{self, StartProcess},
     },
@@ -103,10 +100,7 @@ async fn execute(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutco
         return Err(ToolOutcome::error("timeout must be more than 0 and at most 4h"));
     }
     args.workdir = args.workdir.filter(|path| !path.trim().is_empty());
-    let mut answer = match ctx.place().await? {
-        Place::Folder(folder) => in_folder(ctx, folder, &args, timeout).await?,
-        Place::Agent(_) => on_agent(ctx, &args, timeout).await?,
-    };
+    let mut answer = on_agent(ctx, &args, timeout).await?;
     answer.note = command_line::dumps_files(&args.command).then_some(
         "read_file shows files with line numbers and in ranges; prefer it to printing whole files",
     );
@@ -184,47 +178,6 @@ fn still_there(failed: &ToolOutcome, id: &str) -> ToolOutcome {
     ))
 }
 
-async fn in_folder(
-    ctx: &ToolContext,
-    folder: &dyn Workspace,
-    args: &Args,
-    limit: Duration,
-) -> Result<Answer, ToolOutcome> {
-    let (_, background) = command_line::strip_background(&args.command);
-    if background || args.run_in_background == Some(true) {
-        return Err(ToolOutcome::error(
-            "a command in the background needs a workspace, and this chat has none. Use create_workspace to create one, \
-             or run the command in the foreground with a timeout that is long enough",
-        ));
-    }
-    let command = RunCommand {
-        command: args.command.clone(),
-        workdir: args.workdir.clone(),
-        env: ENVIRONMENT.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        timeout: limit,
-        chat_id: ctx.chat_id,
-    };
-    let CommandEnd { exit, output, wall } = folder.run_command(command).await.map_err(ToolOutcome::error)?;
-    let (exit_code, error) = match exit {
-        Exit::Code(0) => (0, None),
-        Exit::Code(code) => (code, Some(format!("the command exited with code {code}"))),
-        // As a shell reports it.
-        Exit::Signal(signal) => (128 + signal, Some(format!("the command was ended by signal {signal}"))),
-        Exit::TimedOut => {
-            (-1, Some(format!("the command timed out after {limit:?}; it and all its processes were killed")))
-        }
-    };
-    Ok(Answer {
-        success: exit == Exit::Code(0),
-        output: output.text,
-        exit_code: Some(exit_code),
-        wall_duration_ms: milliseconds(wall),
-        error,
-        truncated: output.truncated,
-        ..Answer::default()
-    })
-}
-
 #[async_trait::async_trait]
 impl Tool for Execute {
     fn name(&self) -> &'static str {
@@ -264,68 +217,20 @@ impl Tool for Execute {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::local::LocalFolder;
     use serde_json::Value;
-
-    async fn run(args: Value) -> (bool, Value) {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = LocalFolder::open(dir.path()).unwrap();
-        std::fs::create_dir(folder.root().join("sub")).unwrap();
-        let args = args.to_string().replace("ROOT", &folder.root().to_string_lossy());
-        let ctx = ToolContext::in_folder(folder);
-        let outcome = Execute.run(&ctx, &args).await;
-        (outcome.is_error, outcome.result.read().unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_finished_command() {
-        let (is_error, mut result) =
-            run(json!({"command": "echo $CHATD_CHAT_AGENT $TERM; pwd", "workdir": "ROOT/sub"})).await;
-        assert!(!is_error && result["wall_duration_ms"].is_u64());
-        let output = result["output"].take();
-        let output = output.as_str().unwrap();
-        assert!(output.starts_with("true dumb\n") && output.ends_with("/sub\n"), "{output}");
-        let mut keys: Vec<_> = result.as_object().unwrap().keys().cloned().collect();
-        keys.sort();
-        assert_eq!(keys, ["exit_code", "output", "success", "wall_duration_ms"]);
-        assert_eq!((&result["success"], &result["exit_code"]), (&json!(true), &json!(0)));
-    }
-
-    #[tokio::test]
-    async fn a_failing_command_is_a_normal_result() {
-        let (is_error, result) = run(json!({"command": "cat /nonexistent"})).await;
-        assert!(!is_error);
-        assert_eq!((&result["success"], &result["exit_code"]), (&json!(false), &json!(1)));
-        assert!(result["error"].is_string() && result["note"].as_str().unwrap().contains("read_file"));
-    }
-
-    #[tokio::test]
-    async fn a_timeout_and_a_flood() {
-        let (is_error, result) = run(json!({"command": "echo before; sleep 50", "timeout": "200ms"})).await;
-        assert!(!is_error);
-        assert_eq!((&result["exit_code"], &result["output"]), (&json!(-1), &json!("before\n")));
-        assert!(result["error"].as_str().unwrap().contains("timed out after 200ms"));
-        let (_, result) = run(json!({"command": "yes | head -c 1000000"})).await;
-        assert_eq!(
-            result["truncated"],
-            json!({"original_bytes": 1_000_000, "retained_bytes": 32_768, "omitted_bytes": 967_232, "strategy": "head_tail"})
-        );
-    }
 
     #[tokio::test]
     async fn what_is_refused() {
         for (args, said) in [
-            (json!({"command": "sleep 1 &"}), "needs a workspace"),
-            (json!({"command": "ls", "run_in_background": true}), "create_workspace"),
             (json!({"command": "  "}), "command must not be blank"),
             (json!({"command": "ls", "timeout": "soon"}), "not a duration"),
             (json!({"command": "ls", "timeout": "0s"}), "more than 0"),
             (json!({"command": "ls", "timeout": "5h"}), "at most 4h"),
-            (json!({"command": "ls", "workdir": "/etc"}), "outside"),
-            (json!({"command": "ls", "workdir": "ROOT/none"}), "does not exist"),
+            (json!({"command": "ls"}), "create_workspace"),
         ] {
-            let (is_error, result) = run(args).await;
-            assert!(is_error && result["error"].as_str().unwrap().contains(said), "{result}");
+            let outcome = Execute.run(&ToolContext::nowhere(), &args.to_string()).await;
+            let result: Value = outcome.result.read().unwrap();
+            assert!(outcome.is_error && result["error"].as_str().unwrap().contains(said), "{result}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What the model may call: one file per tool, with its schema, its limits and what it does.
 //!
-//! A tool that fails says so in its outcome, and the turn goes on. Dropping a tool's future cancels
-//! it; a foreground command it started is killed then. A call that a crash cut off runs again only where
-//! that does no harm ([`Repeat`]).
+//! A tool that fails says so in its outcome, and the turn goes on. Dropping a tool's future ends the wait for it; what it
+//! started in a workspace is left to the agent there. A call that a crash cut off runs again only where that does no harm
+//! ([`Repeat`]).
 
 pub mod arguments;
 pub mod ask_user_question;
@@ -16,7 +16,7 @@ pub mod edit_files;
 pub mod execute;
 pub mod offer;
 pub mod outcome;
-mod plan_file;
+pub mod plan_file;
 pub mod power;
 pub mod process_list;
 pub mod process_output;
@@ -24,13 +24,14 @@ pub mod process_signal;
 pub mod propose_plan;
 pub mod read_file;
 pub mod read_skill;
+pub mod read_skill_file;
 pub mod registry;
 pub use crate::workspace::skill;
 pub mod templates;
 pub mod write_file;
 
 use crate::{chat::json::Json, llm::request::ToolSpec};
-pub use context::{Place, Session, ToolContext};
+pub use context::{Session, ToolContext};
 use outcome::ToolOutcome;
 
 /// What is done with a call whose first run did not live to tell what came of it.

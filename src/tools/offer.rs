@@ -14,13 +14,15 @@ use super::{
     propose_plan::{self, ProposePlan},
     read_file::ReadFile,
     read_skill::ReadSkill,
+    read_skill_file::ReadSkillFile,
     templates::{ListTemplates, ReadTemplate},
     write_file::WriteFile,
 };
+use crate::workspace::skill::WorkspaceSkill;
 use std::{collections::HashSet, sync::Arc};
 
 /// What kind of turn it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each says one thing of a turn, and they are independent")]
 pub struct TurnKind {
     /// Of a chat that another chat has spawned.
@@ -30,13 +32,15 @@ pub struct TurnKind {
     /// The deployment has workspaces, or the chat has one.
     pub workspaces: bool,
     /// The chat's owner has skills.
-    pub skills: bool,
+    pub personal_skills: bool,
+    /// The skills of the chat's workspace.
+    pub workspace_skills: Arc<[WorkspaceSkill]>,
 }
 
 /// The built-in tools of a turn, in the order in which the model sees them.
 #[must_use]
 pub fn built_in(kind: TurnKind) -> Vec<Arc<dyn Tool>> {
-    let TurnKind { child, plan, workspaces, skills } = kind;
+    let TurnKind { child, plan, workspaces, personal_skills, workspace_skills } = kind;
     let mut tools: Vec<Arc<dyn Tool>> = Vec::new();
     if workspaces {
         tools.push(Arc::new(ReadFile));
@@ -65,8 +69,11 @@ pub fn built_in(kind: TurnKind) -> Vec<Arc<dyn Tool>> {
             tools.push(Arc::new(ProposePlan));
         }
     }
-    if skills {
-        tools.push(Arc::new(ReadSkill));
+    if personal_skills || !workspace_skills.is_empty() {
+        tools.push(Arc::new(ReadSkill { workspace: Arc::clone(&workspace_skills) }));
+    }
+    if !workspace_skills.is_empty() {
+        tools.push(Arc::new(ReadSkillFile { workspace: workspace_skills }));
     }
     tools
 }
@@ -78,6 +85,17 @@ pub fn stop_after() -> HashSet<String> {
 }
 
 #[cfg(test)]
+pub(super) fn everything(child: bool, plan: bool) -> TurnKind {
+    let skill = WorkspaceSkill {
+        name: "a".into(),
+        description: String::new(),
+        dir: "/w/a".into(),
+        meta_file: "SKILL.md".into(),
+    };
+    TurnKind { child, plan, workspaces: true, personal_skills: true, workspace_skills: [skill].into() }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -86,7 +104,7 @@ mod tests {
     fn each_kind_of_turn_has_its_tools() {
         let kinds = [(false, false), (true, false), (false, true), (true, true)];
         let offered = kinds.map(|(child, plan)| {
-            let tools = built_in(TurnKind { child, plan, workspaces: true, skills: true });
+            let tools = built_in(everything(child, plan));
             tools.iter().map(|tool| tool.name().to_owned()).collect::<Vec<_>>()
         });
         for (tool, has) in [
@@ -101,6 +119,7 @@ mod tests {
             ("process_signal", [true, true, false, false]),
             ("ask_user_question", [false, false, true, false]),
             ("read_skill", [true, true, true, true]),
+            ("read_skill_file", [true, true, true, true]),
             ("list_templates", [true, false, true, false]),
             ("read_template", [true, false, true, false]),
             ("create_workspace", [true, false, true, false]),
@@ -110,7 +129,15 @@ mod tests {
             let found: Vec<bool> = offered.iter().map(|names| names.iter().any(|n| n == tool)).collect();
             assert_eq!(found, has, "{tool}");
         }
-        let none = TurnKind { child: false, plan: false, workspaces: false, skills: false };
+        let none = TurnKind {
+            workspaces: false,
+            personal_skills: false,
+            workspace_skills: Arc::default(),
+            ..everything(false, false)
+        };
         assert!(built_in(none).is_empty());
+        let personal = TurnKind { workspace_skills: Arc::default(), ..everything(false, false) };
+        let names: Vec<_> = built_in(personal).iter().map(|tool| tool.name().to_owned()).collect();
+        assert!(names.contains(&"read_skill".to_owned()) && !names.contains(&"read_skill_file".to_owned()));
     }
 }

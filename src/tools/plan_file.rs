@@ -1,6 +1,7 @@
 //! Places that a plan must not be written to (tools.md §2): chats that share a workspace would overwrite each other's.
 
 use super::{ToolContext, outcome::ToolOutcome};
+use crate::ids::ChatId;
 
 /// The place that earlier versions used.
 const LEGACY: &str = "/home/coder/PLAN.md";
@@ -9,8 +10,8 @@ const FOLDER: &str = ".coder/plans";
 
 /// Where the plan of a chat lies.
 #[must_use]
-pub fn path(home: &str, ctx: &ToolContext) -> String {
-    format!("{}/{FOLDER}/PLAN-{}.md", home.trim_end_matches('/'), ctx.chat_id)
+pub fn path(home: &str, chat: ChatId) -> String {
+    format!("{}/{FOLDER}/PLAN-{chat}.md", home.trim_end_matches('/'))
 }
 
 /// Whether a file may be written. In plan mode nothing but the plan may: the answer is where it leads, which the agent
@@ -23,13 +24,13 @@ pub async fn check(ctx: &ToolContext, asked: &str) -> Result<Option<String>, Too
         return refuse_shared(ctx, asked).await.map(|()| None);
     }
     let home = ctx.ask(|remote| async move { remote.home().await }).await?;
-    let plan = path(&home, ctx);
+    let plan = path(&home, ctx.chat_id);
     if clean(asked) != plan {
         return Err(ToolOutcome::error(format!("in plan mode only the plan can be written: {plan}")));
     }
     let home = home.as_str();
     let resolved = ctx.ask(|remote| async move { remote.resolve(home).await }).await?;
-    Ok(Some(path(&resolved, ctx)))
+    Ok(Some(path(&resolved, ctx.chat_id)))
 }
 
 async fn refuse_shared(ctx: &ToolContext, asked: &str) -> Result<(), ToolOutcome> {
@@ -46,7 +47,7 @@ async fn refuse_shared(ctx: &ToolContext, asked: &str) -> Result<(), ToolOutcome
     if shared || cleaned.eq_ignore_ascii_case(LEGACY) {
         return Err(ToolOutcome::error(format!(
             "{asked:?} would be shared by all chats of this workspace; write the plan to {}",
-            path(&home, ctx)
+            path(&home, ctx.chat_id)
         )));
     }
     Ok(())

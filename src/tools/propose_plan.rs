@@ -32,7 +32,7 @@ async fn propose(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutco
         Some(path) => path.to_owned(),
         None => {
             let home = ctx.ask(|remote| async move { remote.home().await }).await?;
-            plan_file::path(&home, ctx)
+            plan_file::path(&home, ctx.chat_id)
         }
     };
     let path = path.as_str();

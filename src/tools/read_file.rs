@@ -1,6 +1,6 @@
 //! `read_file`: numbered lines of a text file (tools.md §1).
 
-use super::{Place, Repeat, Tool, ToolContext, arguments, outcome::ToolOutcome};
+use super::{Repeat, Tool, ToolContext, arguments, outcome::ToolOutcome};
 use crate::{
     chat::json::Json,
     workspace::lines::{ReadCaps, ReadRequest},
@@ -30,13 +30,8 @@ async fn read(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutcome>
         limit: count(args.limit),
         caps: ReadCaps::default(),
     };
-    let lines = match ctx.place().await? {
-        Place::Folder(folder) => folder.read_lines(request).await.map_err(ToolOutcome::error)?,
-        Place::Agent(_) => {
-            let request = &request;
-            ctx.ask(|remote| async move { remote.read_lines(request).await }).await?
-        }
-    };
+    let request = &request;
+    let lines = ctx.ask(|remote| async move { remote.read_lines(request).await }).await?;
     Ok(ToolOutcome::ok(&lines))
 }
 
@@ -75,38 +70,18 @@ impl Tool for ReadFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::local::LocalFolder;
     use serde_json::Value;
 
     #[tokio::test]
-    async fn results_and_errors() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = LocalFolder::open(dir.path()).unwrap();
-        let file = folder.root().join("f");
-        std::fs::write(&file, "a\nb\n").unwrap();
-        let mut ctx = ToolContext::in_folder(folder);
-        let run = async |ctx: &ToolContext, args: Value| {
-            let outcome = ReadFile.run(ctx, &args.to_string()).await;
-            (outcome.is_error, outcome.result.read::<Value>().unwrap())
-        };
-        let whole = run(&ctx, json!({"path": file, "offset": 0, "limit": -1})).await;
-        assert_eq!(
-            whole,
-            (false, json!({"content": "1\ta\n2\tb", "file_size": 4, "total_lines": 2, "lines_read": 2}))
-        );
-        let part = run(&ctx, json!({"path": file, "offset": 2, "limit": 5})).await;
-        assert_eq!(part.1["content"], "2\tb");
+    async fn arguments_are_looked_at_before_a_workspace_is() {
         for (args, said) in [
-            (json!({"path": "f"}), "must be absolute"),
             (json!({"path": " "}), "path must not be blank"),
             (json!({}), "missing field"),
-            (json!({"path": file, "offset": 9}), "the file has 2 lines"),
-            (json!({"path": "/etc/passwd"}), "outside"),
+            (json!({"path": "/f"}), "create_workspace"),
         ] {
-            let (is_error, result) = run(&ctx, args).await;
-            assert!(is_error && result["error"].as_str().unwrap().contains(said), "{result}");
+            let outcome = ReadFile.run(&ToolContext::nowhere(), &args.to_string()).await;
+            let result: Value = outcome.result.read().unwrap();
+            assert!(outcome.is_error && result["error"].as_str().unwrap().contains(said), "{result}");
         }
-        ctx.workspace = None;
-        assert!(run(&ctx, json!({"path": file})).await.1["error"].as_str().unwrap().contains("no workspace"));
     }
 }

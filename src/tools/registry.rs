@@ -104,8 +104,8 @@ mod tests {
     use crate::chat::json::Json;
 
     fn all() -> Vec<Arc<dyn Tool>> {
-        use crate::tools::offer::{TurnKind, built_in};
-        built_in(TurnKind { child: false, plan: false, workspaces: true, skills: true })
+        use crate::tools::offer::{built_in, everything};
+        built_in(everything(false, false))
     }
 
     fn dynamic(name: &str) -> ToolSpec {

@@ -1,8 +1,4 @@
 //! What a turn does next: one pure decision per committed history (agent-loop.md §3).
-//!
-//! The action `persist_workspace_context` (row 6 of the order) is not here yet: no workspace
-//! connection delivers context parts, so nothing could drive it. It belongs between
-//! [`NextAction::FinishTurn`] with `max_steps` and [`NextAction::Compact`].
 
 use super::{
     compact::{self, Limits, Measurement, Source, Status},
@@ -48,6 +44,8 @@ pub struct Settings {
     pub compaction_requested: bool,
     /// Attempts at this history so far.
     pub attempts: i64,
+    /// The chat's agent has not said yet what its project is, and was not asked in vain in this turn.
+    pub context_due: bool,
 }
 
 impl Default for Settings {
@@ -57,6 +55,7 @@ impl Default for Settings {
             limits: Limits::default(),
             compaction_requested: false,
             attempts: 0,
+            context_due: false,
         }
     }
 }
@@ -81,6 +80,8 @@ pub enum NextAction {
     EnterRequiresAction(Vec<ToolCallPart>),
     /// The turn is over.
     FinishTurn(FinishReason),
+    /// Ask the workspace's agent what its project says of itself, and keep that.
+    PersistWorkspaceContext,
     /// Replace the history by a summary.
     Compact(Source),
     /// Compaction did not help: the turn ends with an error.
@@ -131,6 +132,9 @@ pub fn decide(history: &History<'_>, tools: &ToolNames, settings: &Settings) -> 
     }
     if history.steps_since_user() >= settings.max_steps {
         return NextAction::FinishTurn(FinishReason::MaxSteps);
+    }
+    if settings.context_due {
+        return NextAction::PersistWorkspaceContext;
     }
     match compact::status(history, &settings.limits) {
         Status::Needed(_) => NextAction::Compact(Source::Automatic),
@@ -303,6 +307,28 @@ mod tests {
         for (name, list, expected) in cases {
             assert_eq!(run(list, &settings()), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn the_context_of_a_workspace_comes_before_a_compaction_and_after_what_ends_a_turn() {
+        let due = Settings { context_due: true, ..settings() };
+        let persist = NextAction::PersistWorkspaceContext;
+        assert_eq!(run(vec![user("q")], &due), persist);
+        let over = vec![user("q"), measured(&[call("l", "e")], 900), tool("l", "e")];
+        assert_eq!(run(over, &due), persist);
+        let still_over = [vec![user("q")], boundary(), vec![measured(&[text("a")], 900), user("q")]].concat();
+        assert_eq!(run(still_over, &due), persist);
+        let finish = NextAction::FinishTurn(FinishReason::Complete);
+        assert_eq!(run(vec![user("q"), assistant(&[text("a")])], &due), finish);
+        assert!(matches!(
+            run(vec![user("q"), assistant(&[call("l", "e")])], &due),
+            NextAction::ExecuteLocalTools(_)
+        ));
+        let three = (0..3).flat_map(|_| [assistant(&[call("l", "e")]), tool("l", "e")]).collect::<Vec<_>>();
+        assert_eq!(
+            run([vec![user("q")], three].concat(), &due),
+            NextAction::FinishTurn(FinishReason::MaxSteps)
+        );
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What a turn needs besides the chat: the models, the tools, the limits. Built once at start.
 
-use super::{compact::Limits, cost::Prices, retry::Policy};
+use super::{compact::Limits, cost::Prices, project::Project, retry::Policy};
 use crate::{
     chat::{json::Json, message::StepFigures},
-    ids::{ChatId, ModelConfigId, UserId},
+    ids::{ModelConfigId, UserId},
     llm::{
         Endpoint,
         catalog::{LiveCatalog, ModelEntry},
@@ -20,9 +20,8 @@ use crate::{
         offer::{self, TurnKind},
         registry::Registry,
     },
-    workspace::{Workspace, WorkspaceError, local::LocalFolder},
 };
-use std::{cell::OnceCell, path::PathBuf, sync::Arc, time::Duration};
+use std::{cell::OnceCell, sync::Arc, time::Duration};
 
 /// A configured model, ready to be called.
 #[derive(Debug, Clone)]
@@ -126,9 +125,6 @@ pub struct TurnEngine {
     pub tool_result_timeout: Duration,
     /// Whether the configuration declares a template, so that chats can have workspaces.
     pub templates: bool,
-    /// Absolute folder of a chat's workspace with `{workspace}` for its name, from the first `local`
-    /// template. `None`: no chat has a workspace, and no tool that needs one is offered.
-    pub workspaces: Option<PathBuf>,
 }
 
 thread_local! {
@@ -178,11 +174,18 @@ impl TurnEngine {
         enabled.map(|entry| Arc::new(ModelChoice::of(entry, user))).collect()
     }
 
-    /// The tools of a turn: the built-in ones, then the chat's client-run ones. `own` is of the chat's owner.
+    /// The tools of a turn: the built-in ones, then the chat's client-run ones, which only a turn out of plan mode has.
+    /// `own` is of the chat's owner, `project` what the workspace says of itself; `workspaces`: whether chats can have one.
     ///
     /// # Errors
     /// When the stored definitions of client-run tools cannot be read.
-    pub fn tools(&self, chat: &ChatRecord, own: &UserSettings) -> Result<Registry, serde_json::Error> {
+    pub fn tools(
+        &self,
+        chat: &ChatRecord,
+        own: &UserSettings,
+        project: Option<&Project>,
+        workspaces: bool,
+    ) -> Result<Registry, serde_json::Error> {
         #[derive(serde::Deserialize)]
         struct Declared {
             name: String,
@@ -193,10 +196,11 @@ impl TurnEngine {
         let mut registry = Registry::new(offer::built_in(TurnKind {
             child: chat.parent_chat_id.is_some(),
             plan: chat.plan_mode.is_some(),
-            workspaces: self.templates || chat.workspace_id.is_some(),
-            skills: !own.skills.is_empty(),
+            workspaces,
+            personal_skills: !own.skills.is_empty(),
+            workspace_skills: project.map(|project| project.skills.as_slice()).unwrap_or_default().into(),
         }));
-        if let Some(json) = &chat.dynamic_tools {
+        if let Some(json) = chat.dynamic_tools.as_ref().filter(|_| chat.plan_mode.is_none()) {
             let declared: Vec<Declared> = json.read()?;
             let specs = declared
                 .into_iter()
@@ -210,34 +214,6 @@ impl TurnEngine {
             }
         }
         Ok(registry)
-    }
-
-    /// The folder in which a chat's tools work. (Workspaces with an agent of their own will stand
-    /// behind the same trait.)
-    #[must_use]
-    pub fn folder(&self, chat: ChatId) -> Option<PathBuf> {
-        let pattern = self.workspaces.as_ref()?;
-        // Component by component: a path need not be UTF-8.
-        Some(
-            pattern
-                .components()
-                .map(|c| match c.as_os_str().to_str() {
-                    Some(text) => PathBuf::from(text.replace("{workspace}", &chat.to_string())),
-                    None => PathBuf::from(c.as_os_str()),
-                })
-                .collect(),
-        )
-    }
-
-    /// The workspace of a chat, made when it is first needed.
-    ///
-    /// # Errors
-    /// When its folder cannot be made.
-    pub fn workspace(&self, chat: ChatId) -> Result<Option<Arc<dyn Workspace>>, WorkspaceError> {
-        match self.folder(chat) {
-            Some(folder) => Ok(Some(Arc::new(LocalFolder::open(&folder)?))),
-            None => Ok(None),
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`history`] is the view everything else reads; [`decide`] picks the next action; [`prompt`] turns
 //! history into a request; [`accumulate`] folds the answer into a row; [`tool_batch`] runs the calls
 //! of one step; [`interrupt`] saves what an interrupted step had shown; [`compact`] replaces a long
-//! history by its summary. Invariant: everything here except [`tool_batch`] is synchronous and pure.
+//! history by its summary; [`project`] is what the workspace says of itself. Invariant: everything here except [`tool_batch`] is synchronous and pure.
 
 pub mod accumulate;
 pub mod compact;
@@ -13,6 +13,7 @@ pub mod engine;
 pub mod generate;
 pub mod history;
 pub mod interrupt;
+pub mod project;
 pub mod prompt;
 pub mod retry;
 pub mod title;

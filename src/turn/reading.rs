@@ -92,7 +92,13 @@ fn assert_alike(full: &[MessageRow], read: &TurnRead) {
     for compaction_requested in [false, true] {
         for attempts in [0, 1] {
             for max_steps in [2, 3, 1000] {
-                let settings = Settings { max_steps, limits: LIMITS, compaction_requested, attempts };
+                let settings = Settings {
+                    max_steps,
+                    limits: LIMITS,
+                    compaction_requested,
+                    attempts,
+                    ..Settings::default()
+                };
                 let wanted = decide(&whole, &tools(), &settings);
                 assert_eq!(decide(&part(), &tools(), &settings), wanted, "{settings:?}");
             }

@@ -157,6 +157,14 @@ impl Connection {
     /// # Errors
     /// Why there is none.
     pub async fn get(&self) -> Result<Remote, NoConnection> {
+        self.reach().await.map(|(_, remote)| remote)
+    }
+
+    /// The same, with which agent it is.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn reach(&self) -> Result<(AgentId, Remote), NoConnection> {
         let asked = time::Instant::now();
         for _ in 0..ROUNDS {
             let chat = self.dialer.store.chat(self.chat).await?;
@@ -164,7 +172,7 @@ impl Connection {
             let mut held = self.held.lock().await;
             if let Some(client) = self.cached(&mut held, workspace).await {
                 self.bump(workspace).await;
-                return Ok(remote(client, &chat));
+                return Ok((client.agent(), remote(client, &chat)));
             }
             if let Some((_, said)) = self.in_vain().clone().filter(|(ended, _)| *ended >= asked) {
                 return Err(NoConnection::Unreachable(said));
@@ -186,7 +194,7 @@ impl Connection {
             *held = Some(Held { workspace, agent: reached, client: client.clone() });
             drop(held);
             self.bump(workspace).await;
-            return Ok(remote(client, &chat));
+            return Ok((reached, remote(client, &chat)));
         }
         Err(NoConnection::Changed)
     }

@@ -180,6 +180,12 @@ impl fmt::Debug for AgentClient {
 }
 
 impl AgentClient {
+    /// Whose link it is.
+    #[must_use]
+    pub const fn agent(&self) -> AgentId {
+        self.agent
+    }
+
     /// To an agent whose link another replica has.
     #[must_use]
     pub fn elsewhere(agent: AgentId, replica: Replica) -> Self {

@@ -1,8 +1,7 @@
-//! The place where tools act: a folder with files and a shell.
+//! The place where tools act: files and a shell, and the agent there that gives them to a chat.
 //!
-//! Tools know only the trait [`Workspace`]. Today [`local::LocalFolder`] stands behind it, a folder
-//! on the daemon's own machine, one per chat. The full workspace connection (an agent that dials
-//! home, with background processes and MCP servers) replaces it behind the same interface.
+//! [`connection`] is the way of one chat to its agent and [`remote`] what can be asked there; [`wire`] is what both
+//! ends speak. What the agent does with files and commands, it does with [`files`], [`lines`], [`group`] and [`output`].
 
 pub mod connection;
 pub mod dial;
@@ -11,7 +10,6 @@ pub mod files;
 pub mod group;
 pub mod lines;
 pub mod link;
-pub mod local;
 pub mod output;
 pub mod paths;
 pub mod provision;
@@ -22,10 +20,7 @@ pub mod text;
 pub mod token;
 pub mod wire;
 
-use crate::ids::ChatId;
-use lines::{Lines, ReadRefusal, ReadRequest};
-use output::Captured;
-use std::time::Duration;
+use lines::ReadRefusal;
 
 /// Why a workspace did not do what was asked. The text is for the model: it names the way out.
 #[derive(Debug, thiserror::Error)]
@@ -33,14 +28,6 @@ pub enum WorkspaceError {
     /// The path is relative.
     #[error("the path must be absolute: {0:?}")]
     NotAbsolute(String),
-    /// The path, with its symbolic links followed, leaves the workspace.
-    #[error("{path:?} lies outside of the workspace folder {root:?}")]
-    Outside {
-        /// As asked for.
-        path: String,
-        /// The folder everything has to lie in.
-        root: String,
-    },
     /// A chain of symbolic links does not end.
     #[error("{0:?} has too many levels of symbolic links")]
     LinkLoop(String),
@@ -72,64 +59,4 @@ pub enum WorkspaceError {
         /// What the operating system said.
         cause: std::io::Error,
     },
-}
-
-/// A shell command to run to its end.
-#[derive(Debug, Clone)]
-pub struct RunCommand {
-    /// The shell line, run with `sh -c`.
-    pub command: String,
-    /// Directory to run in; the workspace's own when absent.
-    pub workdir: Option<String>,
-    /// Variables to set.
-    pub env: Vec<(String, String)>,
-    /// When it is killed.
-    pub timeout: Duration,
-    /// The chat it runs for; the command sees it as `CHATD_CHAT_ID`.
-    pub chat_id: ChatId,
-}
-
-/// How a command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// With this code.
-    Code(i32),
-    /// By this signal.
-    Signal(i32),
-    /// Its time was over, and its process group was killed.
-    TimedOut,
-}
-
-/// What a command did.
-#[derive(Debug, Clone)]
-pub struct CommandEnd {
-    /// How it ended.
-    pub exit: Exit,
-    /// Combined standard output and error.
-    pub output: Captured,
-    /// How long it ran.
-    pub wall: Duration,
-}
-
-/// Files and a shell.
-#[async_trait::async_trait]
-pub trait Workspace: Send + Sync + std::fmt::Debug {
-    /// Reads numbered lines of a text file.
-    ///
-    /// # Errors
-    /// See [`WorkspaceError`].
-    async fn read_lines(&self, request: ReadRequest) -> Result<Lines, WorkspaceError>;
-
-    /// Replaces a file, or makes it and its parent directories. Atomic; keeps the mode of a file
-    /// that was there; follows a symbolic link to its target.
-    ///
-    /// # Errors
-    /// See [`WorkspaceError`].
-    async fn write_file(&self, path: &str, content: Vec<u8>) -> Result<(), WorkspaceError>;
-
-    /// Runs a command to its end or its timeout. Dropping the future kills its process group.
-    ///
-    /// # Errors
-    /// When it could not be started. A failing command is no error.
-    async fn run_command(&self, command: RunCommand) -> Result<CommandEnd, WorkspaceError>;
 }

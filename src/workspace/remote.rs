@@ -4,8 +4,8 @@ use super::{
     lines::{Lines, ReadRequest},
     link::{AgentClient, AnswerBody, Body, LinkError, full},
     wire::{
-        BASE, Directory, Done, EditFiles, ErrorBody, ListDirectory, ProcessOutput, Processes, REPEATED,
-        ReadLines, Relativity, ResolvedPath, SignalProcess, StartProcess, Started, TOOL_CALL_ID,
+        BASE, ContextConfig, Directory, Done, EditFiles, ErrorBody, ListDirectory, ProcessOutput, Processes,
+        REPEATED, ReadLines, Relativity, ResolvedPath, SignalProcess, StartProcess, Started, TOOL_CALL_ID,
     },
 };
 use bytes::Bytes;
@@ -237,6 +237,24 @@ impl Remote {
         let home = ListDirectory { path: Vec::new(), relativity: Relativity::Home };
         let listed: Directory = self.post("list-directory", &home, HeaderMap::new()).await?;
         Ok(listed.absolute_path_string)
+    }
+
+    /// What is in a directory.
+    ///
+    /// # Errors
+    /// When there is no answer, or it cannot be listed.
+    pub async fn list(&self, path: &str) -> Result<Directory, CallError> {
+        let path = path.split('/').filter(|step| !step.is_empty()).map(str::to_owned).collect();
+        let asked = ListDirectory { path, relativity: Relativity::Root };
+        self.post("list-directory", &asked, HeaderMap::new()).await
+    }
+
+    /// `GET context-config`: what the project says of itself.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn context(&self) -> Result<ContextConfig, CallError> {
+        self.get("context-config", &[]).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, CallError> {

@@ -1,6 +1,6 @@
 //! Skills: Markdown with a front matter that names and describes it (workspace-and-providers.md §8).
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Largest file of a personal skill in bytes.
 pub const MAX_PERSONAL_BYTES: usize = 64 * 1024;
@@ -8,6 +8,8 @@ pub const MAX_PERSONAL_BYTES: usize = 64 * 1024;
 pub const MAX_NAME_BYTES: usize = 256;
 /// Longest description of a personal skill in bytes.
 pub const MAX_DESCRIPTION_BYTES: usize = 4096;
+/// Bytes that are read of a supporting file of a workspace's skill; more is cut (workspace-and-providers.md §8.1).
+pub const MAX_FILE_BYTES: usize = 512 * 1024;
 /// Most skills of a user.
 pub const MAX_PER_USER: i64 = 100;
 
@@ -20,6 +22,27 @@ pub struct Skill {
     pub description: String,
     /// What the model reads: the text without HTML comments.
     pub body: String,
+}
+
+/// A skill that lies in a workspace, as its agent names it. Its text is read when it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkspaceSkill {
+    /// Name, which is that of its folder.
+    pub name: String,
+    /// What it is good for; may be empty.
+    pub description: String,
+    /// Absolute path of its folder.
+    pub dir: String,
+    /// Name of the file in it that describes it.
+    pub meta_file: String,
+}
+
+impl WorkspaceSkill {
+    /// Absolute path of a file of it.
+    #[must_use]
+    pub fn path(&self, file: &str) -> String {
+        format!("{}/{file}", self.dir.trim_end_matches('/'))
+    }
 }
 
 /// Why a text is no skill.
@@ -91,7 +114,7 @@ impl Skill {
         if name.is_empty() {
             return Err(BadSkill::NoName);
         }
-        if !is_kebab_case(&name) {
+        if !is_name(&name) {
             return Err(BadSkill::NameForm(name.chars().take(64).collect()));
         }
         Ok(Self {
@@ -130,8 +153,9 @@ fn front_matter(yaml: &str) -> Result<FrontMatter, BadSkill> {
     })
 }
 
-/// `^[a-z0-9]+(-[a-z0-9]+)*$`
-fn is_kebab_case(name: &str) -> bool {
+/// Whether this can be the name of a skill: `^[a-z0-9]+(-[a-z0-9]+)*$`
+#[must_use]
+pub fn is_name(name: &str) -> bool {
     name.split('-')
         .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
 }

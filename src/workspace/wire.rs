@@ -34,6 +34,9 @@ pub const ENV_CHAT_AGENT: &str = "CHATD_CHAT_AGENT";
 pub const ENV_CHAT_ID: &str = "CHATD_CHAT_ID";
 /// Where `chatd agent` finds its token, when it is not on the command line.
 pub const ENV_TOKEN: &str = "CHATD_AGENT_TOKEN";
+/// Variable that names a file with the address of the daemon, which may be another after a restart: agents on the daemon's
+/// own host read it before they dial.
+pub const ENV_URL_FILE: &str = "CHATD_AGENT_URL_FILE";
 /// Where `chatd agent` finds the daemon's address, when it is not on the command line.
 pub const ENV_URL: &str = "CHATD_URL";
 

@@ -3,6 +3,7 @@
 
 mod await_action;
 mod compaction;
+mod context;
 mod generate;
 mod interrupt;
 pub mod title;

@@ -6,6 +6,7 @@ use crate::{
         problem::{Problem, Result},
         state::ApiState,
     },
+    ids::TemplateId,
     store::settings::{
         Advisor, AutoArchiveDays, ComputerUseProvider, DebugLogging, DebugRetentionDays, Deployment,
         DesktopEnabled, MAX_DAYS, PersonalModelOverrides, PlanModeInstructions, RetentionDays, SystemPrompt,
@@ -54,7 +55,7 @@ impl Exposed for SystemPrompt {
         }
     }
 
-    fn accept(input: SystemPromptIn, state: &ApiState) -> Result<Self> {
+    async fn accept(input: SystemPromptIn, state: &ApiState) -> Result<Self> {
         let kept = || state.live.current().system_prompt.include_default_system_prompt;
         Ok(Self {
             system_prompt: prompt("system_prompt", &input.system_prompt)?,
@@ -83,7 +84,7 @@ impl Exposed for DebugLogging {
         DebugLoggingOut { allow_users: all.debug_logging.allow_users, forced_by_deployment: all.debug_forced }
     }
 
-    fn accept(input: Self, _: &ApiState) -> Result<Self> {
+    async fn accept(input: Self, _: &ApiState) -> Result<Self> {
         Ok(input)
     }
 }
@@ -95,7 +96,7 @@ macro_rules! plain {
             const HIDDEN: Hidden = Hidden::$hidden;
             const ABOUT: (&'static str, &'static str) = ($get, $put);
 
-            fn checked(self, $state: &ApiState) -> Result<Self> {
+            async fn checked(self, $state: &ApiState) -> Result<Self> {
                 let $value = self;
                 $check
             }
@@ -110,7 +111,7 @@ plain! {
             .map(|plan_mode_instructions| Self { plan_mode_instructions });
     TemplateAllowlist Always
         "Templates that workspaces may be built from", "Set the templates that workspaces may be built from",
-        |value, state| allowlist(value, state);
+        |value, state| allowlist(value, state).await;
     Advisor Never
         "The model that others may ask for advice", "Set the model that others may ask for advice",
         |value, state| advisor(value, state);
@@ -153,8 +154,8 @@ fn days(field: &str, days: i64) -> Result<()> {
     Err(Problem::field(field, format!("{field} must be between 0 and {MAX_DAYS}.")))
 }
 
-fn allowlist(mut list: TemplateAllowlist, state: &ApiState) -> Result<TemplateAllowlist> {
-    let known = &state.settings.templates;
+async fn allowlist(mut list: TemplateAllowlist, state: &ApiState) -> Result<TemplateAllowlist> {
+    let known: HashSet<TemplateId> = state.store.templates().await?.into_iter().map(|t| t.id).collect();
     let bad: Vec<String> =
         list.template_ids.iter().filter(|id| !known.contains(id)).map(ToString::to_string).collect();
     if !bad.is_empty() {

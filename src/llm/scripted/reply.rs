@@ -6,6 +6,7 @@ use super::{
 };
 use serde_json::{Value, json};
 use std::{
+    borrow::Cow,
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
@@ -178,12 +179,12 @@ impl<'a> Writer<'a> {
         while let Some((before, after)) = rest.split_once("{{") {
             filled.push_str(before);
             let value = after.split_once("}}").and_then(|(name, tail)| {
-                let value = match name.trim() {
-                    "last_user" => self.asked.last_user.as_str(),
-                    "last_tool_output" => self.asked.last_output.as_str(),
-                    "model" => self.asked.model.as_str(),
-                    "working_directory" => working_directory(&self.asked.system),
-                    _ => return None,
+                let value: Cow<'_, str> = match name.trim() {
+                    "last_user" => self.asked.last_user.as_str().into(),
+                    "last_tool_output" => self.asked.last_output.as_str().into(),
+                    "model" => self.asked.model.as_str().into(),
+                    "working_directory" => working_directory(&self.asked.system).into(),
+                    name => within(&self.asked.last_output, name.strip_prefix("last_tool_output")?)?.into(),
                 };
                 Some((value, tail))
             });
@@ -208,6 +209,15 @@ impl<'a> Writer<'a> {
             Value::Object(map) => map.iter().map(|(k, v)| (k.clone(), self.fill_value(v))).collect(),
             other => other.clone(),
         }
+    }
+}
+
+/// The value at a JSON pointer in a tool's output; text without its quotes.
+fn within(output: &str, pointer: &str) -> Option<String> {
+    let output: Value = serde_json::from_str(output).ok()?;
+    match output.pointer(pointer)? {
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
     }
 }
 

@@ -18,7 +18,7 @@
 //! ```
 //!
 //! In texts and in the strings of arguments, `{{last_user}}`, `{{last_tool_output}}`, `{{model}}` and `{{working_directory}}` are
-//! replaced. A rule that calls a tool must not hold after the tool's answer, or the model calls for ever.
+//! replaced; `{{last_tool_output/templates/0/id}}` is the value at a JSON pointer in the tool's output. A rule that calls a tool must not hold after the tool's answer, or the model calls for ever.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

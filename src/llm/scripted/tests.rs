@@ -48,12 +48,20 @@ async fn the_built_in_script_echoes_and_plays_the_demo() {
     assert_eq!(done.usage.total_tokens, done.usage.input_tokens + done.usage.output_tokens);
 
     let mut demo = request(vec![user("Show me a demo")]);
-    for name in ["write_file", "execute"] {
+    for name in ["list_templates", "create_workspace", "write_file", "execute"] {
         let mut tool = demo.tools[0].clone();
         tool.name = name.into();
         demo.tools.push(tool);
     }
-    for (tool, output) in [("write_file", "{\"ok\":true}"), ("execute", "{\"output\":\"Hello {{model}}\"}")] {
+    for (tool, output) in [
+        ("list_templates", "{\"templates\":[{\"id\":\"t-1\"}]}"),
+        ("create_workspace", "{\"created\":true}"),
+        ("write_file", "{\"ok\":true}"),
+        ("execute", "{\"output\":\"Hello {{model}}\"}"),
+    ] {
+        if tool == "write_file" {
+            demo.system.push("<workspace-context>\nWorking Directory: /w\n</workspace-context>".into());
+        }
         let events = ask(&server, &demo).await.unwrap();
         let Some(Event::ToolCall { id, name, args, .. }) =
             events.iter().find(|e| matches!(e, Event::ToolCall { .. }))
@@ -63,6 +71,11 @@ async fn the_built_in_script_echoes_and_plays_the_demo() {
         assert_eq!(name, tool);
         assert_eq!(finish(&events).reason, FinishReason::ToolCalls);
         let args: Value = serde_json::from_str(args).unwrap();
+        match tool {
+            "create_workspace" => assert_eq!(args["template_id"], "t-1"),
+            "write_file" => assert_eq!(args["path"], "/w/chatd-demo.sh"),
+            _ => {}
+        }
         let made = crate::llm::request::AssistantContent::ToolCall {
             id: id.clone(),
             name: name.clone(),

@@ -18,6 +18,8 @@ use uuid::Uuid;
 operations! {
     /// Templates by name.
     read pub templates = templates::list() -> Vec<TemplateRecord>;
+    /// Whether there is any.
+    read pub has_templates = templates::any() -> bool;
     /// One template.
     read pub template = templates::get(id: TemplateId) -> TemplateRecord;
     /// Makes a template.

@@ -2,6 +2,7 @@
 
 use super::{Conn, Statement};
 use crate::{
+    chat::json::Json,
     clock::Timestamp,
     ids::{AgentId, BuildId, ChatId, ModelConfigId, OrganizationId, UserId, WorkspaceId},
     store::{
@@ -55,6 +56,12 @@ pub(in crate::store) struct ChatRow {
         skip_insertion
     )]
     pub agent_id: Option<Id>,
+    #[diesel(
+        select_expression = sql::<Nullable<types::JsonText>>("chats.last_injected_context"),
+        select_expression_type = SqlLiteral<Nullable<types::JsonText>>,
+        skip_insertion
+    )]
+    pub last_injected_context: Option<Raw>,
 }
 
 impl TryFrom<ChatRow> for ChatRecord {
@@ -83,6 +90,7 @@ impl TryFrom<ChatRow> for ChatRecord {
             workspace_id: r.workspace_id.map(|i| WorkspaceId(i.0)),
             build_id: r.build_id.map(|i| BuildId(i.0)),
             agent_id: r.agent_id.map(|i| AgentId(i.0)),
+            last_injected_context: r.last_injected_context.map(|x| x.0),
             head: head.head()?,
         })
     }
@@ -160,6 +168,15 @@ pub async fn bind_agent(
     s.sql(", agent_id = ").bind::<Nullable<types::Uid>, _>(agent.map(|a| Id(a.0)));
     s.sql(" WHERE id = ").bind::<types::Uid, _>(Id(id.0));
     s.sql(" AND workspace_id = ").bind::<types::Uid, _>(Id(workspace.0));
+    s.execute(conn).await?;
+    Ok(())
+}
+
+/// Notes what a workspace said of its project, as the chat shows it.
+pub async fn set_injected_context(conn: &mut Conn, id: ChatId, parts: Json) -> Result<()> {
+    let mut s = Statement::default();
+    s.sql("UPDATE chats SET last_injected_context = ").bind::<types::JsonText, _>(Raw(parts));
+    s.sql(" WHERE id = ").bind::<types::Uid, _>(Id(id.0));
     s.execute(conn).await?;
     Ok(())
 }

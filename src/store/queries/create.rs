@@ -60,6 +60,7 @@ pub async fn create(
         workspace_id: new.workspace_id.map(|id| Id(id.0)),
         build_id: None,
         agent_id: None,
+        last_injected_context: None,
     };
     diesel::insert_into(chats::table).values(&row).execute(conn).await?;
     if new.workspace_id.is_some() {

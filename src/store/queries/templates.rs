@@ -26,6 +26,17 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<TemplateRecord>> {
     rows.into_iter().map(TemplateRow::record).collect()
 }
 
+/// Whether there is one that is not deleted.
+pub async fn any(conn: &mut Conn) -> Result<bool> {
+    let one: Option<Id> = templates::table
+        .filter(templates::deleted.eq(false))
+        .select(templates::id)
+        .first(conn)
+        .await
+        .optional()?;
+    Ok(one.is_some())
+}
+
 /// One that is not deleted.
 pub async fn get(conn: &mut Conn, id: TemplateId) -> Result<TemplateRecord> {
     let row: TemplateRow = templates::table

@@ -36,9 +36,8 @@ extern "SQL" {
 /// - and, unless somebody has written since the summary, the rows back to the last model step or
 ///   user message: they say whether the turn is over, and whether it was a stop-after tool.
 ///
-/// Not among them yet: user rows with `context-file` and `skill` parts that are older than the
-/// summary. Whoever writes such rows has to bring them here, for the system blocks that are rebuilt
-/// from them, and to leave them out of the count of steps.
+/// - and the newest row in which the workspace says what its project is: system texts are made from it
+///   (agent-loop.md §5.3).
 pub async fn turn(conn: &mut Conn, chat: ChatId) -> Result<TurnRead> {
     let record = chats::get(conn, chat).await?;
     let recent = since_summary(conn, chat).await?;
@@ -48,12 +47,23 @@ pub async fn turn(conn: &mut Conn, chat: ChatId) -> Result<TurnRead> {
     };
     let mut rows = system_rows(conn, chat, summary).await?;
     let mut earlier_steps = 0;
+    let of_workspace = match record.last_injected_context {
+        Some(_) => workspace_row(conn, chat, summary).await?,
+        None => None,
+    };
     if !recent.iter().any(|r| r.role == Role::User && opens_turn(r)) {
-        let tail = last_step_or_user(conn, chat, summary).await?;
+        let mut tail = last_step_or_user(conn, chat, summary).await?;
         if let Some(step) = tail.as_slice().first().filter(|r| r.role == Role::Assistant) {
             earlier_steps = steps_before(conn, chat, step.id.0).await?;
         }
+        // It may stand in this tail, or before it.
+        let of_workspace = of_workspace.filter(|row| tail.iter().all(|known| known.id != row.id));
+        let at = of_workspace.as_ref().map_or(0, |row| tail.partition_point(|known| known.id < row.id));
+        rows.extend(tail.drain(..at));
+        rows.extend(of_workspace);
         rows.extend(tail);
+    } else {
+        rows.extend(of_workspace);
     }
     rows.extend(recent);
     Ok(TurnRead { chat: record, rows, earlier_steps })
@@ -97,6 +107,23 @@ async fn system_rows(conn: &mut Conn, chat: ChatId, below: i64) -> Result<Vec<Me
         .load(conn)
         .await?;
     rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// The newest row below an id in which the workspace says what its project is: of the rows of users, only those have a
+/// native form. There is an index for them.
+async fn workspace_row(conn: &mut Conn, chat: ChatId, below: i64) -> Result<Option<MessageRow>> {
+    let row: Option<SelectMessage> = chat_messages::table
+        .filter(chat_messages::chat_id.eq(Id(chat.0)))
+        .filter(diesel::dsl::sql::<sql_types::Bool>("role = 'user'"))
+        .filter(chat_messages::native.is_not_null())
+        .filter(chat_messages::id.lt(below))
+        .filter(chat_messages::deleted.eq(false))
+        .order(chat_messages::id.desc())
+        .select(SelectMessage::as_select())
+        .first(conn)
+        .await
+        .optional()?;
+    row.map(TryInto::try_into).transpose()
 }
 
 /// The rows below an id from the last model step or user message on, ascending.
@@ -159,6 +186,7 @@ async fn steps_before(conn: &mut Conn, chat: ChatId, below: i64) -> Result<usize
         .filter(older.field(chat_messages::deleted).eq(false))
         .filter(older.field(chat_messages::compressed).eq(false))
         .filter(older.field(chat_messages::role).eq("user"))
+        .filter(older.field(chat_messages::native).is_null())
         .order(older.field(chat_messages::id).desc())
         .select(older.field(chat_messages::id))
         .limit(1)

@@ -1,7 +1,13 @@
 //! System texts: the one that is stored with a chat when it is created, and those that are resolved anew
 //! for each turn and stand behind the stored ones (agent-loop.md §5.3).
 
-use crate::store::settings::{Deployment, SkillEntry, SystemPrompt, UserSettings};
+use crate::{
+    ids::ChatId,
+    store::settings::{Deployment, SkillEntry, SystemPrompt, UserSettings},
+    tools::{plan_file, read_skill::Source},
+    turn::project::Project,
+    workspace::skill::WorkspaceSkill,
+};
 
 /// The built-in prompt of every deployment that does not do without it.
 pub const DEFAULT_SYSTEM_PROMPT: &str = include_str!("default_system_prompt.md").trim_ascii();
@@ -14,32 +20,93 @@ pub fn deployment_prompt(set: &SystemPrompt) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("\n\n"))
 }
 
-/// What a turn adds to the stored system texts, in the order of the blocks. `place`: where the chat's
-/// tools work. `plans`: a turn in plan mode of a root chat.
+/// Stands in the stored system texts for [`plan_path`]; it is replaced in each of them for every call.
+pub const PLAN_PATH: &str = "{{plan_file_path}}";
+
+/// What a new chat is told about its workspace when it is created (agent-loop.md §5.6).
 #[must_use]
-pub fn of_turn(place: Option<&Place>, own: &UserSettings, all: &Deployment, plans: bool) -> Vec<String> {
-    let plan = all.plan_mode_instructions.plan_mode_instructions.trim();
+pub const fn awareness(attached: bool) -> &'static str {
+    if attached {
+        "This chat is attached to a workspace. Its files, commands and processes are those of that workspace; it may have to be \
+         started first, which start_workspace does."
+    } else {
+        "This chat has no workspace yet. Files and commands need one: when the task does, choose a template with list_templates and \
+         read_template and make it with create_workspace. Do not make one for what can be answered without."
+    }
+}
+
+/// Who a turn is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn<'a> {
+    /// What the workspace says of its project.
+    pub project: Option<&'a Project>,
+    /// The settings of the chat's owner.
+    pub own: &'a UserSettings,
+    /// The settings of the deployment.
+    pub all: &'a Deployment,
+    /// In plan mode, and of a root chat.
+    pub plans: bool,
+}
+
+/// What a turn adds to the stored system texts, in the order of the blocks.
+#[must_use]
+pub fn of_turn(turn: Turn<'_>) -> Vec<String> {
+    let plan = turn.all.plan_mode_instructions.plan_mode_instructions.trim();
     [
-        place.map(workspace_context),
-        available_skills(&own.skills),
-        user_instructions(&own.prompt.custom_prompt),
-        (plans && !plan.is_empty()).then(|| plan.to_owned()),
+        turn.project.and_then(Project::block),
+        available_skills(&turn.own.skills, turn.project.map(|p| p.skills.as_slice()).unwrap_or_default()),
+        user_instructions(&turn.own.prompt.custom_prompt),
+        turn.plans.then(|| PLANNING.to_owned()),
+        (turn.plans && !plan.is_empty()).then(|| plan.to_owned()),
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
-/// What there is to read before something is done (block 4), or nothing when there are no skills.
-fn available_skills(skills: &[SkillEntry]) -> Option<String> {
-    let line = |skill: &SkillEntry| {
-        let words: Vec<&str> = skill.description.split_whitespace().collect();
+/// Replaces [`PLAN_PATH`] in system texts: by the place of the chat's plan, or by nothing where that is not known. A text of
+/// which nothing is left goes.
+pub fn fill(texts: &mut Vec<String>, plan: Option<&str>) {
+    for text in texts.iter_mut().filter(|text| text.contains(PLAN_PATH)) {
+        *text = text.replace(PLAN_PATH, plan.unwrap_or_default()).trim().to_owned();
+    }
+    texts.retain(|text| !text.is_empty());
+}
+
+/// Where the plan of a chat lies, as a block. `home` is of the user of the workspace's agent.
+#[must_use]
+pub fn plan_path(home: &str, chat: ChatId) -> String {
+    let home = home.trim_end_matches('/');
+    format!(
+        "<plan-file-path>\nThe plan of this chat is the file {}. Do not write plans to {home}/PLAN.md: all chats of the workspace would share it.\n</plan-file-path>",
+        plan_file::path(home, chat)
+    )
+}
+
+/// The overlay of a turn in plan mode.
+const PLANNING: &str = "You are in plan mode. Find out what there is and think it through; change nothing but the plan. Ask what only the person can \
+    decide with ask_user_question. When the plan is complete and stands in its file, hand it over with propose_plan, which ends the turn.";
+
+/// What there is to read before something is done (block 4), or nothing when there are no skills. One that both the person and
+/// the workspace have is named with where it is from.
+fn available_skills(personal: &[SkillEntry], workspace: &[WorkspaceSkill]) -> Option<String> {
+    let line = |source: Source, name: &str, description: &str, both: bool| {
+        let words: Vec<&str> = description.split_whitespace().collect();
+        let name = if both { source.qualified(name) } else { name.to_owned() };
         match words.is_empty() {
-            true => format!("- {}", skill.name),
-            false => format!("- {}: {}", skill.name, words.join(" ")),
+            true => format!("- {name}"),
+            false => format!("- {name}: {}", words.join(" ")),
         }
     };
-    let lines: Vec<String> = skills.iter().map(line).collect();
+    let of_person = personal.iter().map(|skill| {
+        let both = workspace.iter().any(|other| other.name == skill.name);
+        line(Source::Personal, &skill.name, &skill.description, both)
+    });
+    let of_workspace = workspace.iter().map(|skill| {
+        let both = personal.iter().any(|other| other.name == skill.name);
+        line(Source::Workspace, &skill.name, &skill.description, both)
+    });
+    let lines: Vec<String> = of_person.chain(of_workspace).collect();
     (!lines.is_empty()).then(|| {
         format!(
             "<available-skills>\nCall read_skill with the name of a skill before you follow it.\n{}\n</available-skills>",
@@ -52,23 +119,6 @@ fn available_skills(skills: &[SkillEntry]) -> Option<String> {
 fn user_instructions(prompt: &str) -> Option<String> {
     let prompt = prompt.trim();
     (!prompt.is_empty()).then(|| format!("<user-instructions>\n{prompt}\n</user-instructions>"))
-}
-
-/// Where a chat's tools work.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// Operating system, as in `linux`.
-    pub operating_system: String,
-    /// Absolute path of the folder in which commands run.
-    pub directory: String,
-}
-
-/// Where the chat's tools work (block 3).
-fn workspace_context(place: &Place) -> String {
-    format!(
-        "<workspace-context>\nOperating System: {}\nWorking Directory: {}\n</workspace-context>",
-        place.operating_system, place.directory
-    )
 }
 
 #[cfg(test)]
@@ -87,12 +137,57 @@ mod tests {
             ..Deployment::default()
         };
         let user = "<user-instructions>\nbe brief\n</user-instructions>";
-        let place = Place { operating_system: "linux".into(), directory: "/w".into() };
-        let texts = of_turn(Some(&place), &own, &all, true);
+        let skills = vec![WorkspaceSkill {
+            name: "go".into(),
+            description: "Walk\nfast.".into(),
+            dir: "/w/go".into(),
+            meta_file: "SKILL.md".into(),
+        }];
+        let project = Project {
+            agent_id: crate::ids::AgentId(uuid::Uuid::nil()),
+            operating_system: "linux".into(),
+            directory: "/w".into(),
+            home: "/home/a".into(),
+            files: Vec::new(),
+            skills,
+        };
+        let of = |project, own, all, plans| of_turn(Turn { project, own, all, plans });
+        let texts = of(Some(&project), &own, &all, true);
         assert!(texts[0].contains("\nWorking Directory: /w\n"));
-        assert_eq!(texts[1..], [user, "Plan well."]);
-        assert_eq!(of_turn(None, &own, &all, false), [user]);
-        assert_eq!(of_turn(None, &UserSettings::default(), &Deployment::default(), true), [""; 0]);
+        assert!(texts[1].contains("\n- go: Walk fast.\n"));
+        assert_eq!(texts[2..], [user, PLANNING, "Plan well."]);
+        assert_eq!(of(None, &own, &all, false), [user]);
+        assert_eq!(of(None, &UserSettings::default(), &Deployment::default(), false), [""; 0]);
+    }
+
+    #[test]
+    fn a_skill_of_both_is_named_with_its_source() {
+        let personal = [("b", "Mine."), ("go", "")]
+            .map(|(name, about)| SkillEntry { name: name.into(), description: about.into() });
+        let skill = |name: &str| WorkspaceSkill {
+            name: name.into(),
+            description: String::new(),
+            dir: "/w".into(),
+            meta_file: "SKILL.md".into(),
+        };
+        let block = available_skills(&personal, &[skill("a"), skill("go")]).unwrap();
+        assert!(block.contains("\n- b: Mine.\n- personal/go\n- a\n- workspace/go\n"), "{block}");
+    }
+
+    #[test]
+    fn the_place_of_the_plan_is_filled_in_or_left_out() {
+        let texts = |plan: Option<&str>| {
+            let mut texts = vec![format!("One. {PLAN_PATH}"), PLAN_PATH.to_owned(), "Two.".to_owned()];
+            fill(&mut texts, plan);
+            texts
+        };
+        assert_eq!(texts(None), ["One.", "Two."]);
+        assert_eq!(texts(Some("P")), ["One. P", "P", "Two."]);
+        let block = plan_path("/home/a/", ChatId(uuid::Uuid::nil()));
+        assert!(
+            block.contains("/home/a/.coder/plans/PLAN-00000000-0000-0000-0000-000000000000.md"),
+            "{block}"
+        );
     }
 
     #[test]

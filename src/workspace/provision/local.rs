@@ -2,6 +2,7 @@
 //! one on any other host would; a file with its id says which one it is.
 
 use super::{Host, Job, LogSink, say};
+use crate::workspace::wire::ENV_URL_FILE;
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill},
@@ -53,6 +54,22 @@ fn folder(host: &Host, job: &Job) -> PathBuf {
 
 fn agents(host: &Host) -> PathBuf {
     host.data_dir.join("agents")
+}
+
+/// Where agents of this host read the daemon's address.
+fn url_file(host: &Host) -> PathBuf {
+    host.data_dir.join("url")
+}
+
+/// Tells the agents of this host, also those that an earlier daemon started, where the daemon is now.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn announce(host: &Host) -> io::Result<()> {
+    let file = url_file(host);
+    let new = file.with_extension("new");
+    fs::write(&new, format!("{}\n", host.url))?;
+    fs::rename(new, file)
 }
 
 fn private(folder: &Path) -> Result<(), String> {
@@ -111,6 +128,7 @@ pub async fn start(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> 
         .env_clear()
         .envs(PASSED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
         .env("CHATD_URL", &host.url)
+        .env(ENV_URL_FILE, url_file(host))
         .env("CHATD_AGENT_TOKEN", token)
         .stdin(Stdio::null())
         .stdout(output)

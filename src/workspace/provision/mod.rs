@@ -32,6 +32,16 @@ pub struct Host {
     pub program: PathBuf,
 }
 
+impl Host {
+    /// Tells the agents of this host where the daemon is now.
+    ///
+    /// # Errors
+    /// When the file that they read cannot be written.
+    pub fn announce(&self) -> std::io::Result<()> {
+        local::announce(self)
+    }
+}
+
 /// A build as a provisioner sees it.
 #[derive(Debug, Clone)]
 pub struct Job {

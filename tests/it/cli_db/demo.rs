@@ -44,8 +44,10 @@ async fn interrupted_at(home: &Path, data: &Path, text: &str) -> Option<i32> {
 #[test]
 fn an_interrupted_demonstration_is_continued_by_serve() {
     run(Engine::Sqlite, "demo", |h| async move {
-        // At the start, at the first tool call, and after it.
-        for (n, moment) in ["chatd demo:", "write_file", "execute"].into_iter().enumerate() {
+        // At the start, while its workspace is made, at a tool call in it, and after that.
+        for (n, moment) in
+            ["chatd demo:", "create_workspace", "write_file", "execute"].into_iter().enumerate()
+        {
             let home = h.folder().join(format!("demo-{n}"));
             std::fs::create_dir_all(&home).unwrap();
             let status = interrupted_at(&home, &home.join("data"), moment).await;

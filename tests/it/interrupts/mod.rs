@@ -2,7 +2,7 @@
 
 use crate::support::{
     both,
-    fake_model::{Gate, Reply, Wire, calls, says, thinks},
+    fake_model::{Gate, Reply, Wire, says, thinks},
     turns::{conversation, id, text, words},
 };
 use serde_json::json;
@@ -130,27 +130,6 @@ both! {
         api.send(&chat, "Q2").await;
         stream.answered(2).await;
         assert_eq!(h.turn(1).await.tool_results().len(), 1);
-    }
-
-    async fn an_interrupt_stops_a_running_command(h: Harness) {
-        h.model.push([
-            calls("execute", json!({ "command": "echo began > mark; sleep 600", "timeout": "10m" })),
-            says("Stopped."),
-        ]);
-        let daemon = h.daemon().await;
-        let api = daemon.api();
-        let chat = id(&api.create_chat("Wait.").await);
-        let mut stream = api.stream(&chat, None).await;
-        stream.until("the committed call", |f| f.roles() == ["user", "assistant"]).await;
-        let folder = crate::support::turns::working_directory(&h.turn(0).await);
-        let mark = std::path::PathBuf::from(folder).join("mark");
-        crate::support::wait_until_blocking("the command runs", || mark.exists());
-        api.interrupt(&chat).await;
-        let held = stream.settled().await;
-        assert_eq!(held.roles(), ["user", "assistant", "tool"]);
-        assert_eq!(held.parts_of("tool-result")[0]["is_error"], json!(true));
-        api.send(&chat, "And?").await;
-        stream.answered(2).await;
     }
 
     async fn an_interrupt_goes_on_with_the_queue(h: Harness) {

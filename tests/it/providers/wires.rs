@@ -13,7 +13,7 @@ async fn tool_turn(h: &Harness, wire: Wire) -> (RecordedRequest, RecordedRequest
     h.model.push([
         thinks("I should look.")
             .says("Looking. ")
-            .calls("execute", json!({ "command": "echo found", "timeout": "5s" }))
+            .calls("list_templates", json!({ "query": "local" }))
             .with_id("call_x"),
         thinks("Good.").says("It is found.").tokens(tokens),
         says("You are welcome."),
@@ -34,7 +34,7 @@ async fn tool_turn(h: &Harness, wire: Wire) -> (RecordedRequest, RecordedRequest
     stream.answered(3).await;
     let (second, third) = (h.turn(1).await, h.turn(2).await);
     assert_eq!(second.wire, wire);
-    assert!(second.tool_results()[0].contains("found"), "{:?}", second.tool_results());
+    assert!(second.tool_results()[0].contains("total_count"), "{:?}", second.tool_results());
     assert_eq!(
         second.messages.iter().flat_map(|m| &m.calls).map(|c| c.id.as_str()).collect::<Vec<_>>(),
         ["call_x"]
@@ -64,7 +64,7 @@ both! {
         let kinds: Vec<_> = first.as_array().expect("blocks").iter().map(|b| b["type"].as_str().unwrap_or_default()).collect();
         assert_eq!(kinds, ["thinking", "text", "tool_use"]);
         assert_eq!((&first[0]["thinking"], &first[0]["signature"]), (&json!("I should look."), &json!("signature of 14 bytes")));
-        assert_eq!(first[2]["input"], json!({ "command": "echo found", "timeout": "5s" }));
+        assert_eq!(first[2]["input"], json!({ "query": "local" }));
         assert_eq!(of_type(&blocks(&third, 3), "thinking")[0]["signature"], json!("signature of 5 bytes"));
     }
 

@@ -67,7 +67,7 @@ both! {
         let user = "<user-instructions>\nCall me Ishmael.\n</user-instructions>";
         in_order(
             &h.turn(0).await.system(),
-            &[&built_in, "We are ACME.", "Only this chat.", "<workspace-context>", user, "Number the steps."],
+            &[&built_in, "We are ACME.", "Only this chat.", "This chat has no workspace yet.", user, "Number the steps."],
         );
         assert_eq!(stream.fold.roles(), ["user", "assistant"], "system rows are for the model alone");
 
@@ -89,7 +89,7 @@ both! {
             assert!(!system.contains(absent), "{absent} in {system}");
         }
         let rows = format!("SELECT count(*) AS n FROM chat_messages WHERE role = 'system' AND chat_id = {}", h.uuid(&plain));
-        assert_eq!(h.number(&daemon, &rows).await, 0);
+        assert_eq!(h.number(&daemon, &rows).await, 1, "only what it is told of its workspace");
         let _: Value = api.chat(&plain).await;
     }
 }

@@ -37,15 +37,15 @@ pub fn reply(request: &RecordedRequest, dice: &mut Dice) -> Reply {
     let n = request.index;
     let text = format!("answer {n}.");
     let after_tool = request.messages.last().is_some_and(|m| m.role == "tool");
-    let shell = || json!({ "command": format!("echo {n}"), "timeout": "5s" });
+    let shell = || json!({ "query": format!("{n}") });
     match dice.below(if after_tool { 60 } else { 100 }) {
         0..=4 => fails(500, json!({ "error": { "message": "try again", "type": "server_error" } }))
             .header("retry-after", "0"),
         5..=8 => says("half an ans").gate(&pause(dice)).cut(),
         9..=59 => slowly(Reply::empty(), &text, dice),
-        60..=74 => slowly(Reply::empty(), &text, dice).calls("execute", shell()),
-        75..=84 => calls("read_file", json!({ "path": "/nowhere" })).calls("execute", shell()),
+        60..=74 => slowly(Reply::empty(), &text, dice).calls("list_templates", shell()),
+        75..=84 => calls("read_file", json!({ "path": "/nowhere" })).calls("list_templates", shell()),
         85..=94 => slowly(Reply::empty(), &text, dice).calls(CLIENT_TOOL, json!({ "question": n })),
-        _ => calls("execute", shell()).calls(CLIENT_TOOL, json!({ "question": n })),
+        _ => calls("list_templates", shell()).calls(CLIENT_TOOL, json!({ "question": n })),
     }
 }

@@ -1,7 +1,7 @@
 use crate::support::{
     both,
-    fake_model::{Gate, RecordedRequest, Reply, calls, says},
-    turns::{conversation, id, live_parts, working_directory},
+    fake_model::{Gate, Reply, says},
+    turns::{conversation, id, live_parts},
 };
 use serde_json::{Value, json};
 
@@ -10,44 +10,7 @@ fn outcome(part: &Value) -> &Value {
     &part["result"]
 }
 
-fn answers(request: &RecordedRequest) -> usize {
-    request.tool_results().len()
-}
-
 both! {
-    async fn a_file_is_written_read_and_listed_where_the_prompt_says(h: Harness) {
-        h.model.otherwise(|request| {
-            let file = format!("{}/notes/day.txt", working_directory(request));
-            match answers(request) {
-                0 => says("Writing.").calls("write_file", json!({ "path": file, "content": "first\nsecond\n" })),
-                1 => calls("read_file", json!({ "path": file })),
-                2 => calls("execute", json!({ "command": "ls notes; pwd", "timeout": "5s" })),
-                _ => says("All done."),
-            }
-        });
-        let daemon = h.daemon().await;
-        let api = daemon.api();
-        let chat = id(&api.create_chat("Work.").await);
-        let mut stream = api.stream(&chat, None).await;
-        let held = stream.answered(4).await;
-        assert_eq!(
-            held.roles(),
-            ["user", "assistant", "tool", "assistant", "tool", "assistant", "tool", "assistant"]
-        );
-        let results = held.parts_of("tool-result");
-        let names: Vec<_> = results.iter().map(|r| r["tool_name"].as_str().unwrap_or_default()).collect();
-        assert_eq!(names, ["write_file", "read_file", "execute"]);
-        assert!(results.iter().all(|r| r["is_error"] != json!(true)), "{results:#?}");
-        assert!(outcome(&results[1]).to_string().contains("second"), "{}", results[1]);
-        assert!(outcome(&results[2]).to_string().contains("day.txt"), "{}", results[2]);
-        let folder = working_directory(&h.turn(0).await);
-        let written = std::path::Path::new(&folder).join("notes/day.txt");
-        assert_eq!(std::fs::read_to_string(written).expect("the file"), "first\nsecond\n");
-        let calls = held.parts_of("tool-call");
-        assert!(calls.iter().all(|call| call["args"].is_object() && call["created_at"].is_string()), "{calls:#?}");
-        assert_eq!(calls[2]["parsed_commands"], json!([["ls", "notes"], ["pwd"]]), "{}", calls[2]);
-    }
-
     async fn a_tool_step_streams_call_result_and_the_next_step_in_order(h: Harness) {
         let gate = Gate::new();
         h.model.push([
@@ -81,38 +44,12 @@ both! {
         assert!(results.iter().all(|result| parts[*result]["role"] == json!("tool")), "{parts:?}");
     }
 
-    async fn parallel_calls_are_committed_in_the_order_of_the_calls(h: Harness) {
-        h.model.push([
-            Reply::empty()
-                .calls("execute", json!({ "command": "while ! test -e go; do :; done; echo slow", "timeout": "20s" }))
-                .with_id("slow")
-                .calls("execute", json!({ "command": "touch go; echo fast", "timeout": "5s" }))
-                .with_id("fast")
-                .calls("no_such_tool", json!({}))
-                .with_id("none"),
-            says("Three answers."),
-        ]);
-        let daemon = h.daemon().await;
-        let api = daemon.api();
-        let chat = id(&api.create_chat("Run three.").await);
-        let mut stream = api.stream(&chat, None).await;
-        let held = stream.answered(2).await;
-        assert_eq!(held.roles(), ["user", "assistant", "tool", "tool", "tool", "assistant"]);
-        let results = held.parts_of("tool-result");
-        let ids: Vec<_> = results.iter().map(|r| r["tool_call_id"].as_str().unwrap_or_default()).collect();
-        assert_eq!(ids, ["slow", "fast", "none"]);
-        assert!(outcome(&results[0]).to_string().contains("slow") && outcome(&results[1]).to_string().contains("fast"));
-        assert_eq!(results[2]["is_error"], json!(true));
-        assert!(outcome(&results[2])["error"].as_str().is_some_and(|e| e.contains("no_such_tool")), "{}", results[2]);
-        assert_eq!(h.turns(), 2);
-    }
-
     async fn mistakes_of_the_model_come_back_as_errors_it_can_read(h: Harness) {
         h.model.push([
             Reply::empty()
                 .calls("read_file", json!({ "path": "/no/such/file" }))
                 .calls("read_file", json!({}))
-                .calls("execute", json!({ "command": "exit 3", "timeout": "5s" })),
+                .calls("execute", json!({ "command": "true", "timeout": "soon" })),
             says("I see."),
         ]);
         let daemon = h.daemon().await;
@@ -120,11 +57,10 @@ both! {
         let chat = id(&api.create_chat("Err.").await);
         let mut stream = api.stream(&chat, None).await;
         let results = stream.answered(2).await.parts_of("tool-result");
-        for result in &results[..2] {
+        for result in &results {
             assert_eq!(result["is_error"], json!(true), "{result}");
             assert!(outcome(result)["error"].as_str().is_some_and(|text| !text.is_empty()), "{result}");
         }
-        assert_eq!(outcome(&results[2])["exit_code"], json!(3), "{}", results[2]);
         assert_eq!(h.turn(1).await.tool_results().len(), 3);
     }
 

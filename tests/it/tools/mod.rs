@@ -1,7 +1,6 @@
 //! Tools from outside: those that run here, and those that clients run.
 
 mod client_tools;
-mod journal;
 mod local_tools;
 
 use serde_json::{Value, json};

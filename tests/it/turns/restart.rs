@@ -117,7 +117,7 @@ both! {
     async fn a_kill_between_two_steps_repeats_neither_the_step_nor_its_tool(h: Harness) {
         let gate = Gate::new();
         h.model.push([
-            calls("execute", json!({ "command": "echo ran >> ledger; cat ledger", "timeout": "5s" })),
+            calls("list_templates", json!({})),
             stands_still("So ", &gate),
             says("It ran once."),
         ]);
@@ -132,8 +132,9 @@ both! {
         stream.reconnect(&api, &chat, None).await;
         let held = stream.answered(2).await;
         assert_eq!(held.roles(), ["user", "assistant", "tool", "assistant"]);
-        let results = h.turn(2).await.tool_results().join("");
-        assert_eq!(results.matches("ran").count(), 1, "{results}");
+        let asked = h.turn(2).await;
+        let results = asked.tool_results();
+        assert!(results.len() == 1 && results[0].contains("total_count"), "{results:?}");
     }
 
     async fn a_call_pending_at_a_stop_is_asked_for_again_after_it(h: Harness) {

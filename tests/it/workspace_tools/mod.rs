@@ -1,9 +1,11 @@
 //! Chats that work in a workspace: a `local` one, with a real agent process, through the public API.
 
 mod build;
+mod context;
 mod files;
 mod link;
 mod processes;
+mod steps;
 
 use crate::support::{
     Harness,

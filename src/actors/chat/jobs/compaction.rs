@@ -22,6 +22,7 @@ use crate::{
         engine::ModelChoice,
         generate,
         history::History,
+        prompt::instructions,
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -41,6 +42,7 @@ pub(super) async fn run(
     let (request, measurement) = {
         let history = History::new(rows);
         let mut prompt = generate::prompt(&history, choice, &files);
+        instructions::fill(&mut prompt.system, None);
         compact::append_request(&mut prompt.messages);
         (
             Arc::new(Request {

@@ -1,7 +1,7 @@
 //! One pass of a turn: read the history, decide, act, commit once. Attempts at one history repeat
 //! inside a pass; every commit ends it.
 
-use super::{End, Work, compaction, title, tool_step};
+use super::{End, Work, compaction, context, title, tool_step};
 use crate::{
     chat::{command::Command, message::Role, state::Status},
     llm::{
@@ -12,7 +12,6 @@ use crate::{
     },
     metrics,
     store::{
-        self,
         commit::Committed,
         records::{ChatRecord, MessageRow, TurnRead, debug::RunKind},
         spend::{CallKind, ModelCall},
@@ -24,7 +23,8 @@ use crate::{
         engine::ModelChoice,
         generate,
         history::History,
-        prompt::instructions::{self, Place},
+        project::Project,
+        prompt::instructions::{self, Turn},
         retry::{Verdict, last_error, turn_error},
     },
 };
@@ -50,7 +50,11 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     if let Some(percent) = own.thresholds.get(&choice.id) {
         Arc::make_mut(&mut choice).user_threshold = Some(*percent);
     }
-    let registry = match engine.tools(&chat, &own) {
+    let history = History::new(&rows).with_earlier_steps(earlier_steps);
+    let project = Project::latest(&history);
+    let workspaces =
+        engine.templates || chat.workspace_id.is_some() || work.shared.store.has_templates().await?;
+    let registry = match engine.tools(&chat, &own, project.as_ref(), workspaces) {
         Ok(registry) => registry,
         Err(e) => {
             tracing::error!(chat = %work.chat, error = %e, "the chat's client-run tools cannot be read");
@@ -58,15 +62,25 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
             return work.fail(error, attempt).await;
         }
     };
-    let action = {
-        let history = History::new(&rows).with_earlier_steps(earlier_steps);
+    let names = ToolNames::of(&registry, offer::stop_after());
+    let mut agent = context::due(work, &chat, project.as_ref(), &history);
+    let action = loop {
         let settings = Settings {
             max_steps: engine.max_steps,
             limits: choice.limits(),
             compaction_requested: chat.compaction_requested_at.is_some(),
             attempts: attempt,
+            context_due: agent.is_some(),
         };
-        decide(&history, &ToolNames::of(&registry, offer::stop_after()), &settings)
+        match (decide(&history, &names, &settings), agent) {
+            (NextAction::PersistWorkspaceContext, Some(asked)) => {
+                if let Some(done) = context::run(work, asked, &history).await? {
+                    return Ok(done);
+                }
+                agent = None;
+            }
+            (action, _) => break action,
+        }
     };
     match action {
         NextAction::FinishTurn(reason) => {
@@ -81,10 +95,13 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
             work.commit(Command::EnterRequiresAction { deadline }, fence).await
         }
         NextAction::Compact(source) => compaction::run(work, &chat, &rows, &choice, source).await,
+        // Only decided while there is an agent to ask.
+        NextAction::PersistWorkspaceContext => Err(End::Stale),
         NextAction::StillOverLimit(_) => still_over(work, &choice, attempt, None).await,
         NextAction::Generate { already_compacted } => {
             title::start(work, &chat, &rows, &choice);
-            ask(work, &chat, &rows, &choice, registry.specs(), already_compacted).await
+            let turn = Asked { chat: &chat, rows: &rows, choice: &choice, project: project.as_ref() };
+            ask(work, &turn, registry.specs(), already_compacted).await
         }
     }
 }
@@ -100,15 +117,23 @@ async fn still_over(
     work.fail_after(turn_error(STILL_OVER_LIMIT), attempt, call).await
 }
 
+/// What a model is asked about.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    chat: &'a ChatRecord,
+    rows: &'a [MessageRow],
+    choice: &'a ModelChoice,
+    project: Option<&'a Project>,
+}
+
 /// Asks the model until an attempt succeeds or the policy gives up.
 async fn ask(
     work: &Work,
-    chat: &ChatRecord,
-    rows: &[MessageRow],
-    choice: &ModelChoice,
+    asked: &Asked<'_>,
     tools: &[ToolSpec],
     already_compacted: bool,
 ) -> Result<Committed, End> {
+    let Asked { chat, rows, choice, project } = *asked;
     // Attempts that failed have ended the turn; these were cut short, each with its process.
     if chat.head.versions.attempt >= work.shared.turn.policy.max_attempts {
         let error =
@@ -117,8 +142,10 @@ async fn ask(
     }
     let files = work.files(rows).await?;
     let own = work.shared.live.user(chat.owner_id).await?;
-    let place = place(work, chat).await?;
     let history = History::new(rows);
+    let rooted = chat.workspace_id.is_some() && chat.parent_chat_id.is_none();
+    let home = project.map(|project| project.home.as_str()).filter(|home| rooted && !home.is_empty());
+    let plan = home.map(|home| instructions::plan_path(home, chat.head.id));
     let request_of = |chained: bool| {
         let chain = if chained { generate::chained_prompt(&history, choice, &files) } else { None };
         let (mut prompt, previous_response_id) = match chain {
@@ -127,7 +154,8 @@ async fn ask(
         };
         let plans = chat.plan_mode.is_some() && chat.parent_chat_id.is_none();
         let live = &work.shared.live;
-        prompt.system.extend(instructions::of_turn(place.as_ref(), &own, &live.current(), plans));
+        prompt.system.extend(instructions::of_turn(Turn { project, own: &own, all: &live.current(), plans }));
+        instructions::fill(&mut prompt.system, plan.as_deref());
         let size: usize = rows.iter().map(|r| r.content.get().len()).sum();
         ::metrics::histogram!(metrics::PROMPT_SIZE_BYTES, "provider" => choice.provider_type.clone(),
             "model" => choice.defaults.model.clone())
@@ -204,24 +232,6 @@ async fn ask(
             // The provider has forgotten the answer: for the rest of this history everything is sent.
             request = request_of(false);
         }
-    }
-}
-
-/// Where the tools of the chat work, as far as that is known: the agent of its workspace says so when it connects.
-async fn place(work: &Work, chat: &ChatRecord) -> Result<Option<Place>, End> {
-    if chat.workspace_id.is_none() {
-        let folder = work.shared.turn.folder(work.chat);
-        return Ok(folder.map(|folder| Place {
-            operating_system: std::env::consts::OS.to_owned(),
-            directory: folder.display().to_string(),
-        }));
-    }
-    let Some(agent) = chat.agent_id else { return Ok(None) };
-    match work.shared.store.agent(agent).await {
-        Ok(agent) if agent.directory.is_empty() => Ok(None),
-        Ok(agent) => Ok(Some(Place { operating_system: agent.operating_system, directory: agent.directory })),
-        Err(store::Error::NotFound) => Ok(None),
-        Err(e) => Err(e.into()),
     }
 }
 

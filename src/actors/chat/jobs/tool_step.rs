@@ -44,20 +44,12 @@ pub(super) async fn run(
         return work.fail(error, attempt).await;
     }
     let (key, attempt) = work.attempt(attempt).await?;
-    let workspace = match chat.workspace_id {
-        Some(_) => None,
-        None => engine.workspace(work.chat).unwrap_or_else(|e| {
-            tracing::warn!(chat = %work.chat, error = %e, "the chat's folder cannot be used");
-            None
-        }),
-    };
     let ctx = ToolContext {
         chat_id: work.chat,
         tool_call_id: String::new(),
         step: work.seen.versions.history,
         repeated: false,
         plan: chat.plan_mode.is_some(),
-        workspace,
         session: Some(Arc::clone(&work.session)),
     };
     let clock = &work.shared.clock;
