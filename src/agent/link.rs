@@ -128,7 +128,7 @@ impl Daemon {
             Ok(_) => {}
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return false,
             Err(e) => {
-                tracing::warn!(file = %file.display(), error = %e, "the daemon's address cannot be read")
+                tracing::warn!(file = %file.display(), error = %e, "the daemon's address cannot be read");
             }
         }
         true
