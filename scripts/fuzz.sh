@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 root=$PWD
 program=$(realpath "${CHATD:-${CARGO_TARGET_DIR:-target}/debug/chatd}")
-examples=${FUZZ_EXAMPLES:-15}
+examples=${FUZZ_EXAMPLES:-6}
 version=4.32.5
 venv="${CHATD_FUZZ_VENV:-$HOME/.cache/chatd/schemathesis-$version}"
 
@@ -21,7 +21,12 @@ if [ ! -e "$venv/complete" ]; then
   # Not moved into its place, as a venv knows its path: the marker is written last.
   rm -rf "$venv"
   python3 -m venv "$venv"
-  "$venv/bin/pip" install -q --disable-pip-version-check "schemathesis==$version"
+  if ! "$venv/bin/pip" install -q --disable-pip-version-check --retries 2 --timeout 20 "schemathesis==$version"; then
+    echo "fuzz.sh: schemathesis $version could not be installed from PyPI, so the API was not fuzzed" >&2
+    # On the machine of a developer without a network that is no failure.
+    [ -z "${CI:-}" ] || exit 1
+    exit 0
+  fi
   touch "$venv/complete"
 fi
 
@@ -85,6 +90,8 @@ model = "scripted-1"
 default = true
 context_limit = 128000
 TOML
+  # The daemon writes it in the background, and it is read at once.
+  : >"$home/log"
   env -i HOME="$home" PATH="$PATH" "$program" serve --config "$home/chatd.toml" >"$home/log" 2>&1 &
   daemon=$!
   for _ in $(seq 300); do
