@@ -6,6 +6,7 @@ mod files;
 mod link;
 mod processes;
 mod steps;
+mod story;
 
 use crate::support::{
     Harness,
