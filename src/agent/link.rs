@@ -19,6 +19,8 @@ use tokio_tungstenite::{
 
 /// First and longest wait before the daemon is dialled again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(20));
+/// A link that lasted this long was a good one: the next is dialled without a longer wait.
+const LASTED: Duration = Duration::from_secs(5);
 /// Time to connect and to answer the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest message of the daemon. It writes what it has, which is some frames of HTTP/2.
@@ -195,7 +197,7 @@ pub async fn run(agent: Arc<Agent>, mut daemon: Daemon) {
                 let lost = serve_link(&agent, socket).await;
                 tracing::warn!(url = %daemon.url, error = %lost, "link lost; dialling again");
                 // One that is closed at once, as by a newer agent with this token, is no good one.
-                if since.elapsed() > BACKOFF.1 {
+                if since.elapsed() > LASTED {
                     wait = BACKOFF.0;
                 }
             }

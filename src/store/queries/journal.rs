@@ -27,6 +27,11 @@ struct EntryRow {
     outcome: Option<Raw>,
 }
 
+/// A call's id as it is stored: providers choose ids, and PostgreSQL takes no text with a NUL in it.
+fn storable(id: &str) -> String {
+    id.replace('\0', "%00")
+}
+
 /// Enters calls that are about to start. Returns those that were entered before: they are not to be
 /// started again. A chat that somebody else drives by now, or that has moved on, is [`Error::Stale`].
 pub async fn begin(
@@ -59,23 +64,26 @@ pub async fn begin(
     s.bind::<sql::Uid, _>(Id(batch.chat.0)).sql(" AND history_version = ");
     s.bind::<BigInt, _>(batch.history_version);
     let known: Vec<EntryRow> = s.load(conn).await?;
+    let mut known: Vec<Entry> = known
+        .into_iter()
+        .map(|k| Entry { tool_call_id: k.tool_call_id, outcome: k.outcome.map(|raw| raw.0) })
+        .collect();
     for call in calls {
-        if known.iter().any(|k| k.tool_call_id == call.tool_call_id) {
+        let id = storable(&call.tool_call_id);
+        if let Some(entry) = known.iter_mut().find(|entry| entry.tool_call_id == id) {
+            entry.tool_call_id = call.tool_call_id;
             continue;
         }
         let mut s = Statement::default();
         s.sql("INSERT INTO tool_journal (chat_id, history_version, tool_call_id, tool_name, started_at) VALUES (");
         s.bind::<sql::Uid, _>(Id(batch.chat.0)).sql(", ").bind::<BigInt, _>(batch.history_version);
-        s.sql(", ").bind::<Text, _>(call.tool_call_id).sql(", ").bind::<Text, _>(call.tool_name);
+        s.sql(", ").bind::<Text, _>(id).sql(", ").bind::<Text, _>(call.tool_name);
         s.sql(", ").bind::<sql::Moment, _>(Ts(now));
         // A model that names two calls of a step alike has two calls with one entry.
         s.sql(") ON CONFLICT DO NOTHING");
         s.execute(conn).await?;
     }
-    Ok(known
-        .into_iter()
-        .map(|k| Entry { tool_call_id: k.tool_call_id, outcome: k.outcome.map(|raw| raw.0) })
-        .collect())
+    Ok(known)
 }
 
 /// Keeps what came of a call. An entry that left meanwhile needs nothing kept.
@@ -83,7 +91,8 @@ pub async fn end(conn: &mut Conn, batch: Batch, tool_call_id: String, outcome: J
     let mut s = Statement::default();
     s.sql("UPDATE tool_journal SET outcome = ").bind::<sql::JsonText, _>(Raw(outcome));
     s.sql(" WHERE chat_id = ").bind::<sql::Uid, _>(Id(batch.chat.0)).sql(" AND history_version = ");
-    s.bind::<BigInt, _>(batch.history_version).sql(" AND tool_call_id = ").bind::<Text, _>(tool_call_id);
+    s.bind::<BigInt, _>(batch.history_version);
+    s.sql(" AND tool_call_id = ").bind::<Text, _>(storable(&tool_call_id));
     s.execute(conn).await?;
     Ok(())
 }

@@ -42,6 +42,16 @@ both! {
         assert!(matches!(db.store.begin_calls(step, entries(&["d"]), NOW).await, Err(Error::Stale)));
     }
 
+    async fn ids_may_hold_anything(db) {
+        let chat = Driven::new(&db).await;
+        let step = batch(&chat).await;
+        assert_eq!(db.store.begin_calls(step, entries(&["a\0b", "%"]), NOW).await.unwrap(), []);
+        db.store.end_call(step, "a\0b".into(), json("1")).await.unwrap();
+        let mut found = db.store.begin_calls(step, entries(&["a\0b", "%"]), NOW).await.unwrap();
+        found.sort_by(|x, y| x.tool_call_id.cmp(&y.tool_call_id));
+        assert_eq!(found, [known("%", None), known("a\0b", Some("1"))]);
+    }
+
     async fn entries_leave_with_the_step_or_with_its_history(db) {
         let chat = Driven::new(&db).await;
         let first = batch(&chat).await;

@@ -32,7 +32,12 @@ fn next(request: &RecordedRequest) -> Reply {
         0 => says("Let me see.").calls("list_templates", json!({})),
         1 => {
             let all = last(request);
-            let template = all["templates"].as_array().expect("templates").iter().find(|t| t["name"] == "box").expect("a box");
+            let template = all["templates"]
+                .as_array()
+                .expect("templates")
+                .iter()
+                .find(|t| t["name"] == "box")
+                .expect("a box");
             calls("create_workspace", json!({ "template_id": template["id"], "name": "adder" }))
         }
         2 => Reply::empty()
@@ -43,8 +48,13 @@ fn next(request: &RecordedRequest) -> Reply {
             let edits = json!([{ "search": "echo $(( $1 - $2 ))", "replace": "echo $(( $1 + $2 ))" }]);
             calls("edit_files", json!({ "files": [{ "path": file("add.sh"), "edits": edits }] }))
         }
-        6 => calls("execute", json!({ "command": "sh ./test.sh | tee report.md", "run_in_background": true })),
-        7 => calls("process_output", json!({ "process_id": last(request)["background_process_id"], "wait_timeout": "30s" })),
+        6 => {
+            calls("execute", json!({ "command": "sh ./test.sh | tee report.md", "run_in_background": true }))
+        }
+        7 => calls(
+            "process_output",
+            json!({ "process_id": last(request)["background_process_id"], "wait_timeout": "30s" }),
+        ),
         8 => calls("attach_file", json!({ "path": file("report.md") })),
         _ => says("It adds now."),
     }
