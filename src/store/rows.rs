@@ -18,7 +18,7 @@ use crate::{
 };
 use diesel::{
     Selectable,
-    prelude::{AsChangeset, Insertable, Queryable, QueryableByName},
+    prelude::{Insertable, Queryable, QueryableByName},
 };
 
 pub(super) fn status_of(text: &str) -> Result<Status, Error> {
@@ -141,8 +141,7 @@ impl HeadRow {
 }
 
 /// The execution columns as an update. `None` means NULL, not "leave".
-#[derive(Debug, AsChangeset)]
-#[diesel(table_name = chats, treat_none_as_null = true)]
+#[derive(Debug)]
 pub(super) struct ColumnsRow {
     pub status: &'static str,
     pub archived: bool,

@@ -2,7 +2,10 @@
 
 use super::{
     Conn,
-    queries::spend::{push_call, push_day},
+    queries::{
+        commit::push_columns,
+        spend::{push_call, push_day},
+    },
     statement::Statement,
 };
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
     clock::Timestamp,
     ids::{ChatId, ModelConfigId, UserId},
     store::{
-        commit::{Along, Lease, Locked, MetaChange, Written},
+        commit::{Along, Lease, Locked, Written},
         error::{Error, Result},
         records::{MessageRow, QueuedRow},
         rows::{ColumnsRow, HeadRow, InsertMessage},
@@ -280,36 +283,6 @@ fn push_lease(s: &mut Statement, chat: ChatId, lease: Lease) {
             s.sql("h AS (DELETE FROM chat_heartbeats WHERE chat_id = ");
             s.bind::<sql::Uid, _>(Id(chat.0)).sql("), ");
         }
-    }
-}
-
-fn push_columns(s: &mut Statement, c: ColumnsRow, meta: &MetaChange) {
-    s.sql("status = ").bind::<Text, _>(c.status);
-    s.sql(", archived = ").bind::<Bool, _>(c.archived);
-    s.sql(", worker_id = ").bind::<Nullable<sql::Uid>, _>(c.worker_id);
-    s.sql(", runner_id = ").bind::<Nullable<sql::Uid>, _>(c.runner_id);
-    s.sql(", last_error = ").bind::<Nullable<sql::JsonText>, _>(c.last_error);
-    s.sql(", retry_state = ").bind::<Nullable<sql::JsonText>, _>(c.retry_state);
-    s.sql(", requires_action_deadline_at = ");
-    s.bind::<Nullable<sql::Moment>, _>(c.requires_action_deadline_at);
-    s.sql(", compaction_requested_at = ").bind::<Nullable<sql::Moment>, _>(c.compaction_requested_at);
-    s.sql(", snapshot_version = ").bind::<BigInt, _>(c.snapshot_version);
-    s.sql(", history_version = ").bind::<BigInt, _>(c.history_version);
-    s.sql(", queue_version = ").bind::<BigInt, _>(c.queue_version);
-    s.sql(", retry_state_version = ").bind::<BigInt, _>(c.retry_state_version);
-    s.sql(", generation_attempt = ").bind::<BigInt, _>(c.generation_attempt);
-    s.sql(", updated_at = ").bind::<sql::Moment, _>(c.updated_at);
-    if let Some(model) = meta.model_config_id {
-        s.sql(", last_model_config_id = ").bind::<sql::Uid, _>(Id(model.0));
-    }
-    if let Some(effort) = &meta.reasoning_effort {
-        s.sql(", last_reasoning_effort = ").bind::<Text, _>(effort.clone());
-    }
-    if let Some(mode) = &meta.plan_mode {
-        s.sql(", plan_mode = ").bind::<Nullable<Text>, _>(mode.clone());
-    }
-    if let Some(servers) = &meta.mcp_server_ids {
-        s.sql(", mcp_server_ids = ").bind::<sql::JsonText, _>(Raw(servers.clone()));
     }
 }
 

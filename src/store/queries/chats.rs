@@ -6,7 +6,6 @@ use crate::{
     clock::Timestamp,
     ids::{AgentId, BuildId, ChatId, ModelConfigId, OrganizationId, UserId, WorkspaceId},
     store::{
-        commit::MetaChange,
         error::{Error, Result},
         records::{ChatRecord, MetaPatch},
         rows::HeadRow,
@@ -93,27 +92,6 @@ impl TryFrom<ChatRow> for ChatRecord {
             last_injected_context: r.last_injected_context.map(|x| x.0),
             head: head.head()?,
         })
-    }
-}
-
-/// Metadata that rides along with a message.
-#[derive(Debug, AsChangeset)]
-#[diesel(table_name = chats)]
-pub struct MetaRow {
-    last_model_config_id: Option<Id>,
-    last_reasoning_effort: Option<String>,
-    plan_mode: Option<Option<String>>,
-    mcp_server_ids: Option<Raw>,
-}
-
-impl From<&MetaChange> for MetaRow {
-    fn from(m: &MetaChange) -> Self {
-        Self {
-            last_model_config_id: m.model_config_id.map(|id| Id(id.0)),
-            last_reasoning_effort: m.reasoning_effort.clone(),
-            plan_mode: m.plan_mode.clone(),
-            mcp_server_ids: m.mcp_server_ids.clone().map(Raw),
-        }
     }
 }
 

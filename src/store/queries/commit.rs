@@ -1,7 +1,7 @@
 //! The only writer of chats' execution columns, messages and queue: lock, load, step, write the
 //! Plan. Runs inside one transaction; any error undoes all of it.
 
-use super::{Conn, chats, divergent, files, journal, open_calls, retention, search, spend};
+use super::{Conn, Statement, chats, divergent, files, journal, open_calls, retention, search, spend};
 use crate::{
     chat::{
         command::{Busy, Command},
@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     ids::{ChatId, MessageId, QueuedId, UserId},
     store::{
-        commit::{Accepted, Along, Commit, Committed, Fence, Lease, Locked, Written},
+        commit::{Accepted, Along, Commit, Committed, Fence, Lease, Locked, MetaChange, Written},
         error::{Error, Result},
         records::{MessageRow, QueuedRow},
         rows::{
@@ -20,10 +20,13 @@ use crate::{
         },
         schema::{chat_messages, chat_queued_messages, chats as chats_table},
         spend::Whose,
-        types::{Id, Raw, Ts},
+        types::{Id, Raw, Ts, sql},
     },
 };
-use diesel::prelude::*;
+use diesel::{
+    prelude::*,
+    sql_types::{BigInt, Bool, Nullable, Text},
+};
 use diesel_async::RunQueryDsl;
 
 /// Applies the commands of `c` to its chat. A chat that has to be driven afterwards and has no owner
@@ -353,13 +356,11 @@ async fn write_one_by_one(
             }
         }
     }
-    let columns = ColumnsRow::new(&plan.columns, now);
-    let target = chats_table::table.find(Id(chat.0));
-    if along.meta.is_empty() {
-        diesel::update(target).set(columns).execute(conn).await?;
-    } else {
-        diesel::update(target).set((columns, chats::MetaRow::from(&along.meta))).execute(conn).await?;
-    }
+    let mut s = Statement::default();
+    s.sql("UPDATE chats SET ");
+    push_columns(&mut s, ColumnsRow::new(&plan.columns, now), &along.meta);
+    s.sql(" WHERE id = ").bind::<sql::Uid, _>(Id(chat.0));
+    s.execute(conn).await?;
     match along.lease {
         Lease::Keep => {}
         Lease::Begin(owner) => divergent::first_beat(conn, chat, owner, now).await?,
@@ -422,4 +423,35 @@ pub async fn message(conn: &mut Conn, chat: ChatId, id: MessageId) -> Result<Mes
         .first(conn)
         .await?;
     row.try_into()
+}
+
+/// What an update sets of a chat. A statement of its own and not one of diesel, which would be prepared anew each time.
+pub(in crate::store) fn push_columns(s: &mut Statement, c: ColumnsRow, meta: &MetaChange) {
+    s.sql("status = ").bind::<Text, _>(c.status);
+    s.sql(", archived = ").bind::<Bool, _>(c.archived);
+    s.sql(", worker_id = ").bind::<Nullable<sql::Uid>, _>(c.worker_id);
+    s.sql(", runner_id = ").bind::<Nullable<sql::Uid>, _>(c.runner_id);
+    s.sql(", last_error = ").bind::<Nullable<sql::JsonText>, _>(c.last_error);
+    s.sql(", retry_state = ").bind::<Nullable<sql::JsonText>, _>(c.retry_state);
+    s.sql(", requires_action_deadline_at = ");
+    s.bind::<Nullable<sql::Moment>, _>(c.requires_action_deadline_at);
+    s.sql(", compaction_requested_at = ").bind::<Nullable<sql::Moment>, _>(c.compaction_requested_at);
+    s.sql(", snapshot_version = ").bind::<BigInt, _>(c.snapshot_version);
+    s.sql(", history_version = ").bind::<BigInt, _>(c.history_version);
+    s.sql(", queue_version = ").bind::<BigInt, _>(c.queue_version);
+    s.sql(", retry_state_version = ").bind::<BigInt, _>(c.retry_state_version);
+    s.sql(", generation_attempt = ").bind::<BigInt, _>(c.generation_attempt);
+    s.sql(", updated_at = ").bind::<sql::Moment, _>(c.updated_at);
+    if let Some(model) = meta.model_config_id {
+        s.sql(", last_model_config_id = ").bind::<sql::Uid, _>(Id(model.0));
+    }
+    if let Some(effort) = &meta.reasoning_effort {
+        s.sql(", last_reasoning_effort = ").bind::<Text, _>(effort.clone());
+    }
+    if let Some(mode) = &meta.plan_mode {
+        s.sql(", plan_mode = ").bind::<Nullable<Text>, _>(mode.clone());
+    }
+    if let Some(servers) = &meta.mcp_server_ids {
+        s.sql(", mcp_server_ids = ").bind::<sql::JsonText, _>(Raw(servers.clone()));
+    }
 }
