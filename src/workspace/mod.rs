@@ -12,6 +12,7 @@ pub mod group;
 pub mod lines;
 pub mod link;
 pub mod local;
+pub mod mcp_tools;
 pub mod output;
 pub mod paths;
 pub mod provision;

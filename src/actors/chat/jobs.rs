@@ -5,6 +5,7 @@ mod await_action;
 mod compaction;
 mod generate;
 mod interrupt;
+mod served;
 pub mod title;
 mod tool_step;
 

@@ -1,8 +1,12 @@
 //! Chats that work in a workspace: a `local` one, with a real agent process, through the public API.
 
+mod agents;
 mod build;
 mod files;
+mod hostile;
 mod link;
+mod mcp;
+mod person;
 mod processes;
 
 use crate::support::{
@@ -10,10 +14,11 @@ use crate::support::{
     client::Api,
     daemon::DaemonProcess,
     fake_model::{Reply, says},
-    outside::eventually,
+    outside::{eventually, within},
     turns::{id, text},
 };
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Templates whose folders lie below the data folder.
 const LOCAL: &str = "[[templates]]\nname = \"box\"\nkind = \"local\"\ndescription = \"A folder\"\n\
@@ -53,6 +58,37 @@ impl Bound {
         let body = json!({ "workspace_id": workspace, "content": [{ "type": "text", "text": "Hello" }] });
         let chat = id(&api.create_chat_with(body).await);
         Self { api, chat, workspace, folder }
+    }
+
+    /// Waits until the agent has this status.
+    async fn has_agent(&self, status: &str) {
+        let path = format!("/api/v2/workspaces/{}", self.workspace);
+        within(Duration::from_secs(60), status, async || {
+            (self.api.get(&path).await.json(200)["agents"][0]["status"] == status).then_some(())
+        })
+        .await;
+    }
+
+    /// The first results of the chat, once there are so many, however long that takes.
+    async fn results(&self, count: usize) -> Vec<Value> {
+        within(Duration::from_secs(100), "the results", async || {
+            let history = self.api.history(&self.chat).await;
+            let parts = history.iter().flat_map(|m| m["content"].as_array().cloned().unwrap_or_default());
+            let results: Vec<Value> = parts.filter(|part| part["type"] == "tool-result").collect();
+            (results.len() >= count).then_some(results)
+        })
+        .await
+    }
+
+    /// Waits until the model has had the last word, which is this one.
+    async fn ends(&self, text: &str) {
+        within(Duration::from_secs(100), "the end of the turn", async || {
+            let over = self.api.chat(&self.chat).await["status"] == "waiting";
+            let history = self.api.history(&self.chat).await;
+            let last = history.last().map(|m| m["content"][0]["text"].clone());
+            (over && last == Some(json!(text))).then_some(())
+        })
+        .await;
     }
 
     /// Has the model make these calls in one step, one answer each, and returns the results.

@@ -1,7 +1,7 @@
 //! One pass of a turn: read the history, decide, act, commit once. Attempts at one history repeat
 //! inside a pass; every commit ends it.
 
-use super::{End, Work, compaction, title, tool_step};
+use super::{End, Work, compaction, served, title, tool_step};
 use crate::{
     chat::{command::Command, message::Role, state::Status},
     llm::{
@@ -50,7 +50,7 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     if let Some(percent) = own.thresholds.get(&choice.id) {
         Arc::make_mut(&mut choice).user_threshold = Some(*percent);
     }
-    let registry = match engine.tools(&chat, &own) {
+    let mut registry = match engine.tools(&chat, &own) {
         Ok(registry) => registry,
         Err(e) => {
             tracing::error!(chat = %work.chat, error = %e, "the chat's client-run tools cannot be read");
@@ -73,7 +73,10 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
             tracing::debug!(chat = %work.chat, ?reason, "turn finished");
             work.commit(Command::FinishTurn, work.fence(Status::Running, None)).await
         }
-        NextAction::ExecuteLocalTools(calls) => tool_step::run(work, &chat, &choice, &registry, &calls).await,
+        NextAction::ExecuteLocalTools(calls) => {
+            served::called(work, &chat, &mut registry, &calls);
+            tool_step::run(work, &chat, &choice, &registry, &calls).await
+        }
         NextAction::EnterRequiresAction(_) => {
             let now = work.shared.store.database_now(work.shared.clock.now()).await?;
             let deadline = now + engine.tool_result_timeout;
@@ -84,6 +87,7 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
         NextAction::StillOverLimit(_) => still_over(work, &choice, attempt, None).await,
         NextAction::Generate { already_compacted } => {
             title::start(work, &chat, &rows, &choice);
+            served::offer(work, &chat, &mut registry).await;
             ask(work, &chat, &rows, &choice, registry.specs(), already_compacted).await
         }
     }
