@@ -39,8 +39,9 @@ pub struct Daemon<'a> {
     pub model: SocketAddr,
     /// `stream.coalesce`; `None` leaves the default.
     pub coalesce: Option<&'a str>,
-    /// Further lines of `[server]` and of `[worker]`.
+    /// Further lines of `[server]`, of `[limits]` and of `[worker]`.
     pub server: &'a str,
+    pub limits: &'a str,
     pub worker: &'a str,
 }
 
@@ -100,7 +101,7 @@ fn address(line: &str) -> Option<SocketAddr> {
 
 impl Daemon<'_> {
     fn configure(&self) -> Result<PathBuf> {
-        let Self { home, model, server, worker, .. } = self;
+        let Self { home, model, server, limits, worker, .. } = self;
         std::fs::create_dir_all(home)?;
         let data = home.join("data");
         // Replicas of one database have the same keys.
@@ -110,7 +111,7 @@ impl Daemon<'_> {
         // Prepared conversations are not read until their turn comes, so they answer no pings.
         let text = format!(
             "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\n{server}\n\
-             [limits]\nrequests_per_minute = 0\n[secrets]\nencryption_key_file = {keys:?}\n\
+             [limits]\nrequests_per_minute = 0\n{limits}\n[secrets]\nencryption_key_file = {keys:?}\n\
              [database]\nurl = {database:?}\n[worker]\n{worker}\n[stream]\nping_interval = \"5m\"\n{coalesce}\
              [[providers]]\nname = \"mock\"\ntype = \"openai-compatible\"\n\
              base_url = \"http://{model}/v1\"\napi_key = \"x\"\n\

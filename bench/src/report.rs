@@ -72,11 +72,13 @@ pub const LONG_REACH: [&str; 2] =
 pub const LONG_CPU: [&str; 2] = ["CPU of a turn, history of 10, ms", "CPU of a turn, history of 10,000, ms"];
 pub const KILLED: &str = "takeover after kill -9, beyond the lease, s";
 pub const STOPPED: &str = "takeover after SIGTERM, beyond the grace, s";
+/// Over what the daemon has in memory with as many workspaces and no link.
+pub const LINKS: &str = "memory of 1000 linked idle agents, MiB";
 pub const START: &str = "start to ready, warm database of 10,000 chats, ms";
 
 /// The table; goals from DESIGN.md §6 and the first-delta goal of the issue. One open chat is an
 /// idle actor (4 KiB) and an open subscriber (20 KiB).
-pub const ROWS: [Row; 38] = [
+pub const ROWS: [Row; 39] = [
     row(TURNS[0], 0, Goal::None),
     row(TURNS[1], 0, Goal::None),
     row(TURNS[2], 0, Goal::None),
@@ -115,6 +117,7 @@ pub const ROWS: [Row; 38] = [
     row(KILLED, 2, Goal::Most(2.0)),
     row(STOPPED, 2, Goal::Most(2.0)),
     row(START, 0, Goal::Most(300.0)),
+    row(LINKS, 1, Goal::Most(50.0)),
 ];
 
 /// What was measured, round by round.

@@ -103,7 +103,8 @@ pub async fn run(options: &Options) -> Result<()> {
     let limits = async {
         suite.scale(options).await?;
         suite.takeover(options).await?;
-        suite.warm_start(options).await
+        suite.warm_start(options).await?;
+        suite.links(options).await
     };
     let limits = limits.await;
     let table = suite.ledger.table();
@@ -187,6 +188,7 @@ impl Suite {
             model,
             coalesce,
             server: "",
+            limits: "",
             worker: "",
         };
         suite.add(&daemon("sqlite", None, None), Column::Sqlite).await?;

@@ -65,6 +65,7 @@ impl Replicas<'_> {
             model: self.model,
             coalesce: None,
             server: "shutdown_grace = \"1s\"",
+            limits: "",
             worker: "lease = \"2s\"\nheartbeat_interval = \"500ms\"",
         }
     }

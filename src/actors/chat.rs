@@ -29,6 +29,7 @@ use crate::{
         hub::{Hub, ReadResult, ReadSpec},
         subscriber::{CloseReason, SubscriberId},
     },
+    workspace::mcp_tools::Kept,
 };
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
 use jobs::Outcome;
@@ -156,6 +157,8 @@ pub struct ChatActor {
     hub: Hub<ChannelSink>,
     tickets: HashMap<u64, SubscriberId>,
     runner: Option<Runner>,
+    /// The tools that the chat's workspace has listed: they outlive the runner.
+    served: Kept,
     relays: Relays,
     next_task: u64,
     flush: Option<SpawnHandle>,
@@ -192,6 +195,7 @@ impl ChatActor {
             hub,
             tickets: HashMap::new(),
             runner: None,
+            served: Kept::default(),
             relays: Relays::default(),
             next_task: 0,
             flush: None,

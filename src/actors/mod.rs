@@ -32,6 +32,7 @@ use crate::{
         connection::{Connection, Dialer},
         elsewhere::Replicas,
         link::Links,
+        mcp_tools::{Kept, McpTools},
     },
 };
 use std::{
@@ -106,14 +107,16 @@ pub struct Shared {
 
 impl Shared {
     /// What the tool calls of a chat share while it is driven here.
-    pub(crate) fn tool_session(&self, chat: ChatId) -> Session {
+    pub(crate) fn tool_session(&self, chat: ChatId, kept: Kept) -> Session {
         let (store, clock, links) = (self.store.clone(), self.clock.clone(), self.links.clone());
         let known = self.replicas.clone();
         let replicas = known.map(|known| {
             Arc::new(replicas::Known::new(known, store.clone(), self.worker)) as Arc<dyn Replicas>
         });
+        let connection = Arc::new(Connection::of(chat, Dialer { store, clock, links, replicas }));
         Session {
-            connection: Connection::of(chat, Dialer { store, clock, links, replicas }),
+            mcp: McpTools::of(chat, Arc::clone(&connection), kept),
+            connection,
             building: tokio::sync::Mutex::new(()),
             live: Arc::clone(&self.live),
             workspaces_per_user: self.settings.workspaces_per_user,

@@ -160,6 +160,7 @@ pub(super) async fn ready(
             let bound = dialer.store.bind_agent(chat.head.id, workspace_id, agent.build_id, Some(agent.id));
             bound.await.map_err(failed)?;
             tell(&dialer.store, chat);
+            session.mcp.prime();
             return Ok(Readiness::default());
         }
         if begun.elapsed() > READY_WITHIN {

@@ -6,6 +6,7 @@ use crate::{
     store::settings::LiveSettings,
     workspace::{
         connection::{Connection, NoConnection},
+        mcp_tools::McpTools,
         remote::{CallError, CallId, Remote},
     },
 };
@@ -26,7 +27,9 @@ const BETWEEN_LINKS: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Session {
     /// The way to the agent of the chat's workspace.
-    pub connection: Connection,
+    pub connection: Arc<Connection>,
+    /// The tools that the tool servers of the workspace offer.
+    pub mcp: McpTools,
     /// Held by the tools that create, start and stop the workspace: one after the other.
     pub building: Mutex<()>,
     /// What the deployment has set.

@@ -7,6 +7,7 @@ use crate::{
     chat::json::Json,
     workspace::{
         output::Truncated,
+        remote::{CallError, Remote},
         wire::{self, StartProcess},
     },
 };
@@ -133,13 +134,18 @@ async fn on_agent(ctx: &ToolContext, args: &Args, limit: Duration) -> Result<Ans
         Ok(seen) => seen,
         Err(_) => {
             let id = id.as_str();
-            let asked = ctx.ask(|remote| async move { remote.output(id, false).await });
+            let asked = ctx.ask(|remote| look(remote, id, false));
             timeout(SNAPSHOT_WITHIN, asked).await.unwrap_or_else(|_| {
                 Err(ToolOutcome::error("the command timed out, and what it has written so far cannot be had"))
             })
         }
     };
-    let seen = seen.map_err(|failed| still_there(&failed, &id))?;
+    let Some(seen) = seen.map_err(|failed| still_there(&failed, &id))? else {
+        return Err(ToolOutcome::error(
+            "the workspace's agent was started anew while the command ran, which ended it; nobody knows how far it came. \
+             Find out what it did before you run it once more",
+        ));
+    };
     if !seen.running {
         return Ok(Answer::of(seen, begun.elapsed()));
     }
@@ -155,11 +161,26 @@ async fn on_agent(ctx: &ToolContext, args: &Args, limit: Duration) -> Result<Ans
     })
 }
 
-/// Waits for the end of a process, over as many links as that takes.
-pub(super) async fn wait_for_end(ctx: &ToolContext, id: &str) -> Result<wire::ProcessOutput, ToolOutcome> {
+/// What the agent knows of a process; `None`: there is none of this id.
+pub(super) async fn look(
+    remote: Remote,
+    id: &str,
+    wait: bool,
+) -> Result<Option<wire::ProcessOutput>, CallError> {
+    match remote.output(id, wait).await {
+        Err(e) if e.is_not_found() => Ok(None),
+        seen => seen.map(Some),
+    }
+}
+
+/// Waits for the end of a process, over as many links as that takes. `None`: there is none of this id.
+pub(super) async fn wait_for_end(
+    ctx: &ToolContext,
+    id: &str,
+) -> Result<Option<wire::ProcessOutput>, ToolOutcome> {
     loop {
-        let seen = ctx.ask_within(WAIT_LIMIT, |remote| async move { remote.output(id, true).await }).await?;
-        if !seen.running {
+        let seen = ctx.ask_within(WAIT_LIMIT, |remote| look(remote, id, true)).await?;
+        if !seen.as_ref().is_some_and(|seen| seen.running) {
             return Ok(seen);
         }
     }

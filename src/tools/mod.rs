@@ -28,6 +28,7 @@ pub mod read_skill_file;
 pub mod registry;
 pub use crate::workspace::skill;
 pub mod templates;
+pub mod workspace_mcp;
 pub mod write_file;
 
 use crate::{chat::json::Json, llm::request::ToolSpec};
@@ -51,6 +52,11 @@ pub enum Repeat {
 pub trait Tool: Send + Sync {
     /// Its name, as the model calls it.
     fn name(&self) -> &str;
+
+    /// Its name in metrics, of which there must not be many.
+    fn label(&self) -> &str {
+        self.name()
+    }
 
     /// What it does, for the model.
     fn description(&self) -> &str;

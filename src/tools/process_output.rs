@@ -2,7 +2,7 @@
 
 use super::{
     Repeat, Tool, ToolContext, arguments,
-    execute::{Answer, wait_for_end},
+    execute::{Answer, look, wait_for_end},
     outcome::ToolOutcome,
 };
 use crate::chat::json::Json;
@@ -32,8 +32,14 @@ async fn output(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutcom
     let seen = if wait > Duration::ZERO { timeout(wait, wait_for_end(ctx, id)).await.ok() } else { None };
     let seen = match seen {
         Some(seen) => seen?,
-        None => ctx.ask(|remote| async move { remote.output(id, false).await }).await?,
+        None => ctx.ask(|remote| look(remote, id, false)).await?,
     };
+    let seen = seen.ok_or_else(|| {
+        ToolOutcome::error(format!(
+            "this chat has no process {id:?}; one that has ended is forgotten after five minutes, or with its agent, and \
+             process_list shows the others"
+        ))
+    })?;
     let running = seen.running;
     let mut answer = Answer::of(seen, begun.elapsed());
     if running {

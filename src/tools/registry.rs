@@ -49,6 +49,23 @@ impl Registry {
         self.inactive = self.local.keys().filter(|name| !names.contains(*name)).cloned().collect();
     }
 
+    /// Adds tools that the chat's workspace offers, behind our own and before those of the client. Another tool of the
+    /// same name wins over one of them: neither we nor the client have chosen them. The losing names are returned, for
+    /// a warning in the log.
+    pub fn add_served(&mut self, tools: Vec<Arc<dyn Tool>>) -> Vec<String> {
+        let mut lost = Vec::new();
+        for tool in tools {
+            let spec = tool.spec();
+            if self.local.contains_key(&spec.name) || self.dynamic.contains(&spec.name) {
+                lost.push(spec.name);
+                continue;
+            }
+            self.local.insert(spec.name.clone(), tool);
+            self.order.insert(self.order.len() - self.dynamic.len(), spec);
+        }
+        lost
+    }
+
     /// Adds client-run tools, after all others. An active tool of ours wins over one of the same
     /// name; the losing names are returned, for a warning in the log.
     pub fn add_dynamic(&mut self, specs: Vec<ToolSpec>) -> Vec<String> {
@@ -142,6 +159,19 @@ mod tests {
         let mut plain = Registry::new(all());
         plain.activate_only(&HashSet::new());
         assert_eq!((kind(&plain, "execute"), plain.specs().len()), ("inactive", all().len()));
+    }
+
+    #[test]
+    fn what_a_workspace_offers_stands_before_the_clients_and_hides_nothing() {
+        use crate::tools::workspace_mcp::WorkspaceMcp;
+        let served = |name: &str| Arc::new(WorkspaceMcp::unlisted(name)) as Arc<dyn Tool>;
+        let mut registry = Registry::new(all());
+        registry.add_dynamic(vec![dynamic("ask"), dynamic("s__b")]);
+        let lost = registry.add_served(["s__a", "execute", "s__b", "s__c", "s__a"].map(served).to_vec());
+        assert_eq!(lost, ["execute", "s__b", "s__a"]);
+        let names: Vec<&str> = registry.specs().iter().map(|spec| spec.name.as_str()).collect();
+        assert_eq!(names[all().len()..], ["s__a", "s__c", "ask", "s__b"]);
+        assert_eq!(["s__a", "s__b", "s__c"].map(|name| kind(&registry, name)), ["tool", "dynamic", "tool"]);
     }
 
     #[test]

@@ -80,6 +80,16 @@ impl Dialer {
         }
     }
 
+    /// The way to an agent whose row was just read, if nothing has to be waited for.
+    async fn at_hand(&self, agent: AgentId) -> store::Result<Option<AgentClient>> {
+        if let Some(client) = self.links.client(agent) {
+            return Ok(Some(client));
+        }
+        let Some(replicas) = &self.replicas else { return Ok(None) };
+        let holder = self.holder(agent, replicas.as_ref()).await?;
+        Ok(holder.map(|replica| AgentClient::elsewhere(agent, replica)))
+    }
+
     async fn elsewhere(&self, agent: AgentId) -> AgentClient {
         let Some(replicas) = &self.replicas else { return std::future::pending().await };
         loop {
@@ -199,6 +209,27 @@ impl Connection {
         Err(NoConnection::Changed)
     }
 
+    /// The agent that the chat's workspace has now, if it can be asked at once: by its row it is there, and so is the way to
+    /// it. Nothing is dialled, and the workspace does not count as used. The chat is bound to this agent, if it was
+    /// not.
+    ///
+    /// # Errors
+    /// When the workspace is gone, or the database cannot be had.
+    pub async fn at_hand(&self, chat: &ChatRecord) -> Result<Option<(AgentId, Remote)>, NoConnection> {
+        let Some(workspace) = chat.workspace_id else { return Ok(None) };
+        let view = self.view(workspace).await?;
+        let Ok(agent) = status::select(&view.agents) else { return Ok(None) };
+        if self.status(agent).0 != AgentStatus::Connected {
+            return Ok(None);
+        }
+        let Some(client) = self.dialer.at_hand(agent.id).await? else { return Ok(None) };
+        if chat.agent_id != Some(agent.id) {
+            let bound = self.dialer.store.bind_agent(self.chat, workspace, agent.build_id, Some(agent.id));
+            bound.await?;
+        }
+        Ok(Some((agent.id, remote(client, chat))))
+    }
+
     fn in_vain(&self) -> std::sync::MutexGuard<'_, Option<(time::Instant, String)>> {
         self.in_vain.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -259,7 +290,7 @@ impl Connection {
         }
         let current = self.latest(workspace).await == Latest::Agent(agent.id);
         match self.known(workspace).await {
-            Some(known) if current && known.external && known.status.is_unreachable() => {
+            Some(known) if current && known.needs_a_person() => {
                 Err(NoConnection::Unreachable(dial::external(&known)))
             }
             _ => Ok(()),

@@ -14,6 +14,10 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// [`super::status::INACTIVE`] on purpose: a short gap must not have a model restart anything.
 pub const RESTART_AFTER: Duration = Duration::from_secs(90);
 
+/// An agent that has lost its link dials again by itself, after 20 s at the latest and a handshake: before this time nobody
+/// has to bring it back.
+pub const RELINK_WITHIN: Duration = Duration::from_secs(30);
+
 /// Which agent the workspace has now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Latest {
@@ -127,6 +131,19 @@ pub struct Known {
     pub away: Duration,
 }
 
+impl Known {
+    /// Whether nobody but a person can bring it back, so that a dial is in vain.
+    #[must_use]
+    pub fn needs_a_person(&self) -> bool {
+        self.external
+            && match self.status {
+                AgentStatus::Timeout => true,
+                AgentStatus::Disconnected => self.away >= RELINK_WITHIN,
+                AgentStatus::Connected | AgentStatus::Connecting => false,
+            }
+    }
+}
+
 /// What a model is told when a dial took too long. `None`: nothing is known of the agent, which is no reason to
 /// restart anything.
 #[must_use]
@@ -174,6 +191,17 @@ mod tests {
     const NONE: Input<u8> = Input::Latest(Latest::None(SelectError::NoAgents));
     const UNKNOWN: Input<u8> = Input::Latest(Latest::Unknown);
     const UP: Input<u8> = Input::Connected;
+
+    #[test]
+    fn an_external_agent_that_was_just_lost_comes_back_by_itself() {
+        let known = |external, status, away| {
+            let away = Duration::from_secs(away);
+            Known { name: String::new(), external, status, away }.needs_a_person()
+        };
+        assert!(!known(true, AgentStatus::Disconnected, 29) && known(true, AgentStatus::Disconnected, 30));
+        assert!(known(true, AgentStatus::Timeout, 0) && !known(true, AgentStatus::Connecting, 99));
+        assert!(!known(false, AgentStatus::Disconnected, 99) && !known(false, AgentStatus::Timeout, 99));
+    }
 
     #[test]
     fn a_quick_dial_asks_nobody() {

@@ -10,6 +10,7 @@ pub mod files;
 pub mod group;
 pub mod lines;
 pub mod link;
+pub mod mcp_tools;
 pub mod output;
 pub mod paths;
 pub mod provision;

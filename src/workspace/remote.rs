@@ -4,8 +4,9 @@ use super::{
     lines::{Lines, ReadRequest},
     link::{AgentClient, AnswerBody, Body, LinkError, full},
     wire::{
-        BASE, ContextConfig, Directory, Done, EditFiles, ErrorBody, ListDirectory, ProcessOutput, Processes,
-        REPEATED, ReadLines, Relativity, ResolvedPath, SignalProcess, StartProcess, Started, TOOL_CALL_ID,
+        BASE, CallMcpTool, ContextConfig, Directory, Done, EditFiles, ErrorBody, ListDirectory, McpResult,
+        McpTools, ProcessOutput, Processes, REPEATED, ReadLines, Relativity, ResolvedPath, SignalProcess,
+        StartProcess, Started, TOOL_CALL_ID,
     },
 };
 use bytes::Bytes;
@@ -18,6 +19,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// Most bytes of an answer; an agent is not trusted with the daemon's memory. Twice what the largest read has.
 const MAX_ANSWER: usize = 32 << 20;
+/// Most bytes of a list of tools, of which most would be left out.
+const MAX_TOOLS: usize = 4 << 20;
+/// Most bytes of what a tool of a tool server says: an agent takes 4 MiB of a server, which may be longer as JSON.
+const MAX_SAID: usize = 8 << 20;
 
 /// Why a request to an agent has no result. The text is for the model.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +54,12 @@ impl CallError {
     #[must_use]
     pub const fn was_sent(&self) -> bool {
         matches!(self, Self::Link(LinkError::Lost(_) | LinkError::LostElsewhere(_)))
+    }
+
+    /// Whether what was asked for is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND)
     }
 
     /// Whether the agent knows nothing of a call that was sent before.
@@ -220,6 +231,34 @@ impl Remote {
         self.post(&format!("processes/{}/signal", segment(id)), &body, HeaderMap::new()).await
     }
 
+    /// `GET mcp/tools`: what the tool servers of the workspace offer. The agent starts them for that.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is too long.
+    pub async fn mcp_tools(&self) -> Result<McpTools, CallError> {
+        let path = "mcp/tools";
+        let response = self.send(Method::GET, path, &[], HeaderMap::new(), full(Bytes::new())).await?;
+        json(&whole_within(response, MAX_TOOLS).await?)
+    }
+
+    /// `POST mcp/call-tool`. `None`: there is no such tool.
+    ///
+    /// # Errors
+    /// When there is no answer, or the tool server gave none.
+    pub async fn call_mcp_tool(
+        &self,
+        body: &CallMcpTool,
+        call: &CallId,
+    ) -> Result<Option<McpResult>, CallError> {
+        let body = serde_json::to_vec(body).map_err(|e| CallError::Malformed(e.to_string()))?;
+        let headers = call.headers(self.again);
+        match self.send(Method::POST, "mcp/call-tool", &[], headers, full(body)).await {
+            Ok(response) => json(&whole_within(response, MAX_SAID).await?).map(Some),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// `GET resolve-path`: the path with its links followed.
     ///
     /// # Errors
@@ -302,7 +341,11 @@ impl Remote {
 }
 
 async fn whole(response: Response<AnswerBody>) -> Result<Bytes, CallError> {
-    match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
+    whole_within(response, MAX_ANSWER).await
+}
+
+async fn whole_within(response: Response<AnswerBody>, limit: usize) -> Result<Bytes, CallError> {
+    match Limited::new(response.into_body(), limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(e) => match e.downcast::<LinkError>() {
             Ok(lost) => Err(CallError::Link(*lost)),

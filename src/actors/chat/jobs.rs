@@ -6,6 +6,7 @@ mod compaction;
 mod context;
 mod generate;
 mod interrupt;
+mod served;
 pub mod title;
 mod tool_step;
 

@@ -178,7 +178,7 @@ impl Handler<Own> for ChatActor {
             duty: Duty::new(owner),
             task: None,
             backoff: BACKOFF.0,
-            session: Arc::new(self.shared.tool_session(self.id)),
+            session: Arc::new(self.shared.tool_session(self.id, self.served.clone())),
             _owned: self.shared.owned.enter(self.id, owner.runner),
         });
         self.note_owner(head.versions.snapshot, head.owner);

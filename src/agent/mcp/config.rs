@@ -82,7 +82,7 @@ fn server(
     entry: serde_json::Value,
     lookup: &impl Fn(&str) -> Option<String>,
 ) -> Result<ServerConfig, String> {
-    if name.is_empty() || name.contains(SEPARATOR) {
+    if name.is_empty() || super::content::safe(name).contains(SEPARATOR) {
         return Err(format!("its name must not be empty and must not contain {SEPARATOR}"));
     }
     let entry: Entry = serde_json::from_value(entry).map_err(|e| e.to_string())?;

@@ -12,12 +12,24 @@ const MAX_DESCRIPTION: usize = 8 << 10;
 /// In place of what a later version of the protocol may bring.
 const UNKNOWN: &str = "[content of a kind that is not known here]";
 
+/// Longest name of a tool that all providers take, with that of its server.
+const MAX_NAME: usize = 64;
+
+/// A name as all providers take it: other characters than letters, digits, `_` and `-` become `_`.
+pub fn safe(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}
+
+/// The name of a tool beside those of other servers. A long one is cut.
+pub fn full_name(server: &str, tool: &str) -> String {
+    let mut name = format!("{}{}{}", safe(server), super::config::SEPARATOR, safe(tool));
+    name.truncate(MAX_NAME);
+    name
+}
+
 /// A tool as it is listed; `None` when its schema is too large to be shown to a model.
 pub fn tool(server: &str, tool: &Tool) -> Option<McpTool> {
-    let schema = match tool.input_schema.get("properties") {
-        Some(Value::Object(properties)) => properties.clone(),
-        _ => serde_json::Map::new(),
-    };
+    let schema = super::schema::properties(&tool.input_schema)?;
     let required = match tool.input_schema.get("required") {
         Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
@@ -26,7 +38,7 @@ pub fn tool(server: &str, tool: &Tool) -> Option<McpTool> {
     let description = tool.description.as_deref().unwrap_or_default();
     (size <= MAX_SCHEMA && !tool.name.is_empty()).then(|| McpTool {
         server_name: server.to_owned(),
-        name: format!("{server}{}{}", super::config::SEPARATOR, tool.name),
+        name: full_name(server, &tool.name),
         description: crate::workspace::text::prefix(description, MAX_DESCRIPTION).to_owned(),
         schema,
         required,

@@ -4,6 +4,7 @@
 
 mod config;
 mod content;
+mod schema;
 mod server;
 mod throttle;
 
@@ -45,7 +46,7 @@ impl Servers {
         let mut tools: Vec<McpTool> = Vec::new();
         for (server, connection) in servers.iter().zip(listed) {
             match connection {
-                Ok(connection) => tools.extend(connection.tools().iter().cloned()),
+                Ok(connection) => tools.extend(connection.tools().cloned()),
                 Err(error) => tracing::warn!(server = server.name(), %error, "a tool server is left out"),
             }
         }
@@ -59,17 +60,28 @@ impl Servers {
             let message = format!("there is no tool {:?}; list the tools again", call.tool_name);
             Refusal::new(StatusCode::NOT_FOUND, message)
         };
-        let (server, tool) = call.tool_name.split_once(config::SEPARATOR).ok_or_else(unknown)?;
-        let server = self.current(settings).await.remove(server).ok_or_else(unknown)?;
-        let failed = |error: String| {
-            Refusal::new(StatusCode::BAD_GATEWAY, format!("the tool server {:?}: {error}", server.name()))
-        };
-        let connection = server.connection(settings).await.map_err(failed)?;
-        if !connection.tools().iter().any(|known| known.name == call.tool_name) {
-            return Err(unknown());
+        let mut failure = None;
+        for server in self.current(settings).await.into_values() {
+            // The names of two servers may begin alike.
+            if !call.tool_name.starts_with(&content::full_name(server.name(), "")) {
+                continue;
+            }
+            let failed = |error: String| {
+                Refusal::new(StatusCode::BAD_GATEWAY, format!("the tool server {:?}: {error}", server.name()))
+            };
+            let connection = match server.connection(settings).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    failure = Some(failed(error));
+                    continue;
+                }
+            };
+            if let Some(tool) = connection.own_name(&call.tool_name) {
+                let result = connection.call(tool, call.arguments).await.map_err(failed)?;
+                return Ok(Answer::ok(&result));
+            }
         }
-        let result = connection.call(tool, call.arguments).await.map_err(failed)?;
-        Ok(Answer::ok(&result))
+        Err(failure.unwrap_or_else(unknown))
     }
 
     /// Ends all servers.
@@ -131,7 +143,8 @@ async fn read(settings: &Settings, stamps: &[(PathBuf, Stamp)]) -> Vec<ServerCon
             tracing::warn!(file = %path.display(), problem, "part of the configuration of tool servers is left out");
         }
         for server in servers {
-            if found.len() < config::MAX_SERVERS && !found.iter().any(|known| known.name == server.name) {
+            let same = |known: &ServerConfig| content::safe(&known.name) == content::safe(&server.name);
+            if found.len() < config::MAX_SERVERS && !found.iter().any(same) {
                 found.push(server);
             }
         }

@@ -124,13 +124,20 @@ impl Server {
 /// The end of a server's error output.
 type ErrorOutput = Arc<StdMutex<HeadTail>>;
 
+/// A tool as it is listed, and its own name.
+#[derive(Debug)]
+struct Listed {
+    tool: McpTool,
+    own: String,
+}
+
 /// A server that runs.
 #[derive(Debug)]
 pub struct Connection {
     /// Ends the server when it is dropped.
     group: Mutex<Group>,
     client: RunningService<RoleClient, ()>,
-    tools: Vec<McpTool>,
+    tools: Vec<Listed>,
     errors: ErrorOutput,
 }
 
@@ -173,8 +180,13 @@ impl Connection {
     }
 
     /// Its tools as it listed them when it was started.
-    pub fn tools(&self) -> &[McpTool] {
-        &self.tools
+    pub fn tools(&self) -> impl Iterator<Item = &McpTool> {
+        self.tools.iter().map(|listed| &listed.tool)
+    }
+
+    /// The server's own name of a tool that is listed so.
+    pub fn own_name(&self, name: &str) -> Option<&str> {
+        self.tools.iter().find(|listed| listed.tool.name == name).map(|listed| listed.own.as_str())
     }
 
     fn is_open(&self) -> bool {
@@ -205,18 +217,21 @@ impl Connection {
 }
 
 /// The tools of a server, of all pages.
-async fn list(server: &str, peer: &Peer<RoleClient>) -> Result<Vec<McpTool>, String> {
-    let mut tools = Vec::new();
+async fn list(server: &str, peer: &Peer<RoleClient>) -> Result<Vec<Listed>, String> {
+    let mut tools: Vec<Listed> = Vec::new();
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
         let page = PaginatedRequestParams::default().with_cursor(cursor);
         let page = peer.list_tools(Some(page)).await.map_err(|e| short(&e))?;
         for tool in &page.tools {
-            let Some(tool) = content::tool(server, tool).filter(|_| tools.len() < MAX_TOOLS) else {
-                tracing::warn!(server, tool = %tool.name, "a tool is left out: it is too large, or there are too many");
+            let taken = |name: &str| tools.iter().any(|listed| listed.tool.name == name);
+            let fits = |listed: &McpTool| tools.len() < MAX_TOOLS && !taken(&listed.name);
+            let Some(listed) = content::tool(server, tool).filter(fits) else {
+                tracing::warn!(server, tool = %tool.name,
+                    "a tool is left out: it is too large, there are too many, or another one has its name");
                 continue;
             };
-            tools.push(tool);
+            tools.push(Listed { tool: listed, own: tool.name.to_string() });
         }
         cursor = page.next_cursor;
         if cursor.is_none() || tools.len() >= MAX_TOOLS {

@@ -13,8 +13,7 @@ use std::{fs, path::Path};
 /// A chat at rest that is bound to a workspace with this project in it.
 async fn with_project(h: &Harness, daemon: &DaemonProcess, name: &str) -> Bound {
     h.model.push([says("Hi.")]);
-    let bound = Bound::make(daemon, name).await;
-    bound.api.stream(&bound.chat, None).await.settled().await;
+    let bound = Bound::workspace(daemon, name).await;
     let folder = Path::new(&bound.folder);
     fs::write(
         folder.join("agents.md"),
@@ -31,6 +30,8 @@ async fn with_project(h: &Harness, daemon: &DaemonProcess, name: &str) -> Bound 
     fs::write(skill.join("steps.txt"), "one\ntwo\n").unwrap();
     fs::write(skill.join(".hidden"), "x").unwrap();
     std::os::unix::fs::symlink("/etc/passwd", skill.join("away")).unwrap();
+    let bound = bound.with_chat().await;
+    bound.api.stream(&bound.chat, None).await.settled().await;
     bound
 }
 
@@ -59,14 +60,10 @@ both! {
         h.configure(LOCAL);
         let daemon = h.daemon().await;
         let bound = with_project(&h, &daemon, "project").await;
-        // Nothing was asked of the workspace yet, so nobody asked for its project either.
-        assert_eq!(block(&h.turn(0).await, "workspace-context"), None);
+        // The first prompt has it already.
         assert!(h.turn(0).await.system().contains("attached to a workspace"));
-        assert!(context_parts(&bound.api.history(&bound.chat).await).is_empty());
-        assert_eq!(bound.api.chat(&bound.chat).await.get("last_injected_context"), None);
-        ok(&bound.call(&h, "execute", json!({ "command": "true" })).await);
         let folder = &bound.folder;
-        let said = block(&last(&h).await, "workspace-context").expect("the block");
+        let said = block(&h.turn(0).await, "workspace-context").expect("the block");
         assert_eq!(
             said,
             format!(
@@ -96,7 +93,7 @@ both! {
         assert_eq!(block(&last(&h).await, "workspace-context"), Some(said.clone()));
         let asked: Vec<String> = bound.api.get(&format!("/chats/{}/prompts", bound.chat)).await.json(200)["prompts"]
             .as_array().expect("a list").iter().map(|p| p["text"].to_string()).collect();
-        assert_eq!(asked, ["\"Go on.\"", "\"Go on.\"", "\"Hello\""]);
+        assert_eq!(asked, ["\"Go on.\"", "\"Hello\""]);
         // It outlives a summary and a restart, without a dial.
         h.model.push([says("A summary."), says("After it.")]);
         bound.api.post(&format!("/chats/{}/compact", bound.chat), json!({})).await.json(200);

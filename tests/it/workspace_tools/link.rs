@@ -74,14 +74,6 @@ async fn running(h: &Harness, between: &Between, timeout: &str) -> (DaemonProces
     (daemon, bound)
 }
 
-async fn has_agent(bound: &Bound, status: &str) {
-    let path = format!("/api/v2/workspaces/{}", bound.workspace);
-    within(Duration::from_secs(60), status, async || {
-        (bound.api.get(&path).await.json(200)["agents"][0]["status"] == status).then_some(())
-    })
-    .await;
-}
-
 /// The one result of the chat.
 async fn result(bound: &Bound) -> Value {
     let mut stream = bound.api.stream(&bound.chat, None).await;
@@ -94,7 +86,7 @@ both! {
         let between = Between::start().await;
         let (daemon, bound) = running(&h, &between, "60s").await;
         between.cut();
-        has_agent(&bound, "disconnected").await;
+        bound.has_agent("disconnected").await;
         std::fs::write(format!("{}/go", bound.folder), "").unwrap();
         between.mend(daemon.url());
         let result = result(&bound).await;
@@ -120,7 +112,7 @@ fn a_link_that_does_not_come_back_is_told_and_nothing_starts_twice() {
         let why = error(&failed).to_owned();
         result(&bound).await;
         between.mend(daemon.url());
-        has_agent(&bound, "connected").await;
+        bound.has_agent("connected").await;
         // The answer to the start may have been lost with the link, or have come before.
         let process = match why.split('"').nth(1) {
             Some(id) => {

@@ -1,9 +1,13 @@
 //! Chats that work in a workspace: a `local` one, with a real agent process, through the public API.
 
+mod agents;
 mod build;
 mod context;
 mod files;
+mod hostile;
 mod link;
+mod mcp;
+mod person;
 mod processes;
 mod steps;
 mod story;
@@ -13,10 +17,11 @@ use crate::support::{
     client::Api,
     daemon::DaemonProcess,
     fake_model::{Reply, says},
-    outside::eventually,
+    outside::{eventually, within},
     turns::{id, text},
 };
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Templates whose folders lie below the data folder.
 const LOCAL: &str = "[[templates]]\nname = \"box\"\nkind = \"local\"\ndescription = \"A folder\"\n\
@@ -40,6 +45,11 @@ struct Bound {
 impl Bound {
     /// Makes the workspace by the API, and the chat with it.
     async fn make(daemon: &DaemonProcess, name: &str) -> Self {
+        Self::workspace(daemon, name).await.with_chat().await
+    }
+
+    /// Makes the workspace; there is no chat yet.
+    async fn workspace(daemon: &DaemonProcess, name: &str) -> Self {
         let api = daemon.api();
         let template_id = template(&api, "box").await;
         let body = json!({ "name": name, "template_id": template_id });
@@ -53,9 +63,46 @@ impl Bound {
             there.then(|| agent["directory"].as_str().expect("a path").to_owned())
         })
         .await;
-        let body = json!({ "workspace_id": workspace, "content": [{ "type": "text", "text": "Hello" }] });
-        let chat = id(&api.create_chat_with(body).await);
-        Self { api, chat, workspace, folder }
+        Self { api, chat: String::new(), workspace, folder }
+    }
+
+    /// Makes a chat in the workspace.
+    async fn with_chat(self) -> Self {
+        let body =
+            json!({ "workspace_id": self.workspace, "content": [{ "type": "text", "text": "Hello" }] });
+        let chat = id(&self.api.create_chat_with(body).await);
+        Self { chat, ..self }
+    }
+
+    /// Waits until the agent has this status.
+    async fn has_agent(&self, status: &str) {
+        let path = format!("/api/v2/workspaces/{}", self.workspace);
+        within(Duration::from_secs(60), status, async || {
+            (self.api.get(&path).await.json(200)["agents"][0]["status"] == status).then_some(())
+        })
+        .await;
+    }
+
+    /// The first results of the chat, once there are so many, however long that takes.
+    async fn results(&self, count: usize) -> Vec<Value> {
+        within(Duration::from_secs(100), "the results", async || {
+            let history = self.api.history(&self.chat).await;
+            let parts = history.iter().flat_map(|m| m["content"].as_array().cloned().unwrap_or_default());
+            let results: Vec<Value> = parts.filter(|part| part["type"] == "tool-result").collect();
+            (results.len() >= count).then_some(results)
+        })
+        .await
+    }
+
+    /// Waits until the model has had the last word, which is this one.
+    async fn ends(&self, text: &str) {
+        within(Duration::from_secs(100), "the end of the turn", async || {
+            let over = self.api.chat(&self.chat).await["status"] == "waiting";
+            let history = self.api.history(&self.chat).await;
+            let last = history.last().map(|m| m["content"][0]["text"].clone());
+            (over && last == Some(json!(text))).then_some(())
+        })
+        .await;
     }
 
     /// Has the model make these calls in one step, one answer each, and returns the results.

@@ -7,13 +7,31 @@ use crate::{
     ids::AgentId,
     store::{self, commit::Committed, records::ChatRecord},
     turn::{history::History, project::Project},
-    workspace::status::{self, INACTIVE},
+    workspace::{
+        connection::NoConnection,
+        status::{self, INACTIVE},
+    },
 };
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long the connection and the requests may take together.
 const WITHIN: Duration = Duration::from_secs(5);
+
+/// Binds a chat that has used nothing of its workspace yet to the agent there, if that is connected: so its first prompt
+/// has the project's instructions already. Nothing is dialled for it.
+pub(super) async fn bind(work: &Work, chat: &mut ChatRecord) {
+    if chat.workspace_id.is_none() || chat.agent_id.is_some() {
+        return;
+    }
+    match work.session.connection.at_hand(chat).await {
+        Ok(Some((agent, _))) => chat.agent_id = Some(agent),
+        Ok(None) | Err(NoConnection::Deleted) => {}
+        Err(e) => {
+            tracing::warn!(chat = %work.chat, error = %e, "the agent of a workspace cannot be looked up")
+        }
+    }
+}
 
 /// The agent that is to be asked: the chat's own, if it has said nothing yet and was not asked in vain in this turn.
 pub(super) fn due(

@@ -1,7 +1,7 @@
 //! One pass of a turn: read the history, decide, act, commit once. Attempts at one history repeat
 //! inside a pass; every commit ends it.
 
-use super::{End, Work, compaction, context, title, tool_step};
+use super::{End, Work, compaction, context, served, title, tool_step};
 use crate::{
     chat::{command::Command, message::Role, state::Status},
     llm::{
@@ -31,8 +31,8 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 
 pub(super) async fn run(work: &Work) -> Result<Committed, End> {
-    let TurnRead { chat, rows, earlier_steps } = work.shared.store.turn(work.chat).await?;
-    let head = &chat.head;
+    let TurnRead { mut chat, rows, earlier_steps } = work.shared.store.turn(work.chat).await?;
+    let head = chat.head.clone();
     if head.owner != Some(work.owner)
         || head.status != Status::Running
         || head.archived
@@ -50,11 +50,12 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     if let Some(percent) = own.thresholds.get(&choice.id) {
         Arc::make_mut(&mut choice).user_threshold = Some(*percent);
     }
+    context::bind(work, &mut chat).await;
     let history = History::new(&rows).with_earlier_steps(earlier_steps);
     let project = Project::latest(&history);
     let workspaces =
         engine.templates || chat.workspace_id.is_some() || work.shared.store.has_templates().await?;
-    let registry = match engine.tools(&chat, &own, project.as_ref(), workspaces) {
+    let mut registry = match engine.tools(&chat, &own, project.as_ref(), workspaces) {
         Ok(registry) => registry,
         Err(e) => {
             tracing::error!(chat = %work.chat, error = %e, "the chat's client-run tools cannot be read");
@@ -87,7 +88,10 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
             tracing::debug!(chat = %work.chat, ?reason, "turn finished");
             work.commit(Command::FinishTurn, work.fence(Status::Running, None)).await
         }
-        NextAction::ExecuteLocalTools(calls) => tool_step::run(work, &chat, &choice, &registry, &calls).await,
+        NextAction::ExecuteLocalTools(calls) => {
+            served::called(work, &chat, &mut registry, &calls);
+            tool_step::run(work, &chat, &choice, &registry, &calls).await
+        }
         NextAction::EnterRequiresAction(_) => {
             let now = work.shared.store.database_now(work.shared.clock.now()).await?;
             let deadline = now + engine.tool_result_timeout;
@@ -100,6 +104,7 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
         NextAction::StillOverLimit(_) => still_over(work, &choice, attempt, None).await,
         NextAction::Generate { already_compacted } => {
             title::start(work, &chat, &rows, &choice);
+            served::offer(work, &chat, &mut registry).await;
             let turn = Asked { chat: &chat, rows: &rows, choice: &choice, project: project.as_ref() };
             ask(work, &turn, registry.specs(), already_compacted).await
         }

@@ -163,7 +163,8 @@ fn count(choice: &ModelChoice, registry: &Registry, part: &Part) {
     let tool = match registry.lookup(&result.tool_name) {
         Lookup::Unknown => "unknown".to_owned(),
         Lookup::Dynamic => "dynamic".to_owned(),
-        Lookup::Tool(_) | Lookup::Inactive => result.tool_name.clone(),
+        Lookup::Tool(tool) => tool.label().to_owned(),
+        Lookup::Inactive => result.tool_name.clone(),
     };
     let labels = [
         ("provider", choice.provider_type.clone()),
