@@ -1,9 +1,14 @@
 //! Links of agents that have nothing to do. Their far ends are here, so that only the daemon's side is measured.
 
-use crate::{PATIENCE, Result, http::Client};
+use crate::{PATIENCE, Result, clock, http::Client, process::Daemon};
+use clap::Args;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tokio::{
     net::TcpStream,
     task::JoinSet,
@@ -14,8 +19,11 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest as _, http::header::AUTHORIZATION},
 };
 
-/// Name of the template that [`crate::process::Daemon`] has to declare, of the kind `external`.
-pub const TEMPLATE: &str = "links";
+/// A template whose agents are not the daemon's to start.
+const TEMPLATE: &str = "[[templates]]\nname = \"links\"\nkind = \"external\"\n";
+/// How long it is left alone before its memory is read. A link whose agent says nothing for 16 s is ended: those that
+/// are left then are true ones.
+const SETTLE: Duration = Duration::from_secs(20);
 /// Clients that make workspaces at the same time.
 const MAKERS: usize = 8;
 /// How often the daemon is asked whether something is there that takes it a moment.
@@ -23,10 +31,53 @@ const POLL: Duration = Duration::from_millis(50);
 /// What an HTTP/2 server says first, and its answer to what the client has said first: frames of settings, without any.
 const SETTINGS: [&[u8]; 2] = [&[0, 0, 0, 4, 0, 0, 0, 0, 0], &[0, 0, 0, 4, 1, 0, 0, 0, 0]];
 
+/// Options of `chatd-bench links`.
+#[derive(Args)]
+pub struct Options {
+    /// The program to measure.
+    #[arg(long)]
+    chatd: PathBuf,
+    /// How many agents.
+    #[arg(long, default_value_t = 1000)]
+    agents: usize,
+}
+
+/// `chatd-bench links`.
+pub async fn command(options: &Options) -> Result<()> {
+    let home = tempfile::Builder::new().prefix("chatd-bench-").tempdir()?;
+    println!("{:.1}", memory(&options.chatd, home.path(), options.agents).await?);
+    Ok(())
+}
+
+/// Resident memory of a daemon of its own with so many links, in MiB, over what it has with as many workspaces and none.
+pub async fn memory(program: &Path, home: &Path, agents: usize) -> Result<f64> {
+    let program = std::path::absolute(program)?;
+    let daemon = Daemon {
+        program: &program,
+        home: home.join("links"),
+        postgres: None,
+        // It is asked nothing.
+        model: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)),
+        coalesce: None,
+        server: "",
+        limits: "workspaces_per_user = 0",
+        worker: TEMPLATE,
+    };
+    let (server, token) = daemon.start().await?;
+    let agents = tokens(server.address, &token, agents).await?;
+    sleep(SETTLE).await;
+    let before = clock::resident_kib(server.pid)?;
+    let mut links = link(server.address, &token, &agents).await?;
+    sleep(SETTLE).await;
+    links.hold()?;
+    let grown = clock::resident_kib(server.pid)? - before;
+    server.stop().await?;
+    Ok(grown / 1024.0)
+}
+
 #[derive(Deserialize)]
 struct Named {
     id: String,
-    name: String,
 }
 
 #[derive(Deserialize)]
@@ -47,13 +98,13 @@ struct Token {
 }
 
 /// Agents that are linked, until this is dropped.
-pub struct Links {
+struct Links {
     far_ends: JoinSet<Result<()>>,
 }
 
 impl Links {
     /// Whether all of them are still there.
-    pub fn hold(&mut self) -> Result<()> {
+    fn hold(&mut self) -> Result<()> {
         match self.far_ends.try_join_next() {
             None => Ok(()),
             Some(ended) => Err(format!("a link has ended: {:?}", ended?.err()).into()),
@@ -62,10 +113,10 @@ impl Links {
 }
 
 /// Tokens of so many agents, each of a workspace of its own.
-pub async fn tokens(address: SocketAddr, token: &str, count: usize) -> Result<Vec<(String, String)>> {
+async fn tokens(address: SocketAddr, token: &str, count: usize) -> Result<Vec<(String, String)>> {
     let mut http = Client::connect(address, token).await?;
     let all: Vec<Named> = serde_json::from_slice(&http.expect(200, "GET", "/api/v2/templates", "").await?)?;
-    let template = all.into_iter().find(|t| t.name == TEMPLATE).ok_or("the template is not declared")?.id;
+    let template = all.into_iter().next().ok_or("the template is not declared")?.id;
     let mut makers = JoinSet::new();
     for maker in 0..MAKERS {
         let (token, template) = (token.to_owned(), template.clone());
@@ -111,7 +162,7 @@ async fn agent(http: &mut Client, workspace: &str, wanted: impl Fn(&Agent) -> bo
 }
 
 /// Links these agents, and waits until the daemon says that they are there.
-pub async fn link(address: SocketAddr, token: &str, agents: &[(String, String)]) -> Result<Links> {
+async fn link(address: SocketAddr, token: &str, agents: &[(String, String)]) -> Result<Links> {
     let mut far_ends = JoinSet::new();
     for (_, secret) in agents {
         let mut request =

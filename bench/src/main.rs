@@ -55,6 +55,8 @@ enum Command {
     Load(load::Options),
     /// Queued messages sent and deleted, against one chatd that runs already.
     Transitions(transitions::Options),
+    /// Memory of a daemon with linked agents that have nothing to do, in MiB.
+    Links(links::Options),
     /// The floor of a database: one update and one insert a transition, in groups.
     Floor {
         /// Folder for an SQLite file, or `postgres://…`.
@@ -87,6 +89,7 @@ fn run(command: Command) -> Result<()> {
         Command::Proxy { model } => tokio::runtime::Runtime::new()?.block_on(proxy::serve(&model)),
         Command::Load(options) => one()?.block_on(load::command(&options)),
         Command::Transitions(options) => one()?.block_on(transitions::command(&options)),
+        Command::Links(options) => one()?.block_on(links::command(&options)),
         Command::Floor { place, seconds, clients } => {
             let time = Duration::from_secs_f64(seconds);
             let rate = if place.starts_with("postgres") {

@@ -45,7 +45,7 @@ impl WorkspaceMcp {
         let said =
             ctx.ask_within(CALL_WITHIN, |remote| async move { remote.call_mcp_tool(body, call).await });
         if let Some(result) = said.await? {
-            return Ok(outcome(result));
+            return Ok(outcome(&result));
         }
         if let Some(session) = &ctx.session {
             session.mcp.forget();
@@ -55,7 +55,7 @@ impl WorkspaceMcp {
 }
 
 /// What the model gets of a result.
-fn outcome(result: McpResult) -> ToolOutcome {
+fn outcome(result: &McpResult) -> ToolOutcome {
     let texts: Vec<&str> = result.content.iter().filter_map(|item| item.text.as_deref()).collect();
     let text = texts.join("\n");
     if result.is_error {
@@ -138,7 +138,7 @@ mod tests {
 
     fn shown(is_error: bool, content: Value) -> (bool, bool, Value) {
         let content = serde_json::from_value(content).unwrap();
-        let outcome = outcome(McpResult { content, is_error });
+        let outcome = outcome(&McpResult { content, is_error });
         (outcome.is_error, outcome.is_media, outcome.result.read().unwrap())
     }
 
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(shown(false, json!([{"type": "text", "text": "{n}"}])), (false, false, json!("{n}")));
         // The bytes say that it is no JPEG.
         let media = json!({"data": PNG, "mime_type": "image/png", "text": ""});
-        assert_eq!(shown(false, json!([image, other.clone()])).1, false);
+        assert!(!shown(false, json!([image, other])).1);
         assert_eq!(shown(false, json!([{"type": "text", "text": " "}, image])), (false, true, media));
         let sound = json!({"type": "resource", "data": "AAEC", "media_type": "audio/x-odd"});
         assert_eq!(shown(false, json!([sound])).2["mime_type"], "audio/x-odd");

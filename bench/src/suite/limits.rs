@@ -2,7 +2,7 @@
 
 use super::{OPEN, Options, Subject, Suite, create, name};
 use crate::{
-    Result, clock, links,
+    Result, links,
     process::Daemon,
     report::{self, Column},
     scale::{self, Place},
@@ -10,14 +10,12 @@ use crate::{
     takeover::{self, Replicas},
 };
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// How often each is measured, whatever the rounds.
 const TIMES: usize = 3;
 /// A replica looks for chats each second, counted from its start: each loss meets it elsewhere.
 const PHASE: Duration = Duration::from_millis(330);
-/// A link whose agent says nothing for 16 s is ended.
-const LINK_SILENCE: Duration = Duration::from_secs(20);
 /// Chats in the database of a warm start.
 const WARM: usize = 10_000;
 
@@ -79,29 +77,9 @@ impl Suite {
     pub(super) async fn links(&mut self, options: &Options) -> Result<()> {
         let Some(program) = &options.chatd else { return Ok(()) };
         eprintln!("links of {OPEN} agents");
-        let program = std::path::absolute(program)?;
-        let worker = format!("[[templates]]\nname = {:?}\nkind = \"external\"\n", links::TEMPLATE);
-        let daemon = Daemon {
-            program: &program,
-            home: self.home.join("links"),
-            postgres: None,
-            model: self.model.address,
-            coalesce: None,
-            server: "",
-            limits: "workspaces_per_user = 0",
-            worker: &worker,
-        };
-        let (server, token) = daemon.start().await?;
-        let agents = links::tokens(server.address, &token, OPEN).await?;
-        self.quiet().await?;
-        let before = clock::resident_kib(server.pid)?;
-        let mut linked = links::link(server.address, &token, &agents).await?;
-        // Longer than a link may be silent, so that those that are left are true ones.
-        sleep(LINK_SILENCE).await;
-        linked.hold()?;
-        let grown = clock::resident_kib(server.pid)? - before;
-        self.ledger.add(report::LINKS, Column::Sqlite, grown / 1024.0);
-        server.stop().await
+        let grown = links::memory(program, &self.home, OPEN).await?;
+        self.ledger.add(report::LINKS, Column::Sqlite, grown);
+        Ok(())
     }
 
     /// From start to ready, on a database that has been used.

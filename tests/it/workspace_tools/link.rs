@@ -1,6 +1,6 @@
 //! Links that are lost while something runs.
 
-use super::{Bound, LOCAL, error, ok};
+use super::{Bound, LOCAL, error, mcp, ok};
 use crate::support::{
     Engine, Harness, both,
     client::Fold,
@@ -148,11 +148,17 @@ fn it_does_not_matter_which_replica_has_the_link() {
         // Whichever takes the build on is the one that the agent dials.
         let bound = Bound::make(&first, "shared").await;
         bound.api.stream(&bound.chat, None).await.settled().await;
+        mcp::script(&bound.folder, "one", &mcp::tool("add"), mcp::TEXT);
+        mcp::configure(&bound.folder, &["one"]);
         for daemon in [&first, &second, &first] {
             let bound = Bound { api: bound.api.at(daemon.url()), ..bound.clone() };
             // Whoever takes a message drives its chat.
             let ran = bound.call(&h, "execute", json!({ "command": "echo $CHATD_CHAT_ID" })).await;
             assert_eq!(ok(&ran)["output"], json!(format!("{}\n", bound.chat)));
+            let added = bound.call(&h, "one__add", json!({ "a": 1 })).await;
+            assert_eq!(ok(&added), "first\nsecond");
+            let last = h.turn(h.turns() - 1).await;
+            assert!(last.tool_names().contains(&"one__add"), "a list comes over the other replica too");
             let file = format!("{}/f", bound.folder);
             let written = bound.call(&h, "write_file", json!({ "path": file, "content": "x" })).await;
             assert_eq!(ok(&written), &json!({ "ok": true }));

@@ -13,7 +13,7 @@ use std::{fs, time::Duration};
 use tokio::time::Instant;
 
 /// A server in shell: it lists `tools`, and answers calls by the case given.
-fn script(folder: &str, name: &str, tools: &str, calls: &str) {
+pub fn script(folder: &str, name: &str, tools: &str, calls: &str) {
     let text = format!(
         r#"echo started >> {name}.log
 say() {{ printf '{{"jsonrpc":"2.0","id":%s,"result":%s}}\n' "$id" "$1"; }}
@@ -31,7 +31,7 @@ done
 }
 
 /// Names the scripts in this folder as its tool servers.
-fn configure(folder: &str, servers: &[&str]) {
+pub fn configure(folder: &str, servers: &[&str]) {
     let server = |name: &&str| ((*name).to_owned(), json!({"command": "sh", "args": [format!("{name}.sh")]}));
     let servers: serde_json::Map<String, Value> = servers.iter().map(server).collect();
     write_config(folder, &Value::Object(servers));
@@ -43,14 +43,15 @@ fn write_config(folder: &str, servers: &Value) {
     fs::rename(format!("{folder}/.mcp.new"), format!("{folder}/.mcp.json")).unwrap();
 }
 
-fn tool(name: &str) -> String {
+pub fn tool(name: &str) -> String {
     json!({"name": name, "description": "A tool", "inputSchema": {
         "type": "object", "properties": {"a": {"type": "number"}}, "required": ["a"],
     }})
     .to_string()
 }
 
-const TEXT: &str = r#"say '{"content":[{"type":"text","text":"first"},{"type":"text","text":"second"}]}'"#;
+pub const TEXT: &str =
+    r#"say '{"content":[{"type":"text","text":"first"},{"type":"text","text":"second"}]}'"#;
 
 /// A call that says that it runs, and then waits for a file.
 const WAITS: &str = r#"echo called >> calls.log; while ! test -e go; do sleep 0.05; done; say '{"content":[{"type":"text","text":"went"}]}'"#;
@@ -129,6 +130,8 @@ both! {
 
     async fn a_list_is_kept_until_a_tool_of_it_is_gone_or_the_agent_is_another(h: Harness) {
         h.configure(LOCAL);
+        // It goes with the chat's actor, which must not leave between two turns of a slow test.
+        h.configure("[stream]\nretain_grace = \"1m\"\n");
         let daemon = h.daemon().await;
         let bound = bound(&h, &daemon, "kept").await;
         script(&bound.folder, "one", &tool("add"), TEXT);
