@@ -55,7 +55,10 @@ cargo clippy --locked --all-targets -- -D warnings
 cargo test --locked "$@"
 if command -v curl >/dev/null && command -v jq >/dev/null; then
   ./scripts/quickstart.sh
+  ./scripts/operations.sh
 fi
+# A short look; FUZZ_EXAMPLES=300 ./scripts/fuzz.sh is a long one.
+FUZZ_EXAMPLES="${FUZZ_EXAMPLES:-6}" ./scripts/fuzz.sh
 if command -v cargo-deny >/dev/null; then
   cargo deny check licenses
 fi
