@@ -106,6 +106,8 @@ model = "scripted-1"
 default = true
 context_limit = 128000
 TOML
+  # There before it is read: the daemon opens it in its own time.
+  : >"$home/log"
   env -i HOME="$home" PATH="$PATH" "$program" serve --config "$home/chatd.toml" >"$home/log" 2>&1 &
   daemon=$!
   for _ in $(seq 300); do

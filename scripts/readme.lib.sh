@@ -21,6 +21,8 @@ default = true
 context_limit = 128000
 TOML
 fi
+# There before it is read: the daemon opens it in its own time.
+: >"$folder/out"
 # Port 0: the kernel gives the daemon a free one.
 env -i HOME="$folder" PATH="$PATH" CHATD__SERVER__LISTEN=127.0.0.1:0 "$program" serve "${options[@]}" >"$folder/out" 2>&1 &
 daemon=$!
