@@ -73,10 +73,17 @@ pub const LONG_CPU: [&str; 2] = ["CPU of a turn, history of 10, ms", "CPU of a t
 pub const KILLED: &str = "takeover after kill -9, beyond the lease, s";
 pub const STOPPED: &str = "takeover after SIGTERM, beyond the grace, s";
 pub const START: &str = "start to ready, warm database of 10,000 chats, ms";
+/// List, search, one chat, a page: reads of a library (see its module).
+pub const READ: [&str; 4] = [
+    "list p99, 1,000 chats of 100 messages, ms",
+    "search p99, 1,000 chats of 100 messages, ms",
+    "GET of a chat p99, 1,000 chats of 100 messages, ms",
+    "page of messages p99, 1,000 chats of 100 messages, ms",
+];
 
 /// The table; goals from DESIGN.md §6 and the first-delta goal of the issue. One open chat is an
 /// idle actor (4 KiB) and an open subscriber (20 KiB).
-pub const ROWS: [Row; 38] = [
+pub const ROWS: [Row; 42] = [
     row(TURNS[0], 0, Goal::None),
     row(TURNS[1], 0, Goal::None),
     row(TURNS[2], 0, Goal::None),
@@ -115,6 +122,10 @@ pub const ROWS: [Row; 38] = [
     row(KILLED, 2, Goal::Most(2.0)),
     row(STOPPED, 2, Goal::Most(2.0)),
     row(START, 0, Goal::Most(300.0)),
+    row(READ[0], 2, Goal::None),
+    row(READ[1], 2, Goal::None),
+    row(READ[2], 2, Goal::None),
+    row(READ[3], 2, Goal::None),
 ];
 
 /// What was measured, round by round.

@@ -103,7 +103,8 @@ pub async fn run(options: &Options) -> Result<()> {
     let limits = async {
         suite.scale(options).await?;
         suite.takeover(options).await?;
-        suite.warm_start(options).await
+        suite.warm_start(options).await?;
+        suite.library(options).await
     };
     let limits = limits.await;
     let table = suite.ledger.table();
