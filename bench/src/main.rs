@@ -3,6 +3,7 @@
 mod clock;
 mod floor;
 mod http;
+mod library;
 mod links;
 mod load;
 mod mock_model;

@@ -75,10 +75,17 @@ pub const STOPPED: &str = "takeover after SIGTERM, beyond the grace, s";
 /// Over what the daemon has in memory with as many workspaces and no link.
 pub const LINKS: &str = "memory of 1000 linked idle agents, MiB";
 pub const START: &str = "start to ready, warm database of 10,000 chats, ms";
+/// List, search, one chat, a page: reads of a library (see its module).
+pub const READ: [&str; 4] = [
+    "list p99, 1,000 chats of 100 messages, ms",
+    "search p99, 1,000 chats of 100 messages, ms",
+    "GET of a chat p99, 1,000 chats of 100 messages, ms",
+    "page of messages p99, 1,000 chats of 100 messages, ms",
+];
 
 /// The table; goals from DESIGN.md §6 and the first-delta goal of the issue. One open chat is an
 /// idle actor (4 KiB) and an open subscriber (20 KiB).
-pub const ROWS: [Row; 39] = [
+pub const ROWS: [Row; 43] = [
     row(TURNS[0], 0, Goal::None),
     row(TURNS[1], 0, Goal::None),
     row(TURNS[2], 0, Goal::None),
@@ -118,6 +125,10 @@ pub const ROWS: [Row; 39] = [
     row(STOPPED, 2, Goal::Most(2.0)),
     row(START, 0, Goal::Most(300.0)),
     row(LINKS, 1, Goal::Most(50.0)),
+    row(READ[0], 2, Goal::None),
+    row(READ[1], 2, Goal::None),
+    row(READ[2], 2, Goal::None),
+    row(READ[3], 2, Goal::None),
 ];
 
 /// What was measured, round by round.

@@ -17,7 +17,7 @@ const TURNS: usize = 20;
 const IDLE: Duration = Duration::from_secs(2);
 const COUNTER: &str = "chatd_store_statements_total ";
 /// Columns of a message but for its id.
-const COLUMNS: &str = "chat_id, revision, deleted, role, visibility, content, native, created_by, \
+pub const COLUMNS: &str = "chat_id, revision, deleted, role, visibility, content, native, created_by, \
     model_config_id, compressed, input_tokens, output_tokens, total_tokens, reasoning_tokens, \
     cache_creation_tokens, cache_read_tokens, context_limit, total_cost_micros, runtime_ms, \
     provider_response_id, created_at";

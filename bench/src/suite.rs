@@ -104,7 +104,8 @@ pub async fn run(options: &Options) -> Result<()> {
         suite.scale(options).await?;
         suite.takeover(options).await?;
         suite.warm_start(options).await?;
-        suite.links(options).await
+        suite.links(options).await?;
+        suite.library(options).await
     };
     let limits = limits.await;
     let table = suite.ledger.table();

@@ -21,7 +21,7 @@ use crate::{
         },
         settings::LiveSettings,
     },
-    turn::{accumulate::Step, engine::ModelChoice},
+    turn::{accumulate::Step, engine::ModelChoice, title::Witness},
 };
 use serde_json::{Value, json};
 use std::{
@@ -80,17 +80,64 @@ enum Record {
     Flush(oneshot::Sender<()>),
 }
 
-struct Begin {
-    step: Uuid,
+/// What a call is about. It owns what it has, as titles are made beside the turn.
+#[derive(Debug, Clone)]
+pub struct Subject {
     chat: ChatId,
+    owner: UserId,
     root: ChatId,
     parent: Option<ChatId>,
+    /// The last message of the user, and the last one of all.
+    trigger: Option<MessageId>,
+    tip: Option<MessageId>,
+    /// How lists name the run.
+    label: String,
+    /// Bytes of the messages that the prompt is made of.
+    bytes: usize,
+}
+
+impl Subject {
+    /// A turn, which is named after the last message of the user.
+    fn latest(chat: &ChatRecord, rows: &[MessageRow]) -> Self {
+        let last = asked(rows).next_back();
+        Self::of(chat, rows, last)
+    }
+
+    /// A title, which is named after the first message of the user (agent-loop.md §14.3).
+    #[must_use]
+    pub fn first(chat: &ChatRecord, rows: &[MessageRow]) -> Self {
+        let first = asked(rows).next();
+        Self::of(chat, rows, first)
+    }
+
+    fn of(chat: &ChatRecord, rows: &[MessageRow], named_after: Option<&MessageRow>) -> Self {
+        let parts = named_after.and_then(|row| row.content.read::<Value>().ok());
+        let text = parts.as_ref().and_then(|all| all.as_array()?.iter().find_map(|p| p["text"].as_str()));
+        Self {
+            chat: chat.head.id,
+            owner: chat.owner_id,
+            root: chat.root_chat_id,
+            parent: chat.parent_chat_id,
+            trigger: asked(rows).next_back().map(|row| row.id),
+            tip: rows.last().map(|row| row.id),
+            label: text.unwrap_or_default().chars().take(LABEL_CHARS).collect(),
+            bytes: rows.iter().map(|row| row.content.get().len()).sum(),
+        }
+    }
+}
+
+/// What the user has said. Their rows with a native form are what the workspace says of its project.
+fn asked(rows: &[MessageRow]) -> impl DoubleEndedIterator<Item = &MessageRow> {
+    rows.iter()
+        .filter(|row| row.role == Role::User && row.visibility == Visibility::Both && row.native.is_none())
+}
+
+struct Begin {
+    step: Uuid,
+    subject: Subject,
     kind: RunKind,
     model_config_id: ModelConfigId,
     provider: String,
-    trigger: Option<MessageId>,
-    label: String,
-    tip: Option<MessageId>,
     request: Arc<Request>,
     at: Timestamp,
 }
@@ -143,7 +190,7 @@ impl Recorder {
         }
     }
 
-    /// Begins a step, if it is recorded at all.
+    /// Begins a step of a turn, if it is recorded at all.
     pub async fn step(
         &self,
         kind: RunKind,
@@ -155,34 +202,42 @@ impl Recorder {
         if !self.enabled(chat.owner_id).await {
             return None;
         }
-        let asked = rows.iter().rev().find(|r| r.role == Role::User && r.visibility == Visibility::Both);
-        let text = asked.and_then(|row| row.content.read::<Value>().ok());
-        let text = text.as_ref().and_then(|parts| parts.as_array()?.iter().find_map(|p| p["text"].as_str()));
+        Some(self.begin(kind, Subject::latest(chat, rows), choice, request))
+    }
+
+    /// Begins a call for a title, if it is recorded at all.
+    pub async fn title(
+        &self,
+        subject: &Subject,
+        choice: &ModelChoice,
+        request: &Arc<Request>,
+    ) -> Option<Recording> {
+        if !self.enabled(subject.owner).await {
+            return None;
+        }
+        Some(self.begin(RunKind::TitleGeneration, subject.clone(), choice, request))
+    }
+
+    fn begin(
+        &self,
+        kind: RunKind,
+        subject: Subject,
+        choice: &ModelChoice,
+        request: &Arc<Request>,
+    ) -> Recording {
         let step = fresh_uuid();
+        let Subject { chat, bytes, .. } = subject;
         let begin = Begin {
             step,
-            chat: chat.head.id,
-            root: chat.root_chat_id,
-            parent: chat.parent_chat_id,
+            subject,
             kind,
             model_config_id: choice.id,
             provider: choice.provider_type.clone(),
-            trigger: asked.map(|row| row.id),
-            label: text.unwrap_or_default().chars().take(LABEL_CHARS).collect(),
-            tip: rows.last().map(|row| row.id),
             request: Arc::clone(request),
             at: self.clock.now(),
         };
-        let bytes = rows.iter().map(|row| row.content.get().len()).sum();
         self.send(Record::Begin(Box::new(begin)), bytes);
-        Some(Recording {
-            recorder: self.clone(),
-            chat: chat.head.id,
-            kind,
-            step,
-            attempts: Vec::new(),
-            open: true,
-        })
+        Recording { recorder: self.clone(), chat, kind, step, attempts: Vec::new(), open: true }
     }
 
     /// A job moved a chat: its turn may have ended. `interrupted`: the job was to end it early.
@@ -298,11 +353,29 @@ impl Recording {
         let at = self.recorder.clock.now();
         let end = End { step: self.step, status, message, answer, attempts, error, at };
         self.recorder.send(Record::End(Box::new(end)), bytes);
-        // A compaction is one step; the turn around it goes on.
+        // A compaction is one step, and so is a title; the turn around it goes on.
         if self.kind != RunKind::ChatTurn {
             let kinds = vec![self.kind];
             self.recorder.send(Record::Runs { chat: self.chat, kinds, status, at }, 0);
         }
+    }
+}
+
+impl Witness for Recording {
+    fn attempt(&mut self, number: i64) -> Tap {
+        Recording::attempt(self, number)
+    }
+
+    fn attempt_ended(&mut self, failure: Option<&Failure>) {
+        Recording::attempt_ended(self, failure);
+    }
+
+    fn answered(self, step: Step) {
+        self.completed(step, None);
+    }
+
+    fn failed(self, failure: &Failure) {
+        Recording::failed(self, failure);
     }
 }
 

@@ -1,9 +1,12 @@
 //! Titles that somebody waits for.
 
-use super::Shared;
+use super::{Shared, debug::Subject};
 use crate::{
     llm::failure::FailureKind,
-    store::{records::ChatRecord, settings::ModelUse},
+    store::{
+        records::{ChatRecord, MessageRow},
+        settings::ModelUse,
+    },
     turn::{
         generate,
         title::{self, Answer, Question},
@@ -31,10 +34,12 @@ pub enum TitleFailure {
 
 /// Who makes titles.
 pub trait Titles: Send + Sync {
-    /// Has a model name a chat. Dropping the future closes the provider's socket.
+    /// Has a model name a chat; the question was made of these rows. Dropping the future closes the
+    /// provider's socket.
     fn propose<'a>(
         &'a self,
         chat: &'a ChatRecord,
+        rows: &'a [MessageRow],
         question: &'a Question,
     ) -> LocalBoxFuture<'a, Result<String, TitleFailure>>;
 }
@@ -43,6 +48,7 @@ impl Titles for Shared {
     fn propose<'a>(
         &'a self,
         chat: &'a ChatRecord,
+        rows: &'a [MessageRow],
         question: &'a Question,
     ) -> LocalBoxFuture<'a, Result<String, TitleFailure>> {
         Box::pin(async move {
@@ -58,7 +64,11 @@ impl Titles for Shared {
                 return Err(TitleFailure::NoModel(text));
             }
             let headers = generate::identity(chat);
-            let asked = title::ask(&self.turn, &self.clock, choices, &headers, question);
+            let subject = Subject::first(chat, rows);
+            let asked =
+                title::ask(&self.turn, &self.clock, choices, &headers, question, async |choice, request| {
+                    self.debug.title(&subject, choice, request).await
+                });
             let asked = tokio::time::timeout(LIMIT, asked).await;
             if let Ok(Ok(Answer { call: Some(call), .. })) = &asked {
                 self.charge(chat.head.id, call.clone()).await;

@@ -1,6 +1,9 @@
 //! Bodies in and out: size limits, JSON errors that name the field, one content type.
 
-use super::problem::{Problem, Result};
+use super::{
+    objects::Objects,
+    problem::{Problem, Result},
+};
 use crate::chat::json::Json;
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -58,7 +61,7 @@ pub async fn read(request: &HttpRequest, mut payload: web::Payload, limit: usize
     Ok(body.freeze())
 }
 
-/// Reads JSON. Unknown keys are ignored.
+/// Reads JSON. Unknown keys are ignored; where an object belongs, at whatever depth, only an object is taken.
 ///
 /// # Errors
 /// 400 for text that is no JSON, and for a value of the wrong shape with the path of the field.
@@ -67,7 +70,7 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
         Problem::bad_request("The request body is not valid UTF-8.")
             .detail(format!("The first wrong byte is at {}.", e.valid_up_to()))
     })?;
-    // serde takes an array for an object whose fields come in the order of the declaration.
+    // A body that may be anything (a map, a list of keys) is an object as well.
     if text.trim_start().starts_with('[') {
         return Err(Problem::bad_request("The request body must be a JSON object.").detail("It is an array."));
     }
@@ -80,7 +83,7 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
 /// See [`parse`].
 pub(super) fn of_text<T: DeserializeOwned>(text: &str) -> Result<T> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
+    let value = serde_path_to_error::deserialize(Objects(&mut reader)).map_err(|e| {
         let path = e.path().to_string();
         let cause = e.into_inner();
         if cause.is_data() && path != "." {
@@ -143,6 +146,8 @@ mod tests {
         for array in [&b"[]"[..], b" [[]]", b"[[{\"number\": 1}]]"] {
             assert!(text(&parse::<Outer>(array).unwrap_err()).contains("must be a JSON object"));
         }
+        let e = parse::<Outer>(br#"{"list": [{"number": 1}, [2]]}"#).unwrap_err();
+        assert!(text(&e).contains("list[1]") && text(&e).contains("expected"), "{e:?}");
         let deep = "[".repeat(100_000);
         assert_eq!(
             parse::<serde_json::Value>(deep.as_bytes()).unwrap_err().status(),

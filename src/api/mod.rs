@@ -40,6 +40,7 @@ pub mod messages;
 pub mod models;
 pub use crate::store::names;
 pub mod notices;
+mod objects;
 pub mod observe;
 pub mod openapi;
 pub mod organizations;

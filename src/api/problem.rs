@@ -128,6 +128,13 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "Route not found.")
     }
 
+    /// 405 for a URL that is served to these methods only; the answer also needs the header `Allow`.
+    #[must_use]
+    pub fn wrong_method(allowed: &str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed.")
+            .detail(format!("This address is served to {allowed}."))
+    }
+
     /// 409.
     #[must_use]
     pub fn conflict(message: impl Into<String>) -> Self {

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::store::settings as set;
 use actix_web::{
-    HttpRequest, HttpResponse, Route as ActixRoute, Scope, guard,
-    http::Method,
+    HttpRequest, HttpResponse, ResponseError as _, Route as ActixRoute, Scope, guard,
+    http::{Method, header},
     web::{self, ServiceConfig},
 };
 
@@ -55,11 +55,15 @@ impl Mount for &mut ServiceConfig {
 
 /// Whoever answers GET answers HEAD, with the same headers and no body (RFC 9110 §9.3.2): probes send it.
 fn on(method: Method, success: u16) -> ActixRoute {
-    if method == Method::GET && success != 101 {
+    if on_head(method.as_str(), success) {
         web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
     } else {
         web::method(method)
     }
+}
+
+fn on_head(method: &str, success: u16) -> bool {
+    method == "GET" && success != 101
 }
 
 macro_rules! table {
@@ -275,17 +279,64 @@ pub fn configure(cfg: &mut ServiceConfig) {
             scope = experimental_routes(scope);
         }
         scope = fixed_routes(scope);
-        scope = scope.route(&format!("/{{reserved:{RESERVED}}}"), web::route().to(unknown));
-        scope = scope.route(&format!("/{{reserved:{RESERVED}}}/{{rest:.*}}"), web::route().to(unknown));
+        scope = scope.route(&format!("/{{reserved:{RESERVED}}}"), web::route().to(unmatched));
+        scope = scope.route(&format!("/{{reserved:{RESERVED}}}/{{rest:.*}}"), web::route().to(unmatched));
         cfg.service(chats_routes(scope));
     }
     platform_routes(&mut *cfg);
-    cfg.default_service(web::route().to(unknown));
+    cfg.default_service(web::route().to(unmatched));
 }
 
 /// 404 for a URL nobody serves.
 pub(super) async fn unknown(_: HttpRequest) -> Result<HttpResponse> {
     Err(Problem::unknown_route())
+}
+
+/// The same, and 405 for a URL that is served to other methods.
+async fn unmatched(request: HttpRequest) -> Result<HttpResponse> {
+    let methods = methods_of(request.path()).join(", ");
+    if methods.is_empty() {
+        return Err(Problem::unknown_route());
+    }
+    let mut response = Problem::wrong_method(&methods).error_response();
+    // RFC 9110 §10.2.1: who is refused for the method is told which are right.
+    if let Ok(methods) = methods.parse() {
+        response.headers_mut().insert(header::ALLOW, methods);
+    }
+    Ok(response)
+}
+
+/// The methods that a path is served to, in the order of the alphabet.
+fn methods_of(path: &str) -> Vec<&'static str> {
+    let mut methods = Vec::new();
+    for (template, route) in all() {
+        if !matches(&template, path) {
+            continue;
+        }
+        methods.push(route.method);
+        if on_head(route.method, route.success) {
+            methods.push("HEAD");
+        }
+    }
+    methods.sort_unstable();
+    methods.dedup();
+    methods
+}
+
+/// Whether a path is one of a template's. A reserved word is no chat.
+fn matches(template: &str, path: &str) -> bool {
+    let (mut wanted, mut given) = (template.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some("{chat}"), Some(word)) if word.is_empty() || RESERVED.split('|').any(|r| r == word) => {
+                return false;
+            }
+            (Some(name), Some(word)) if name.starts_with('{') && !word.is_empty() => {}
+            (Some(name), Some(word)) if name == word => {}
+            _ => return false,
+        }
+    }
 }
 
 /// Every line of the table with its full path.
@@ -296,4 +347,33 @@ pub fn all() -> impl Iterator<Item = (String, Route)> {
     let experimental = EXPERIMENTAL.iter().map(|r| (format!("{}{}", CHAT_PREFIXES[0], r.path), *r));
     let platform = PLATFORM.iter().map(|r| (r.path.to_owned(), *r));
     both.chain(experimental).chain(platform)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_knows_its_methods() {
+        let chat = "/api/v2/chats/11111111-1111-4111-8111-111111111111";
+        for (path, methods) in [
+            ("/api/v2/chats", &["GET", "HEAD", "POST"][..]),
+            (chat, &["GET", "HEAD", "PATCH"]),
+            (&format!("{chat}/stream"), &["GET"]),
+            (&format!("{chat}/messages/7"), &["PATCH"]),
+            ("/api/v2/chats/watch", &["GET"]),
+            ("/api/v2/chats/config/retention-days", &["GET", "HEAD", "PUT"]),
+            ("/api/experimental/chats/models", &["GET", "HEAD"]),
+            ("/healthz", &["GET", "HEAD"]),
+            // Not served at all: reserved words are no chats, and an empty segment is none.
+            ("/api/v2/chats/models", &[]),
+            ("/api/v2/chats/files", &["POST"]),
+            ("/api/v2/chats/usage-limits/stream", &[]),
+            ("/api/v2/chats/", &[]),
+            ("/api/v2/chats//messages", &[]),
+            ("/nothing", &[]),
+        ] {
+            assert_eq!(methods_of(path), methods, "{path}");
+        }
+    }
 }

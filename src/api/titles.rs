@@ -97,7 +97,7 @@ async fn run(state: &web::Data<ApiState>, chat: ChatRecord, keep: bool) -> Resul
 async fn make(state: &ApiState, chat: &ChatRecord, keep: bool) -> Result<Option<String>> {
     let rows = state.store.title_material(chat.head.id).await.map_err(Problem::of_chat)?;
     let Some(question) = manual::question(&rows) else { return Ok(None) };
-    let title = state.titles.propose(chat, &question).await.map_err(|e| refused(chat, &e))?;
+    let title = state.titles.propose(chat, &rows, &question).await.map_err(|e| refused(chat, &e))?;
     if keep && title != chat.title {
         let stored = state.store.retitle(chat.head.id, chat.title.clone(), title.clone()).await?;
         if stored {

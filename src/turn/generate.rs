@@ -121,8 +121,13 @@ pub async fn call(
 ///
 /// # Errors
 /// The classified failure.
-pub async fn side_call(choice: &ModelChoice, request: &Request, clock: &Clock) -> Result<Step, Failure> {
-    ask(choice, request, clock, None, |_| {}, |_, _| {}).await
+pub async fn side_call(
+    choice: &ModelChoice,
+    request: &Request,
+    clock: &Clock,
+    tap: Option<Tap>,
+) -> Result<Step, Failure> {
+    ask(choice, request, clock, tap, |_| {}, |_, _| {}).await
 }
 
 async fn ask(

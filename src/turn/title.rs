@@ -21,6 +21,7 @@ use crate::{
         failure::Failure,
         request::{OutputSchema, Request},
         side_call,
+        tap::Tap,
     },
     store::{
         records::{ChatRecord, MessageRow},
@@ -174,45 +175,74 @@ pub struct Answer {
     pub call: Option<ModelCall>,
 }
 
+/// Who is shown a call that is made for a title. Dropped before its end, the call was cut short.
+pub trait Witness {
+    /// An attempt begins, counted from 1; what goes over the wire goes through the tap.
+    fn attempt(&mut self, number: i64) -> Tap;
+    /// The attempt that began last is over.
+    fn attempt_ended(&mut self, failure: Option<&Failure>);
+    /// The model has answered.
+    fn answered(self, step: Step);
+    /// The model failed for good.
+    fn failed(self, failure: &Failure);
+}
+
 /// Asks the models in turn; the first that answers wins. One that fails is asked again only when no
 /// other is left; an answer that is of no use is final, for another would hardly be better.
-/// Every title of every kind is asked for here.
+/// Every title of every kind is asked for here; `witness` is asked for one for each model.
 ///
 /// # Errors
 /// The failure of the last model.
-pub async fn ask(
+pub async fn ask<W: Witness>(
     engine: &TurnEngine,
     clock: &Clock,
     choices: Vec<Arc<ModelChoice>>,
     headers: &[(&'static str, String)],
     question: &Question,
+    witness: impl AsyncFn(&ModelChoice, &Arc<Request>) -> Option<W>,
 ) -> Result<Answer, Failure> {
     let mut left = choices.into_iter().peekable();
     let mut last = None;
     while let Some(choice) = left.next() {
         let mut request = request(&choice, question);
         request.headers = headers.to_vec();
+        let request = Arc::new(request);
+        let mut seen_by = witness(&choice, &request).await;
         for attempt in 1.. {
-            let failure = match generate::side_call(&choice, &request, clock).await {
+            let tap = seen_by.as_mut().map(|w| w.attempt(attempt));
+            let answer = generate::side_call(&choice, &request, clock, tap).await;
+            if let Some(seen_by) = &mut seen_by {
+                seen_by.attempt_ended(answer.as_ref().err());
+            }
+            let failure = match answer {
                 Ok(step) => {
                     let title = read(&step);
                     if title.is_none() {
                         tracing::debug!(model = choice.name, "the proposed title is of no use");
                     }
                     let call = Some(choice.called(CallKind::Title, &step.figures));
+                    if let Some(seen_by) = seen_by {
+                        seen_by.answered(step);
+                    }
                     return Ok(Answer { title, call });
                 }
                 Err(failure) => failure,
             };
             tracing::info!(model = choice.name, attempt, kind = failure.kind.as_str(),
                 error = %failure.message, "no title was proposed");
-            let verdict = engine.policy.after(&failure, attempt, clock.now());
-            last = Some(failure);
-            let Verdict::Retry { delay, .. } = verdict else { break };
-            if left.peek().is_some() {
-                break;
+            match engine.policy.after(&failure, attempt, clock.now()) {
+                Verdict::Retry { delay, .. } if left.peek().is_none() => {
+                    last = Some(failure);
+                    tokio::time::sleep(delay).await;
+                }
+                _ => {
+                    if let Some(seen_by) = seen_by.take() {
+                        seen_by.failed(&failure);
+                    }
+                    last = Some(failure);
+                    break;
+                }
             }
-            tokio::time::sleep(delay).await;
         }
     }
     match last {

@@ -2,7 +2,9 @@
 
 use super::{OPEN, Options, Subject, Suite, create, name};
 use crate::{
-    Result, links,
+    Result,
+    http::Client,
+    library, links,
     process::Daemon,
     report::{self, Column},
     scale::{self, Place},
@@ -107,6 +109,37 @@ impl Suite {
             let begin = Instant::now();
             server = daemon.launch().await?;
             self.ledger.add(report::START, Column::Sqlite, begin.elapsed().as_secs_f64() * 1e3);
+        }
+        server.stop().await
+    }
+    /// What reads take in a database of many chats.
+    pub(super) async fn library(&mut self, options: &Options) -> Result<()> {
+        let Some(program) = &options.chatd else { return Ok(()) };
+        eprintln!("reads of {} chats of {} messages", library::CHATS, library::MESSAGES);
+        self.pace(0).await?;
+        let program = std::path::absolute(program)?;
+        let home = self.home.join("library");
+        let database = home.join("data/chatd.db");
+        let daemon = Daemon {
+            program: &program,
+            home,
+            postgres: None,
+            model: self.model.address,
+            coalesce: None,
+            server: "",
+            worker: "",
+        };
+        let (server, token) = daemon.start().await?;
+        let target = Target::chatd(server.address, &token).await?;
+        let chats = create(&target, server.address, &token, library::CHATS).await?;
+        self.quiet().await?;
+        library::fill(&database)?;
+        let mut http = Client::connect(server.address, &token).await?;
+        for _ in 0..TIMES {
+            let times = library::read(&mut http, &chats).await?;
+            for (row, p99) in report::READ.into_iter().zip(times) {
+                self.ledger.add(row, Column::Sqlite, p99);
+            }
         }
         server.stop().await
     }

@@ -171,13 +171,10 @@ async fn what_is_not_there_is_404_with_a_body_and_what_is_there_is_not(on: Engin
     let chat = world.chat().await;
     for (method, path) in [
         ("GET", "/api/nothing".to_owned()),
-        ("GET", "/files".to_owned()),
         ("GET", "/config/unheard-of".to_owned()),
         ("GET", "/usage-limits/unheard-of".to_owned()),
         ("GET", "/by-workspace/x".to_owned()),
-        ("PATCH", "/watch".to_owned()),
         ("GET", format!("/{chat}/context")),
-        ("PUT", format!("/{chat}")),
         ("GET", "/api/v2/chats/models".to_owned()),
         ("GET", "/api/v2/chats/model-configs".to_owned()),
         ("GET", "/api/v2/chats/providers".to_owned()),
@@ -186,6 +183,17 @@ async fn what_is_not_there_is_404_with_a_body_and_what_is_there_is_not(on: Engin
         let answer = world.own(method, &path, Value::Null).await;
         assert_eq!(answer.status, 404, "{method} {path}");
         assert_eq!(answer.body, json!({"message": "Route not found."}), "{method} {path}");
+    }
+    // What is there for other methods says for which.
+    for (method, path) in
+        [("GET", "/files".to_owned()), ("PATCH", "/watch".to_owned()), ("PUT", format!("/{chat}"))]
+    {
+        let answer = world.own(method, &path, Value::Null).await;
+        assert_eq!(
+            (answer.status, &answer.body["message"]),
+            (405, &json!("Method not allowed.")),
+            "{method} {path}"
+        );
     }
     for (path, route) in routes::all() {
         let path = path

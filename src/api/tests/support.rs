@@ -19,7 +19,7 @@ use crate::{
     store::{
         Store,
         commit::Commit,
-        records::{ChatRecord, SiteRole, UserRecord},
+        records::{ChatRecord, MessageRow, SiteRole, UserRecord},
         sealing::{self, Keyring},
         settings::{Deployment, LiveSettings},
         tests::support::Db,
@@ -50,6 +50,7 @@ impl Titles for FakeTitles {
     fn propose<'a>(
         &'a self,
         _: &'a ChatRecord,
+        _: &'a [MessageRow],
         question: &'a Question,
     ) -> LocalBoxFuture<'a, Result<String, TitleFailure>> {
         Box::pin(std::future::ready(Ok(format!("{} bytes", question.shown.len()))))

@@ -3,18 +3,25 @@
 use crate::support::{
     both,
     client::Api,
-    fake_model::{Gate, says},
+    fake_model::{Gate, fails, says},
     turns::{id, text},
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// The recorder tells nobody when it has written: ask until the newest run has ended.
+/// The turns that were recorded. The recorder tells nobody when it has written: ask until the newest run
+/// has ended.
 async fn ended(api: &Api, chat: &str, count: usize) -> Vec<Value> {
+    ended_of(api, chat, "chat_turn", count).await
+}
+
+/// The same of another kind.
+async fn ended_of(api: &Api, chat: &str, kind: &str, count: usize) -> Vec<Value> {
     let since = Instant::now();
     loop {
         let runs = api.get(&format!("/chats/{chat}/debug/runs")).await.json(200);
-        let runs = runs.as_array().expect("an array").clone();
+        let mut runs = runs.as_array().expect("an array").clone();
+        runs.retain(|run| run["kind"] == kind);
         if runs.len() == count && runs.iter().all(|run| run["status"] != json!("in_progress")) {
             return runs;
         }
@@ -28,6 +35,41 @@ async fn whole(api: &Api, chat: &str, run: &Value) -> Value {
 }
 
 both! {
+    async fn titles_are_recorded_beside_the_turns(h: Harness) {
+        h.configure("[chat]\ndebug_runs = \"on\"");
+        h.model.otherwise(|_| says("Done."));
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("What is it?").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.answered(1).await;
+        let automatic = ended_of(&api, &chat, "title_generation", 1).await.remove(0);
+        api.send(&chat, "And then?").await;
+        stream.answered(2).await;
+        api.post(&format!("/chats/{chat}/title/propose"), json!({})).await.json(200);
+        let manual = ended_of(&api, &chat, "title_generation", 2).await.remove(0);
+        let history = api.history(&chat).await;
+        for (run, last) in [(&automatic, &history[0]), (&manual, &history[2])] {
+            assert_eq!((&run["status"], &run["model"], &run["summary"]["label"]), (&json!("completed"), &json!("fake-model"), &json!("What is it?")));
+            let run = whole(&api, &chat, run).await;
+            assert_eq!((&run["trigger_message_id"], &run["steps"].as_array().map(Vec::len)), (&last["id"], &Some(1)), "{run}");
+            let step = &run["steps"][0];
+            assert_eq!((&step["status"], &step["attempts"][0]["response_status"]), (&json!("completed"), &json!(200)));
+            assert_eq!((step.get("assistant_message_id"), step["usage"].is_object()), (None, true), "{step}");
+            assert!(step["normalized_response"].to_string().contains("A proposed title"), "{step}");
+            assert!(!run.to_string().contains(crate::support::fake_model::FakeModel::KEY), "{run}");
+        }
+        // One that fails says so, and why.
+        h.model.answer_titles(|_| fails(400, json!({ "error": { "message": "no titles" } })));
+        api.post(&format!("/chats/{chat}/title/regenerate"), json!({})).await.problem(500);
+        let failed = ended_of(&api, &chat, "title_generation", 3).await.remove(0);
+        assert_eq!(failed["status"], json!("error"));
+        let step = whole(&api, &chat, &failed).await["steps"][0].clone();
+        assert_eq!((&step["attempts"][0]["response_status"], &step["attempts"][0]["status"]), (&json!(400), &json!("failed")));
+        assert!(step["error"]["message"].is_string(), "{step}");
+        assert_eq!(ended(&api, &chat, 2).await.len(), 2, "the turns are as they were");
+    }
+
     async fn a_turn_is_recorded_without_its_secrets(h: Harness) {
         h.configure("[chat]\ndebug_runs = \"on\"");
         h.model.push([says("A1"), says("A2")]);

@@ -95,7 +95,7 @@ both! {
         for content in [
             json!(null), json!("text"), json!(5), json!({}), json!([]), json!([null]), json!([[]]), json!([{}]),
             json!([{ "type": "text" }]), json!([{ "type": "text", "text": 7 }]), json!([{ "type": "text", "text": " " }]),
-            json!([{ "type": "tool-call", "tool_call_id": "x" }]), json!([{ "type": 3 }]),
+            json!([{ "type": "tool-call", "tool_call_id": "x" }]), json!([{ "type": 3 }]), json!([["text", "x"]]),
         ] {
             api.post("/chats", message(content.clone())).await.problem(400);
             api.post(&messages, message(content)).await.problem(400);

@@ -15,6 +15,8 @@ both! {
         let all = admin.get("/chats/providers").await.json(200);
         let of = |all: &Value, name: &str| all.as_array().unwrap().iter().find(|p| p["provider"] == name).unwrap().clone();
         assert_eq!(of(&all, "openai-compat")["source"], "env_preset", "declared in the file");
+        // What chatd cannot call is not offered.
+        assert!(!all.as_array().unwrap().iter().any(|p| p["provider"] == "bedrock"), "{all}");
         let supported = of(&all, "openai");
         assert_eq!((&supported["source"], &supported["id"]), (&json!("supported"), &json!("00000000-0000-0000-0000-000000000000")));
         assert!(supported.get("created_at").is_none());

@@ -34,7 +34,7 @@ async fn sign_in(daemon: &DaemonProcess, name: &str) -> Api {
 }
 
 /// Makes a user and signs in.
-async fn person(daemon: &DaemonProcess, name: &str, more: Value) -> Api {
+pub async fn person(daemon: &DaemonProcess, name: &str, more: Value) -> Api {
     make(&daemon.api(), name, more).await;
     sign_in(daemon, name).await
 }

@@ -1,8 +1,12 @@
-//! Row by row what existing clients rely on (api.md §5): the exact success codes, through a walk of the
-//! whole document. (The working set of §5.1 is in `stock_client`.)
+//! Row by row what existing clients rely on (api.md §5): the exact success codes of §5.2 through a walk of
+//! the whole document, the decoder of §5.3, the screens of §5.4, the habits of §5.5. (The working set of
+//! §5.1 is in `stock_client`.)
 
 mod codes;
+mod decoder;
+mod habits;
 mod panel;
+mod screens;
 mod walk;
 mod walk_chats;
 mod walk_platform;

@@ -28,7 +28,7 @@ pub(super) async fn bind(work: &Work, chat: &mut ChatRecord) {
         Ok(Some((agent, _))) => chat.agent_id = Some(agent),
         Ok(None) | Err(NoConnection::Deleted) => {}
         Err(e) => {
-            tracing::warn!(chat = %work.chat, error = %e, "the agent of a workspace cannot be looked up")
+            tracing::warn!(chat = %work.chat, error = %e, "the agent of a workspace cannot be looked up");
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Work;
 use crate::{
-    actors::Shared,
+    actors::{Shared, debug::Subject},
     bus::WatchKind,
     ids::{ChatId, UserId},
     store::{
@@ -59,6 +59,7 @@ struct Unnamed {
     title: String,
     /// What the user said.
     said: String,
+    recorded: Subject,
     headers: Vec<(&'static str, String)>,
 }
 
@@ -71,6 +72,7 @@ pub(super) fn start(work: &Work, chat: &ChatRecord, rows: &[MessageRow], choice:
         owner: chat.owner_id,
         title: chat.title.clone(),
         said,
+        recorded: Subject::first(chat, rows),
         headers: generate::identity(chat),
     };
     let (shared, choice) = (Arc::clone(&work.shared), Arc::clone(choice));
@@ -95,7 +97,10 @@ async fn name(shared: &Shared, unnamed: &Unnamed, own: &Arc<ModelChoice>) {
     let set = shared.live.current().model_for(ModelUse::TitleGeneration);
     let choices = candidates(&shared.turn.models(unnamed.owner), set, own);
     let question = opening(&unnamed.said);
-    let asked = ask(&shared.turn, &shared.clock, choices, &unnamed.headers, &question);
+    let asked =
+        ask(&shared.turn, &shared.clock, choices, &unnamed.headers, &question, async |choice, request| {
+            shared.debug.title(&unnamed.recorded, choice, request).await
+        });
     // What went wrong was logged where it happened.
     let Ok(answer) = asked.await else { return };
     if let Some(call) = answer.call {
