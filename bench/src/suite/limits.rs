@@ -127,6 +127,7 @@ impl Suite {
             model: self.model.address,
             coalesce: None,
             server: "",
+            limits: "",
             worker: "",
         };
         let (server, token) = daemon.start().await?;
