@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     chat::message::{Role, ToolCallPart},
+    ids::AgentId,
     tools::registry::Registry,
 };
 use std::collections::HashSet;
@@ -44,8 +45,8 @@ pub struct Settings {
     pub compaction_requested: bool,
     /// Attempts at this history so far.
     pub attempts: i64,
-    /// The chat's agent has not said yet what its project is, and was not asked in vain in this turn.
-    pub context_due: bool,
+    /// The chat's agent, if it has not said yet what its project is, and was not asked in vain in this turn.
+    pub context_due: Option<AgentId>,
 }
 
 impl Default for Settings {
@@ -55,7 +56,7 @@ impl Default for Settings {
             limits: Limits::default(),
             compaction_requested: false,
             attempts: 0,
-            context_due: false,
+            context_due: None,
         }
     }
 }
@@ -80,8 +81,8 @@ pub enum NextAction {
     EnterRequiresAction(Vec<ToolCallPart>),
     /// The turn is over.
     FinishTurn(FinishReason),
-    /// Ask the workspace's agent what its project says of itself, and keep that.
-    PersistWorkspaceContext,
+    /// Ask this agent of the workspace what its project says of itself, and keep that.
+    PersistWorkspaceContext(AgentId),
     /// Replace the history by a summary.
     Compact(Source),
     /// Compaction did not help: the turn ends with an error.
@@ -133,8 +134,8 @@ pub fn decide(history: &History<'_>, tools: &ToolNames, settings: &Settings) -> 
     if history.steps_since_user() >= settings.max_steps {
         return NextAction::FinishTurn(FinishReason::MaxSteps);
     }
-    if settings.context_due {
-        return NextAction::PersistWorkspaceContext;
+    if let Some(agent) = settings.context_due {
+        return NextAction::PersistWorkspaceContext(agent);
     }
     match compact::status(history, &settings.limits) {
         Status::Needed(_) => NextAction::Compact(Source::Automatic),
@@ -311,8 +312,9 @@ mod tests {
 
     #[test]
     fn the_context_of_a_workspace_comes_before_a_compaction_and_after_what_ends_a_turn() {
-        let due = Settings { context_due: true, ..settings() };
-        let persist = NextAction::PersistWorkspaceContext;
+        let agent = AgentId(Uuid::from_u128(5));
+        let due = Settings { context_due: Some(agent), ..settings() };
+        let persist = NextAction::PersistWorkspaceContext(agent);
         assert_eq!(run(vec![user("q")], &due), persist);
         let over = vec![user("q"), measured(&[call("l", "e")], 900), tool("l", "e")];
         assert_eq!(run(over, &due), persist);

@@ -90,7 +90,11 @@ async fn ask(work: &Work, agent: AgentId) -> Result<Project, String> {
     }
     let (reached, remote) = work.session.connection.reach().await.map_err(|e| e.to_string())?;
     let said = remote.context().await.map_err(|e| e.to_string())?;
-    let home = remote.home().await.map_err(|e| e.to_string())?;
+    // Without it the chat is not told where its plan lies, and no more than that.
+    let home = remote.home().await.unwrap_or_else(|e| {
+        tracing::warn!(chat = %work.chat, agent = %reached, error = %e, "the home directory of an agent is not known");
+        String::new()
+    });
     let row = store.agent(reached).await.map_err(|e| e.to_string())?;
     Ok(Project::new(reached, &row.operating_system, &row.directory, &home, said))
 }

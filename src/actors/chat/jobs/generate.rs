@@ -32,7 +32,7 @@ use std::{sync::Arc, time::Duration};
 
 pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     let TurnRead { mut chat, rows, earlier_steps } = work.shared.store.turn(work.chat).await?;
-    let head = chat.head.clone();
+    let head = &chat.head;
     if head.owner != Some(work.owner)
         || head.status != Status::Running
         || head.archived
@@ -64,50 +64,47 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
         }
     };
     let names = ToolNames::of(&registry, offer::stop_after());
-    let mut agent = context::due(work, &chat, project.as_ref(), &history);
-    let action = loop {
+    let mut context_due = context::due(work, &chat, project.as_ref(), &history);
+    loop {
         let settings = Settings {
             max_steps: engine.max_steps,
             limits: choice.limits(),
             compaction_requested: chat.compaction_requested_at.is_some(),
             attempts: attempt,
-            context_due: agent.is_some(),
+            context_due,
         };
-        match (decide(&history, &names, &settings), agent) {
-            (NextAction::PersistWorkspaceContext, Some(asked)) => {
-                if let Some(done) = context::run(work, asked, &history).await? {
-                    return Ok(done);
-                }
-                agent = None;
+        return match decide(&history, &names, &settings) {
+            NextAction::FinishTurn(reason) => {
+                tracing::debug!(chat = %work.chat, ?reason, "turn finished");
+                work.commit(Command::FinishTurn, work.fence(Status::Running, None)).await
             }
-            (action, _) => break action,
-        }
-    };
-    match action {
-        NextAction::FinishTurn(reason) => {
-            tracing::debug!(chat = %work.chat, ?reason, "turn finished");
-            work.commit(Command::FinishTurn, work.fence(Status::Running, None)).await
-        }
-        NextAction::ExecuteLocalTools(calls) => {
-            served::called(work, &chat, &mut registry, &calls);
-            tool_step::run(work, &chat, &choice, &registry, &calls).await
-        }
-        NextAction::EnterRequiresAction(_) => {
-            let now = work.shared.store.database_now(work.shared.clock.now()).await?;
-            let deadline = now + engine.tool_result_timeout;
-            let fence = work.fence(Status::Running, None);
-            work.commit(Command::EnterRequiresAction { deadline }, fence).await
-        }
-        NextAction::Compact(source) => compaction::run(work, &chat, &rows, &choice, source).await,
-        // Only decided while there is an agent to ask.
-        NextAction::PersistWorkspaceContext => Err(End::Stale),
-        NextAction::StillOverLimit(_) => still_over(work, &choice, attempt, None).await,
-        NextAction::Generate { already_compacted } => {
-            title::start(work, &chat, &rows, &choice);
-            served::offer(work, &chat, &mut registry).await;
-            let turn = Asked { chat: &chat, rows: &rows, choice: &choice, project: project.as_ref() };
-            ask(work, &turn, registry.specs(), already_compacted).await
-        }
+            NextAction::ExecuteLocalTools(calls) => {
+                served::called(work, &chat, &mut registry, &calls);
+                tool_step::run(work, &chat, &choice, &registry, &calls).await
+            }
+            NextAction::EnterRequiresAction(_) => {
+                let now = work.shared.store.database_now(work.shared.clock.now()).await?;
+                let deadline = now + engine.tool_result_timeout;
+                let fence = work.fence(Status::Running, None);
+                work.commit(Command::EnterRequiresAction { deadline }, fence).await
+            }
+            NextAction::PersistWorkspaceContext(agent) => match context::run(work, agent, &history).await? {
+                Some(done) => Ok(done),
+                // There was no answer, and the turn goes on without it.
+                None => {
+                    context_due = None;
+                    continue;
+                }
+            },
+            NextAction::Compact(source) => compaction::run(work, &chat, &rows, &choice, source).await,
+            NextAction::StillOverLimit(_) => still_over(work, &choice, attempt, None).await,
+            NextAction::Generate { already_compacted } => {
+                title::start(work, &chat, &rows, &choice);
+                served::offer(work, &chat, &mut registry).await;
+                let turn = Asked { chat: &chat, rows: &rows, choice: &choice, project: project.as_ref() };
+                ask(work, &turn, registry.specs(), already_compacted).await
+            }
+        };
     }
 }
 
