@@ -105,16 +105,14 @@ pub struct Unsubscribe(pub u64);
 #[rtype(result = "()")]
 pub struct OpenEpisode(pub EpisodeKey);
 
-/// A live part.
+/// Live parts that came together.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct LivePart {
-    /// Its episode.
+pub struct LiveParts {
+    /// Their episode.
     pub key: EpisodeKey,
-    /// Assistant, or tool for results.
-    pub role: Role,
-    /// The part.
-    pub part: Part,
+    /// In order, each with its role: assistant, or tool for results.
+    pub parts: Vec<(Role, Part)>,
 }
 
 /// A task moved the chat and goes on (an attempt, a retry state).
@@ -384,11 +382,14 @@ impl Handler<OpenEpisode> for ChatActor {
     }
 }
 
-impl Handler<LivePart> for ChatActor {
+impl Handler<LiveParts> for ChatActor {
     type Result = ();
-    fn handle(&mut self, p: LivePart, ctx: &mut Self::Context) {
-        if let Some(part) = self.hub.push(p.key, p.role, &p.part, self.shared.clock.now()) {
-            self.relay_out(&part);
+    fn handle(&mut self, LiveParts { key, parts }: LiveParts, ctx: &mut Self::Context) {
+        let now = self.shared.clock.now();
+        for (role, part) in &parts {
+            if let Some(part) = self.hub.push(key, *role, part, now) {
+                self.relay_out(&part);
+            }
         }
         self.settle(ctx);
     }

@@ -214,7 +214,7 @@ pub(super) mod lite {
             commit::{Along, Locked, Written},
             error::Result,
             schema::chat_heartbeats,
-            sqlite::{Conn, queries::leases::ClaimSpec},
+            sqlite::{Conn, Statement, queries::leases::ClaimSpec},
             types::{Id, Ts, sql},
         },
     };
@@ -279,18 +279,14 @@ pub(super) mod lite {
          ORDER BY c.updated_at LIMIT ?";
 
     pub async fn first_beat(conn: &mut Conn, chat: ChatId, owner: Owner, now: Timestamp) -> Result<()> {
-        let lease = (
-            chat_heartbeats::worker_id.eq(Id(owner.worker.0)),
-            chat_heartbeats::runner_id.eq(Id(owner.runner.0)),
-            chat_heartbeats::beat_at.eq(Ts(now)),
+        let mut s = Statement::default();
+        s.sql("INSERT INTO chat_heartbeats (chat_id, worker_id, runner_id, beat_at) VALUES (");
+        s.bind::<sql::Uid, _>(Id(chat.0)).sql(", ").bind::<sql::Uid, _>(Id(owner.worker.0)).sql(", ");
+        s.bind::<sql::Uid, _>(Id(owner.runner.0)).sql(", ").bind::<sql::Moment, _>(Ts(now)).sql(
+            ") ON CONFLICT (chat_id) DO UPDATE SET worker_id = excluded.worker_id, \
+             runner_id = excluded.runner_id, beat_at = excluded.beat_at",
         );
-        diesel::insert_into(chat_heartbeats::table)
-            .values((chat_heartbeats::chat_id.eq(Id(chat.0)), lease))
-            .on_conflict(chat_heartbeats::chat_id)
-            .do_update()
-            .set(lease)
-            .execute(conn)
-            .await?;
+        s.execute(conn).await?;
         Ok(())
     }
 
@@ -350,25 +346,20 @@ pub(super) mod lite {
 
     /// Enters the words of a message for search.
     pub async fn index_words(conn: &mut Conn, message: MessageId, chat: ChatId, words: String) -> Result<()> {
-        diesel::sql_query(
-            "INSERT INTO chat_search (rowid, owner, body) \
-             SELECT ?, lower(hex(owner_id)), ? FROM chats WHERE id = ?",
-        )
-        .bind::<BigInt, _>(message.0)
-        .bind::<Text, _>(words)
-        .bind::<sql::Uid, _>(Id(chat.0))
-        .execute(conn)
-        .await?;
+        let mut s = Statement::default();
+        s.sql("INSERT INTO chat_search (rowid, owner, body) SELECT ").bind::<BigInt, _>(message.0);
+        s.sql(", lower(hex(owner_id)), ").bind::<Text, _>(words);
+        s.sql(" FROM chats WHERE id = ").bind::<sql::Uid, _>(Id(chat.0));
+        s.execute(conn).await?;
         Ok(())
     }
 
     /// Forgets the words of messages. Those that were not entered are no error.
     pub async fn forget_words(conn: &mut Conn, messages: &[i64]) -> Result<()> {
         for id in messages {
-            diesel::sql_query("DELETE FROM chat_search WHERE rowid = ?")
-                .bind::<BigInt, _>(id)
-                .execute(conn)
-                .await?;
+            let mut s = Statement::default();
+            s.sql("DELETE FROM chat_search WHERE rowid = ").bind::<BigInt, _>(*id);
+            s.execute(conn).await?;
         }
         Ok(())
     }

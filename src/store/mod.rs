@@ -30,6 +30,7 @@ mod statements;
 #[cfg(test)]
 pub(crate) mod tests;
 mod types;
+mod wide;
 pub mod words;
 mod workspace_rows;
 

@@ -61,7 +61,7 @@ fn visibility_of(text: &str) -> Result<Visibility, Error> {
 
 /// The execution columns of a chat, and what a commit needs beside them.
 #[derive(Debug, Clone, Queryable, QueryableByName, Selectable, Insertable)]
-#[diesel(table_name = chats)]
+#[diesel(table_name = chats, treat_none_as_default_value = false)]
 pub(super) struct HeadRow {
     pub id: Id,
     pub parent_chat_id: Option<Id>,
@@ -182,7 +182,7 @@ impl ColumnsRow {
 
 /// A message to insert.
 #[derive(Debug, Insertable)]
-#[diesel(table_name = chat_messages)]
+#[diesel(table_name = chat_messages, treat_none_as_default_value = false)]
 pub(super) struct InsertMessage {
     pub chat_id: Id,
     pub revision: i64,
@@ -333,7 +333,7 @@ impl TryFrom<SelectMessage> for MessageRow {
 
 /// A queued message to insert.
 #[derive(Debug, Insertable)]
-#[diesel(table_name = chat_queued_messages)]
+#[diesel(table_name = chat_queued_messages, treat_none_as_default_value = false)]
 pub(super) struct InsertQueued {
     pub chat_id: Id,
     pub position: i64,

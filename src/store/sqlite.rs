@@ -92,7 +92,8 @@ macro_rules! label_is {
     };
 }
 pub(super) use super::divergent::lite as divergent;
-type Statement = super::statement::Statement<diesel::sqlite::Sqlite>;
+/// Statements of this engine.
+pub(super) type Statement = super::statement::Statement<diesel::sqlite::Sqlite>;
 #[path = "queries/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "the one query source is compiled once for each engine")]
 pub(in crate::store) mod queries;

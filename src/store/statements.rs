@@ -17,6 +17,8 @@ pub(super) fn counting(counter: &Arc<AtomicU64>) -> impl FnMut(InstrumentationEv
             heard::note(&counter, &query.to_string());
             counter.fetch_add(1, Ordering::Relaxed);
         }
+        #[cfg(test)]
+        InstrumentationEvent::CacheQuery { sql, .. } => heard::kept(&counter, sql),
         InstrumentationEvent::BeginTransaction { .. }
         | InstrumentationEvent::CommitTransaction { .. }
         | InstrumentationEvent::RollbackTransaction { .. } => {
@@ -35,8 +37,17 @@ pub(super) mod heard {
         sync::{Mutex, PoisonError},
     };
 
+    /// What a test hears.
+    #[derive(Debug, Default)]
+    pub struct Heard {
+        /// Statements that were sent, without what was bound.
+        pub sent: BTreeSet<String>,
+        /// Statements that stay prepared from now on.
+        pub kept: BTreeSet<String>,
+    }
+
     /// By the address of the counter, for those alone that a test listens to.
-    static HEARD: Mutex<BTreeMap<usize, BTreeSet<String>>> = Mutex::new(BTreeMap::new());
+    static HEARD: Mutex<BTreeMap<usize, Heard>> = Mutex::new(BTreeMap::new());
 
     fn key(counter: &Arc<AtomicU64>) -> usize {
         Arc::as_ptr(counter) as usize
@@ -44,18 +55,24 @@ pub(super) mod heard {
 
     /// Begins to listen.
     pub fn listen(counter: &Arc<AtomicU64>) {
-        HEARD.lock().unwrap_or_else(PoisonError::into_inner).insert(key(counter), BTreeSet::new());
+        HEARD.lock().unwrap_or_else(PoisonError::into_inner).insert(key(counter), Heard::default());
     }
 
     pub(super) fn note(counter: &Arc<AtomicU64>, statement: &str) {
         if let Some(heard) = HEARD.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&key(counter)) {
             let text = statement.rsplit_once("-- binds:").map_or(statement, |(text, _)| text);
-            heard.insert(text.trim().to_owned());
+            heard.sent.insert(text.trim().to_owned());
         }
     }
 
-    /// What was sent since, without what was bound; ends listening.
-    pub fn taken(counter: &Arc<AtomicU64>) -> BTreeSet<String> {
+    pub(super) fn kept(counter: &Arc<AtomicU64>, statement: &str) {
+        if let Some(heard) = HEARD.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&key(counter)) {
+            heard.kept.insert(statement.trim().to_owned());
+        }
+    }
+
+    /// What was heard since; ends listening.
+    pub fn taken(counter: &Arc<AtomicU64>) -> Heard {
         let mut all = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
         all.remove(&key(counter)).unwrap_or_default()
     }

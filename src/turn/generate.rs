@@ -23,6 +23,10 @@ use crate::{
 use futures_util::StreamExt;
 use std::{collections::HashMap, time::Duration};
 
+/// Most events of one batch: what a model says in a burst is handed on together, but not so much of it that
+/// other chats of the thread wait.
+const BATCH: usize = 64;
+
 /// Builds the prompt of a history for a model.
 #[must_use]
 pub fn prompt(history: &History<'_>, choice: &ModelChoice, files: &HashMap<FileId, PromptFile>) -> Prompt {
@@ -94,7 +98,7 @@ pub fn identity(chat: &ChatRecord) -> Vec<(&'static str, String)> {
     headers
 }
 
-/// Asks the model and publishes what it says. Dropping the future closes the provider's socket.
+/// Asks the model and publishes what it says, in batches of what was there to be read at once. Dropping the future closes the provider's socket.
 ///
 /// # Errors
 /// The classified failure; nothing of the answer counts then.
@@ -103,7 +107,7 @@ pub async fn call(
     request: &Request,
     clock: &Clock,
     tap: Option<Tap>,
-    publish: impl FnMut(Role, Part),
+    publish: impl FnMut(Vec<(Role, Part)>),
 ) -> Result<Step, Failure> {
     let labels = [("provider", choice.provider_type.clone()), ("model", choice.defaults.model.clone())];
     ::metrics::histogram!(metrics::MESSAGE_COUNT, &labels)
@@ -127,7 +131,7 @@ pub async fn side_call(
     clock: &Clock,
     tap: Option<Tap>,
 ) -> Result<Step, Failure> {
-    ask(choice, request, clock, tap, |_| {}, |_, _| {}).await
+    ask(choice, request, clock, tap, |_| {}, |_| {}).await
 }
 
 async fn ask(
@@ -136,7 +140,7 @@ async fn ask(
     clock: &Clock,
     tap: Option<Tap>,
     first_event: impl FnOnce(Duration),
-    mut publish: impl FnMut(Role, Part),
+    mut publish: impl FnMut(Vec<(Role, Part)>),
 ) -> Result<Step, Failure> {
     let endpoint = choice.endpoint.as_ref().map_err(Clone::clone)?;
     let client = engine::client().map_err(|e| fail(choice, format!("HTTP client: {e}")))?;
@@ -148,19 +152,27 @@ async fn ask(
         mcp_servers: HashMap::new(),
     };
     let mut fold = Accumulator::new(config, started);
-    let mut events = llm::stream_tapped(&client, endpoint, request, tap);
+    let mut events = llm::stream_tapped(&client, endpoint, request, tap).ready_chunks(BATCH);
     let mut first_event = Some(first_event);
-    while let Some(event) = events.next().await {
-        let event = event?;
+    while let Some(batch) = events.next().await {
         let now = clock.now();
-        if let Some(first_event) = first_event.take() {
-            first_event(now.since(started));
+        let mut parts = Vec::with_capacity(batch.len());
+        let taken = batch.into_iter().try_for_each(|event| {
+            let event = event?;
+            if let Some(first_event) = first_event.take() {
+                first_event(now.since(started));
+            }
+            match fold.on(event, now) {
+                Ok(part) => parts.extend(part),
+                Err(e @ (Unusable::TooLarge | Unusable::Cut)) => return Err(fail(choice, e.to_string())),
+            }
+            Ok(())
+        });
+        // What came before a failure was said.
+        if !parts.is_empty() {
+            publish(parts);
         }
-        match fold.on(event, now) {
-            Ok(Some((role, part))) => publish(role, part),
-            Ok(None) => {}
-            Err(e @ (Unusable::TooLarge | Unusable::Cut)) => return Err(fail(choice, e.to_string())),
-        }
+        taken?;
     }
     fold.finish(clock.now()).map_err(|_| classify(&choice.provider_type, RawFailure::Incomplete))
 }

@@ -212,6 +212,29 @@ fn some_things_have_one_place() {
     }
 }
 
+/// Files and folders that a document names, as `src/chat/tests/`.
+fn named_files(text: &str) -> impl Iterator<Item = &str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted.filter(|name| {
+        let first = name.split('/').next().unwrap_or_default();
+        let known = ["src", "tests", "bench", "docs", "scripts", "migrations"].contains(&first);
+        known && name.contains('/') && !name.contains([' ', '*', '…'])
+    })
+}
+
+#[test]
+fn the_documents_name_files_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let documents = ["README.md", "bench/README.md", "docs/ARCHITECTURE.md", "docs/GUARANTEES.md"];
+    let mut breaches = Vec::new();
+    for document in documents {
+        let text = fs::read_to_string(root.join(document)).unwrap();
+        let missing = named_files(&text).filter(|name| !root.join(name).exists());
+        breaches.extend(missing.map(|name| format!("{document}: {name}")));
+    }
+    assert_none("what a document points at is there", &breaches);
+}
+
 mod the_rules_themselves {
     use super::*;
 

@@ -10,7 +10,7 @@ mod served;
 pub mod title;
 mod tool_step;
 
-use super::{ChatActor, LivePart, Moved, OpenEpisode};
+use super::{ChatActor, LiveParts, Moved, OpenEpisode};
 use crate::{
     actors::Shared,
     chat::{
@@ -87,7 +87,11 @@ impl Link {
     }
 
     fn part(&self, key: EpisodeKey, role: Role, part: Part) {
-        self.0.do_send(LivePart { key, role, part });
+        self.parts(key, vec![(role, part)]);
+    }
+
+    fn parts(&self, key: EpisodeKey, parts: Vec<(Role, Part)>) {
+        self.0.do_send(LiveParts { key, parts });
     }
 
     fn moved(&self, done: Committed) {

@@ -11,15 +11,15 @@ use crate::{
         rows::HeadRow,
         schema::{chat_messages, chats, users},
         types::{Id, Raw, Ts, sql as types},
+        wide,
     },
 };
-use diesel::{dsl::sql, expression::SqlLiteral, prelude::*, sql_types::Nullable};
+use diesel::{prelude::*, sql_types::Nullable};
 use diesel_async::RunQueryDsl;
 
-/// All columns of a chat. Those that nothing of a transition needs are named here only: a table of
-/// more than 32 columns would cost everybody minutes of compilation.
+/// All columns of a chat.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
-#[diesel(table_name = chats)]
+#[diesel(table_name = chats, treat_none_as_default_value = false)]
 pub(in crate::store) struct ChatRow {
     #[diesel(embed)]
     pub head: HeadRow,
@@ -38,26 +38,26 @@ pub(in crate::store) struct ChatRow {
     pub created_at: Ts,
     pub updated_at: Ts,
     #[diesel(
-        select_expression = sql::<Nullable<types::Uid>>("chats.workspace_id"),
-        select_expression_type = SqlLiteral<Nullable<types::Uid>>,
+        select_expression = wide::workspace_id,
+        select_expression_type = wide::workspace_id,
         skip_insertion
     )]
     pub workspace_id: Option<Id>,
     #[diesel(
-        select_expression = sql::<Nullable<types::Uid>>("chats.build_id"),
-        select_expression_type = SqlLiteral<Nullable<types::Uid>>,
+        select_expression = wide::build_id,
+        select_expression_type = wide::build_id,
         skip_insertion
     )]
     pub build_id: Option<Id>,
     #[diesel(
-        select_expression = sql::<Nullable<types::Uid>>("chats.agent_id"),
-        select_expression_type = SqlLiteral<Nullable<types::Uid>>,
+        select_expression = wide::agent_id,
+        select_expression_type = wide::agent_id,
         skip_insertion
     )]
     pub agent_id: Option<Id>,
     #[diesel(
-        select_expression = sql::<Nullable<types::JsonText>>("chats.last_injected_context"),
-        select_expression_type = SqlLiteral<Nullable<types::JsonText>>,
+        select_expression = wide::last_injected_context,
+        select_expression_type = wide::last_injected_context,
         skip_insertion
     )]
     pub last_injected_context: Option<Raw>,

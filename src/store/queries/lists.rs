@@ -12,6 +12,7 @@ use crate::{
         records::{ChatRecord, ListFilter, ListedChat, Readable},
         schema::{chat_messages, chats},
         types::{Id, Ts, sql as types},
+        wide,
     },
 };
 use diesel::{
@@ -254,9 +255,9 @@ pub async fn by_workspace(
 ) -> Result<Vec<(WorkspaceId, ChatId)>> {
     let ids: Vec<Id> = workspaces.iter().map(|w| Id(w.0)).collect();
     let mut query = chats::table
-        .filter(sql::<types::Uid>("chats.workspace_id").eq_any(ids))
+        .filter(wide::workspace_id.eq_any(ids))
         .filter(chats::archived.eq(false))
-        .select((sql::<types::Uid>("chats.workspace_id"), chats::id))
+        .select((wide::workspace_id, chats::id))
         .order((chats::parent_chat_id.is_null().desc(), chats::created_at.desc(), chats::id.desc()))
         .into_boxed();
     query = match whose {
@@ -264,10 +265,11 @@ pub async fn by_workspace(
         Readable::OwnAndShared => query.filter(chats::owner_id.eq(Id(reader.0)).or(shared_with!(reader))),
         Readable::All => query,
     };
-    let rows: Vec<(Id, Id)> = query.load(conn).await?;
+    let rows: Vec<(Option<Id>, Id)> = query.load(conn).await?;
     let mut seen = HashSet::new();
     Ok(rows
         .into_iter()
+        .filter_map(|(workspace, chat)| Some((workspace?, chat)))
         .filter(|(workspace, _)| seen.insert(workspace.0))
         .map(|(workspace, chat)| (WorkspaceId(workspace.0), ChatId(chat.0)))
         .collect())

@@ -1,5 +1,6 @@
-//! The writer thread: whatever queued up while it worked becomes the next group, one savepoint a
-//! job, one commit a group. A caller is answered after the commit.
+//! The writer thread: whatever queued up while it worked becomes the next group, one commit a group, and one
+//! savepoint for each job but the first, which has nothing before it that it could undo. A caller is answered
+//! after the commit.
 
 use super::{Conn, connection::Settings, ready};
 use crate::{
@@ -45,9 +46,29 @@ impl Failure {
 
 /// Tells the caller how the commit of its group went.
 type Finish = Box<dyn FnOnce(Result<(), Failure>) + Send>;
-/// Works inside its savepoint and leaves its answer for after the commit, and whether the connection
-/// is still usable. Without a connection it only says what went wrong.
-type Job = Box<dyn FnOnce(Result<&mut Conn, Failure>) -> (Finish, bool) + Send>;
+/// Works inside its scope and leaves its answer for after the commit, and what became of the transaction.
+/// Without a connection it only says what went wrong.
+type Job = Box<dyn FnOnce(Result<(&mut Conn, Scope), Failure>) -> (Finish, Left) + Send>;
+
+/// What a job that fails may undo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// The whole transaction: it is the first job of it.
+    Transaction,
+    /// A savepoint of its own.
+    Savepoint,
+}
+
+/// The transaction after a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// It goes on.
+    Open,
+    /// It was undone and is over.
+    Undone,
+    /// Nobody knows: the connection has to be replaced.
+    Broken,
+}
 
 /// Sends jobs to the writer thread.
 #[derive(Clone)]
@@ -80,9 +101,13 @@ impl Writer {
         let (answer, receiver) = oneshot::channel();
         let queued = Instant::now();
         let job: Job = Box::new(move |conn| {
-            let (result, usable) = match conn {
-                Ok(conn) => in_savepoint(conn, work),
-                Err(failure) => (Err(failure.error()), true),
+            let (result, left) = match conn {
+                Ok((conn, Scope::Transaction)) => settle(conn, work),
+                Ok((conn, Scope::Savepoint)) => {
+                    let (result, usable) = in_savepoint(conn, work);
+                    (result, if usable { Left::Open } else { Left::Broken })
+                }
+                Err(failure) => (Err(failure.error()), Left::Undone),
             };
             let finish: Finish = Box::new(move |commit| {
                 let result = match commit {
@@ -93,7 +118,7 @@ impl Writer {
                 // The caller may have gone; the work stands all the same.
                 let _ = answer.send(result);
             });
-            (finish, usable)
+            (finish, left)
         });
         self.jobs.try_send(job).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
@@ -125,20 +150,23 @@ pub(super) fn in_savepoint<R>(
     }
 }
 
+/// Runs work in the open transaction itself; an error undoes all of that.
+fn settle<R>(conn: &mut Conn, work: impl FnOnce(&mut Conn) -> Result<R>) -> (Result<R>, Left) {
+    match work(conn) {
+        Ok(r) => (Ok(r), Left::Open),
+        Err(e) => match ready(<Tm as TransactionManager<Conn>>::rollback_transaction(conn)) {
+            Ok(()) => (Err(e), Left::Undone),
+            Err(_) => (Err(e), Left::Broken),
+        },
+    }
+}
+
 type Tm = <Conn as diesel_async::AsyncConnection>::TransactionManager;
 
 fn write_loop(settings: &Settings, mut conn: Conn, mut jobs: mpsc::Receiver<Job>) {
     let mut done: Vec<Finish> = Vec::with_capacity(GROUP);
     while let Some(first) = jobs.blocking_recv() {
-        let outcome = match begin(&mut conn) {
-            Ok(()) => run_group(&mut conn, first, &mut jobs, &mut done),
-            Err(e) => {
-                tracing::error!(error = %e, "no group of writes could be begun");
-                let failure = Failure::of(&e);
-                done.push(first(Err(failure)).0);
-                Err(failure)
-            }
-        };
+        let outcome = run_group(&mut conn, first, &mut jobs, &mut done);
         ::metrics::histogram!(metrics::COMMIT_GROUP_SIZE)
             .record(u32::try_from(done.len()).unwrap_or(u32::MAX));
         if let Err(failure) = outcome {
@@ -172,20 +200,34 @@ fn run_group(
     done: &mut Vec<Finish>,
 ) -> Result<(), Failure> {
     let mut next = Some(first);
+    let mut left = Left::Undone;
     while let Some(job) = next.take() {
-        match catch_unwind(AssertUnwindSafe(|| job(Ok(conn)))) {
-            Ok((finish, usable)) => {
+        let scope = if left == Left::Open { Scope::Savepoint } else { Scope::Transaction };
+        if scope == Scope::Transaction
+            && let Err(e) = begin(conn)
+        {
+            tracing::error!(error = %e, "no group of writes could be begun");
+            let failure = Failure::of(&e);
+            done.push(job(Err(failure)).0);
+            return Err(failure);
+        }
+        match catch_unwind(AssertUnwindSafe(|| job(Ok((conn, scope))))) {
+            Ok((finish, after)) => {
                 done.push(finish);
-                if !usable {
-                    return Err(Failure::Broken);
-                }
+                left = after;
             }
-            // Its savepoint is open and its answer is gone: nothing of the group may stay.
+            // Its answer is gone, and what it has written is not: nothing of the group may stay.
             Err(_) => return Err(Failure::Panicked),
+        }
+        if left == Left::Broken {
+            return Err(Failure::Broken);
         }
         if done.len() < GROUP {
             next = jobs.try_recv().ok();
         }
+    }
+    if left == Left::Undone {
+        return Ok(());
     }
     ready(<Tm as TransactionManager<Conn>>::commit_transaction(conn)).map_err(|e| {
         tracing::error!(error = %e, "commit failed");

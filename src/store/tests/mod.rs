@@ -13,6 +13,7 @@ mod migrations;
 mod models;
 mod people;
 mod plans;
+mod prepared;
 mod races;
 mod replicas;
 mod retention;

@@ -281,7 +281,7 @@ both! {
         heard::listen(counter);
         read_all(&db, person, chat).await;
         run_loops(&db).await;
-        let heard = heard::taken(counter);
+        let heard = heard::taken(counter).sent;
         assert!(heard.len() > 15, "{heard:#?}");
         let mut wrong = Vec::new();
         let verbs = ["SELECT", "WITH", "UPDATE", "DELETE"];

@@ -2,11 +2,7 @@
 
 use super::{End, Work, generate::after_failure};
 use crate::{
-    chat::{
-        command::Command,
-        message::{Part, Role},
-        state::Status,
-    },
+    chat::{command::Command, message::Role, state::Status},
     llm::{
         failure::{Failure, FailureKind},
         request::Request,
@@ -69,7 +65,7 @@ pub(super) async fn run(
         work.link.part(key, Role::Assistant, compaction.call());
         // The summary is shown when it is complete, not while it is written.
         let tap = recording.as_mut().map(|r| r.attempt(attempt));
-        let call = generate::call(choice, &request, clock, tap, |_, _: Part| {});
+        let call = generate::call(choice, &request, clock, tap, |_| {});
         let answer = tokio::time::timeout(TIMEOUT, call).await;
         if let Some(recording) = &mut recording {
             recording.attempt_ended(answer.as_ref().ok().and_then(|a| a.as_ref().err()));

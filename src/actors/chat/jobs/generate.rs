@@ -176,7 +176,7 @@ async fn ask(
         let (key, this) = work.attempt(attempt).await?;
         attempt = this;
         let link = work.link.clone();
-        let publish = move |role, part| link.part(key, role, part);
+        let publish = move |parts| link.parts(key, parts);
         let tap = recording.as_mut().map(|r| r.attempt(attempt));
         let answer = generate::call(choice, &request, &work.shared.clock, tap, publish).await;
         if let Some(recording) = &mut recording {

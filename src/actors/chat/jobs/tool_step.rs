@@ -60,10 +60,10 @@ pub(super) async fn run(
     let answers = journal.answers.clone();
     let ended = async |call: &ToolCallPart, outcome: &ToolOutcome| journal.ended(call, outcome).await;
     let output = tool_batch::run(&with, calls, answers, ended).await;
-    for (role, part) in output.parts {
-        count(choice, registry, &part);
-        work.link.part(key, role, part);
+    for (_, part) in &output.parts {
+        count(choice, registry, part);
     }
+    work.link.parts(key, output.parts);
     let commit = Commit {
         fence: Some(work.fence(Status::Running, Some(attempt))),
         closes_calls,
