@@ -5,7 +5,7 @@
 mod codes;
 mod decoder;
 mod habits;
-mod panel;
+pub mod panel;
 mod screens;
 mod walk;
 mod walk_chats;
