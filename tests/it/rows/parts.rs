@@ -1,6 +1,11 @@
 //! Parts that models and users seldom send, as clients see them (api.md §3.6): live, stored, and on a second connection.
 
-use crate::support::{both, client::Fold, fake_model::says, turns::id};
+use crate::support::{
+    both,
+    client::Fold,
+    fake_model::{Gate, says},
+    turns::id,
+};
 use serde_json::{Value, json};
 
 const IMAGE: &str =
@@ -26,11 +31,16 @@ both! {
         let cited = json!({ "annotations": [{ "type": "url_citation", "url_citation": { "url": "https://docs.test/a", "title": "A page" } },
             { "type": "url_citation", "url_citation": { "url": "https://docs.test/b" } }] });
         let drawn = json!({ "images": [{ "type": "image_url", "image_url": { "url": format!("data:image/png;base64,{IMAGE}") } }] });
-        h.model.push([says("Look. ").raw(chunk(&cited)).raw(chunk(&drawn)).says("That is all."), says("Yes.")]);
+        let gate = Gate::new();
+        let reply = says("Look. ").raw(chunk(&cited)).raw(chunk(&drawn)).gate(&gate).says("That is all.");
+        h.model.push([reply, says("Yes.")]);
         let daemon = h.daemon().await;
         let api = daemon.api();
         let chat = id(&api.create_chat("Search and draw").await);
         let mut stream = api.stream(&chat, None).await;
+        let held = stream.until("the parts before the gate", |f| f.preview.parts.len() >= 4).await;
+        let live = held.preview.parts.clone();
+        gate.open();
         stream.answered(1).await;
         let sources = [
             json!({ "type": "source", "url": "https://docs.test/a", "title": "A page" }),
@@ -38,16 +48,13 @@ both! {
         ];
         let file = json!({ "type": "file", "media_type": "image/png", "data": IMAGE });
         let stored = content(api.history(&chat).await.last().expect("an answer"));
-        assert_eq!(of_type(&stored, "source"), sources);
-        assert_eq!(of_type(&stored, "file"), std::slice::from_ref(&file));
-        let live: Vec<Value> = stream.events().iter().filter(|e| e["type"] == "message_part").map(|e| e["message_part"].clone()).collect();
-        let whole: Vec<Value> = live.iter().map(|part| part["part"].clone()).collect();
-        // Whoever connects late may have had the message instead of its parts.
-        if !whole.is_empty() {
-            assert_eq!(of_type(&whole, "source"), sources);
-            assert_eq!(of_type(&whole, "file"), [file]);
-            assert!(live.iter().all(|part| part["role"] == "assistant"), "{live:?}");
+        for parts in [&live, &stored] {
+            assert_eq!(of_type(parts, "source"), sources);
+            assert_eq!(of_type(parts, "file"), std::slice::from_ref(&file));
         }
+        let events = stream.events();
+        let mut roles = events.iter().filter(|e| e["type"] == "message_part").map(|e| &e["message_part"]["role"]);
+        assert!(roles.all(|role| role == "assistant"), "{events:?}");
         let mut again = api.stream(&chat, None).await;
         again.until("the whole history", Fold::settled).await;
         let told = again.events();
