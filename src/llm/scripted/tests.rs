@@ -200,8 +200,7 @@ async fn the_built_in_script_names_a_chat_when_it_is_asked_to() {
         ("First user message:\n\"\n", "A scripted chat"),
     ] {
         let schema = raw(&json!({ "type": "object", "properties": {} }));
-        let output =
-            crate::llm::request::OutputSchema { name: crate::turn::title::SCHEMA, description: "", schema };
+        let output = crate::llm::request::OutputSchema { name: "propose_title", description: "", schema };
         let asked = Request { tools: Vec::new(), output: Some(output), ..request(vec![user(shown)]) };
         let said: Value = serde_json::from_str(&text(&ask(&server, &asked).await.unwrap())).unwrap();
         assert_eq!(said, json!({ "title": title }));
