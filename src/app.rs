@@ -259,13 +259,12 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let (drain, draining) = watch::channel(false);
     let (debug, writer) = Recorder::new(live.clone(), store.clone(), clock.clone());
     let debug_writer = actix::spawn(writer);
-    let links = Links::default();
     let shared = Arc::new(Shared {
         store: store.clone(),
         clock: clock.clone(),
         worker,
         settings: settings(&config),
-        links: links.clone(),
+        links: Links::default(),
         live: live.clone(),
         turn: Arc::new(models.engine),
         replicas: replicas.map(Arc::new),
@@ -313,7 +312,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         mcp_servers: Arc::default(),
         debug,
         worker,
-        links,
+        dialer: shared.dialer(),
         outbound: Outbound::new()
             .map_err(|e| StartError::Failed(format!("the client for tool servers: {e}")))?,
     };

@@ -106,14 +106,19 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// What the tool calls of a chat share while it is driven here.
-    pub(crate) fn tool_session(&self, chat: ChatId, kept: Kept) -> Session {
+    /// The way from this replica to the agents of workspaces.
+    pub(crate) fn dialer(&self) -> Dialer {
         let (store, clock, links) = (self.store.clone(), self.clock.clone(), self.links.clone());
         let known = self.replicas.clone();
         let replicas = known.map(|known| {
             Arc::new(replicas::Known::new(known, store.clone(), self.worker)) as Arc<dyn Replicas>
         });
-        let connection = Arc::new(Connection::of(chat, Dialer { store, clock, links, replicas }));
+        Dialer { store, clock, links, replicas }
+    }
+
+    /// What the tool calls of a chat share while it is driven here.
+    pub(crate) fn tool_session(&self, chat: ChatId, kept: Kept) -> Session {
+        let connection = Arc::new(Connection::of(chat, self.dialer()));
         Session {
             mcp: McpTools::of(chat, Arc::clone(&connection), kept),
             connection,

@@ -8,7 +8,9 @@ use std::time::Duration;
 /// A day.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Families archived in one run (agent-loop.md §20).
-const ARCHIVED_AT_ONCE: i64 = 1000;
+const ARCHIVED_AT_ONCE: usize = 1000;
+/// Open chats that one statement looks at, which takes milliseconds.
+const LOOKED_AT_ONCE: i64 = 500;
 /// Families deleted in one round, each in a transaction of its own, so that no other write waits long.
 const DELETED_AT_ONCE: i64 = 20;
 
@@ -28,19 +30,27 @@ fn start_of_day(moment: Timestamp) -> Timestamp {
 pub(super) async fn archive_idle(shared: &Shared, days: i64) -> store::Result<()> {
     let now = shared.clock.now();
     let Some(since) = days_before(start_of_day(now), days) else { return Ok(()) };
-    let mut archived = 0;
-    for root in shared.store.idle_roots(since, ARCHIVED_AT_ONCE).await? {
-        if *shared.draining.borrow() {
+    let (mut archived, mut families, mut after) = (0, 0, None);
+    'all: loop {
+        let found = shared.store.idle_roots(since, after, LOOKED_AT_ONCE).await?;
+        for root in found.idle {
+            if *shared.draining.borrow() || families == ARCHIVED_AT_ONCE {
+                break 'all;
+            }
+            families += 1;
+            match shared.store.archive_idle(root, since, now).await {
+                Ok(done) => archived += done.len(),
+                // A member is at work, or the chat was deleted or archived meanwhile.
+                Err(e @ (store::Error::Refused(_) | store::Error::NotFound)) => {
+                    tracing::debug!(chat = %root, error = %e, "an idle chat is not archived");
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        if *shared.draining.borrow() || found.last.is_none() {
             break;
         }
-        match shared.store.archive_idle(root, since, now).await {
-            Ok(done) => archived += done.len(),
-            // A member is at work, or the chat was deleted or archived meanwhile.
-            Err(e @ (store::Error::Refused(_) | store::Error::NotFound)) => {
-                tracing::debug!(chat = %root, error = %e, "an idle chat is not archived");
-            }
-            Err(e) => return Err(e),
-        }
+        after = found.last;
     }
     count(metrics::CHAT_AUTO_ARCHIVE_RECORDS_ARCHIVED_TOTAL, archived);
     if archived > 0 {

@@ -3,7 +3,7 @@
 use super::{
     auth::Caller,
     problem::{Problem, Result},
-    query::uuid,
+    query::path_id,
     state::ApiState,
 };
 use crate::{
@@ -33,8 +33,7 @@ pub enum Right {
 /// # Errors
 /// 400 when it is no UUID.
 pub fn chat_id(text: &str) -> Result<ChatId> {
-    uuid(text)
-        .ok_or_else(|| Problem::bad_request("Invalid chat id.").detail("The id in the path must be a UUID."))
+    path_id(text, "chat")
 }
 
 /// The chat, for a caller who may do this with it.

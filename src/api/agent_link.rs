@@ -119,7 +119,7 @@ async fn hold(
     let end = match link::speak(near).await {
         Err(_) => Some((1011, "The link could not be set up")),
         Ok((sender, connection)) => {
-            let entered = state.links.enter(agent, link, sender);
+            let entered = state.dialer.links.enter(agent, link, sender);
             let now = state.clock.now();
             match state.store.agent_connected(agent, state.worker, link, facts, now).await {
                 Ok(_) => {

@@ -6,7 +6,7 @@ use super::{
     doc::{Doc, Param, Reply},
     parts::Reader,
     problem::{Problem, Result},
-    query::uuid,
+    query::path_id,
     state::ApiState,
 };
 use crate::{
@@ -52,9 +52,7 @@ pub async fn relay(
     if !reader.is_replica() {
         return Err(Problem::forbidden("Only replicas of this deployment may do this."));
     }
-    let agent: AgentId = uuid(&path).ok_or_else(|| {
-        Problem::bad_request("Invalid agent id.").detail("The id in the path must be a UUID.")
-    })?;
+    let agent: AgentId = path_id(&path, "agent")?;
     let target = request.headers().get(TARGET).and_then(|value| value.to_str().ok());
     let target = target.and_then(|text| text.split_once(' ')).filter(|(_, path)| path.starts_with(BASE));
     let parsed = target.and_then(|(method, path)| Some((method.parse::<Method>().ok()?, path)));
@@ -71,7 +69,9 @@ pub async fn relay(
         }
     }
     let bytes = body::read(&request, payload, wire::MAX_BODY).await?;
-    let Some(client) = state.links.client(agent) else { return Ok(lost(NOT_SENT, "its link is not here")) };
+    let Some(client) = state.dialer.links.client(agent) else {
+        return Ok(lost(NOT_SENT, "its link is not here"));
+    };
     let answer = match client.request(method, path, headers, full(bytes)).await {
         Ok(answer) => answer,
         Err(e @ LinkError::NotSent) => return Ok(lost(NOT_SENT, &e.to_string())),

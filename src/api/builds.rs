@@ -5,7 +5,7 @@ use super::{
     body,
     doc::{Doc, Param, ParamKind},
     problem::{Problem, Result},
-    query::{Query, uuid},
+    query::{Query, path_id},
     sockets::{self, Next, Source},
     state::ApiState,
     workspaces::visible,
@@ -100,9 +100,7 @@ pub struct CreateBody {
 
 /// The build of a path, for whoever may see its workspace.
 async fn found(state: &ApiState, caller: &Caller, path: &str) -> Result<BuildRecord> {
-    let id: BuildId = uuid(path).ok_or_else(|| {
-        Problem::bad_request("Invalid build id.").detail("The id in the path must be a UUID.")
-    })?;
+    let id: BuildId = path_id(path, "build")?;
     let missing = |e| Problem::of_store(e, "Build");
     let build = state.store.build(id).await.map_err(missing)?;
     let (owner, _) = state.store.workspace_place(build.workspace_id).await.map_err(missing)?;

@@ -164,7 +164,6 @@ pub async fn summary(
     caller: Caller,
     path: web::Path<String>,
 ) -> Result<HttpResponse> {
-    let (start_date, end_date) = range(&Query::parse(request.query_string())?, state.clock.now())?;
     // Whether there is such a user is not told to others: all are forbidden alike.
     let user = match users::user(&state, &caller, &path).await {
         Err(problem) if problem.status() == 404 && !caller.user.is_admin() => {
@@ -172,6 +171,7 @@ pub async fn summary(
         }
         other => other?,
     };
+    let (start_date, end_date) = range(&Query::parse(request.query_string())?, state.clock.now())?;
     let costs = state.store.user_costs(user.id, start_date, end_date).await?;
     let catalog = state.catalog.current();
     let status = usage_limits::status_of(&state, user.id).await?;
@@ -281,13 +281,13 @@ pub struct ChatCostOut {
 pub const OF_CHAT: Doc =
     Doc::new("What a chat and its sub-agents cost").replies::<ChatCostOut>().errors(&[400, 404]);
 
-/// What a chat cost.
+/// What a chat cost, for its owner and for administrators: readers see what is said in it and nothing else.
 pub async fn of_chat(
     state: web::Data<ApiState>,
     caller: Caller,
     path: web::Path<String>,
 ) -> Result<HttpResponse> {
-    let chat_id = access::only_id(&state, &caller, &path, Right::Read).await?;
+    let chat_id = access::only_id(&state, &caller, &path, Right::Update).await?;
     let totals = state.store.chat_costs(chat_id).await.map_err(Problem::of_chat)?;
     Ok(body::ok(&ChatCostOut {
         chat_id,

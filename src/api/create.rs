@@ -104,6 +104,16 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
         .organization_id
         .filter(|id| !id.0.is_nil())
         .ok_or_else(|| Problem::field("organization_id", "organization_id is required."))?;
+    match state.store.member(organization_id, caller.user.id).await? {
+        None => return Err(Problem::forbidden("You are not a member of this organization.")),
+        Some(member) if !member.agents_access && !caller.user.is_owner() => {
+            let why = "You may not create chats in this organization.";
+            return Err(
+                Problem::forbidden(why).detail("An administrator can give you the role agents-access.")
+            );
+        }
+        Some(_) => {}
+    }
     let mut parts = content::parts(body.content.unwrap_or_default())?;
     let picks = Picks {
         model_config_id: body.model_config_id,
@@ -121,16 +131,6 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
         Some("ui") => "ui",
         Some(_) => return Err(Problem::field("client_type", "client_type must be ui or api.")),
     };
-    match state.store.member(organization_id, caller.user.id).await? {
-        None => return Err(Problem::forbidden("You are not a member of this organization.")),
-        Some(member) if !member.agents_access && !caller.user.is_owner() => {
-            let why = "You may not create chats in this organization.";
-            return Err(
-                Problem::forbidden(why).detail("An administrator can give you the role agents-access.")
-            );
-        }
-        Some(_) => {}
-    }
     let workspace_id = body.workspace_id;
     if let Some(workspace) = workspace_id {
         workspaces::bindable(state, workspace, caller.user.id, organization_id).await?;

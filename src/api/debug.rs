@@ -6,7 +6,7 @@ use super::{
     body,
     doc::Doc,
     problem::{Problem, Result},
-    query::uuid,
+    query::path_id,
     state::ApiState,
 };
 use crate::{
@@ -177,9 +177,7 @@ pub async fn run(
 ) -> Result<HttpResponse> {
     let (chat, run) = path.into_inner();
     let chat = access::only_id(&state, &caller, &chat, Right::Update).await?;
-    let run: Uuid = uuid(&run).ok_or_else(|| {
-        Problem::bad_request("Invalid debug run id.").detail("The id in the path must be a UUID.")
-    })?;
+    let run: Uuid = path_id(&run, "debug run")?;
     let found = state.store.debug_run(chat, run).await.map_err(|e| Problem::of_store(e, "Debug run"))?;
     let (run, steps) = found;
     Ok(body::ok(&RunOut::whole(run, steps)))

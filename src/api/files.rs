@@ -6,7 +6,7 @@ use super::{
     content::FILE_FIELD,
     doc::{Doc, Param, ParamKind, Reply},
     problem::{Problem, Result},
-    query::{Query, uuid},
+    query::{Query, path_id},
     state::ApiState,
 };
 use crate::{
@@ -89,15 +89,15 @@ pub async fn upload(
         .id::<OrganizationId>("organization")?
         .filter(|id| !id.0.is_nil())
         .ok_or_else(|| Problem::field("organization", "organization is required."))?;
+    if !state.store.organizations_of(caller.user.id).await?.iter().any(|o| o.id == organization) {
+        return Err(Problem::forbidden("You are not a member of this organization."));
+    }
     let name = file_name(&request)?;
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
     let declared = sniff::declared(content_type.unwrap_or_default()).map_err(|e| refused(&e))?;
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: usize| length > MAX_FILE_BYTES) {
         return Err(Problem::too_large(MAX_FILE_BYTES));
-    }
-    if !state.store.organizations_of(caller.user.id).await?.iter().any(|o| o.id == organization) {
-        return Err(Problem::forbidden("You are not a member of this organization."));
     }
     let mut source = Source { payload, rest: Vec::new(), total: 0, ended: false };
     let head = source.next(HEAD_BYTES.max(CHUNK_BYTES)).await?.unwrap_or_default();
@@ -214,9 +214,8 @@ pub async fn get(
     caller: Caller,
     path: web::Path<String>,
 ) -> Result<HttpResponse> {
-    let id: FileId = uuid(&path).ok_or_else(|| {
-        Problem::bad_request("Invalid file id.").detail("The id in the path must be a UUID.")
-    })?;
+    state.limits.files.check(&caller.user.id)?;
+    let id: FileId = path_id(&path, "file")?;
     let file = state.store.file(id).await.map_err(|e| Problem::of_store(e, "File"))?;
     if !may_read(&state, &caller, &file).await? {
         return Err(Problem::not_found("File"));

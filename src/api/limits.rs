@@ -85,14 +85,14 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
 pub struct Limits {
     /// All requests of a user.
     pub requests: RateLimiter<UserId>,
-    /// Uploads of a user.
+    /// Uploads and downloads of a user, together.
     pub files: RateLimiter<UserId>,
     login_accounts: RateLimiter<String>,
     login_addresses: RateLimiter<IpAddr>,
 }
 
 impl Limits {
-    /// Requests of a user, sign-ins to an account, and uploads of a user, a minute; 0 = no limit.
+    /// Requests of a user, sign-ins to an account, and uploads and downloads of a user, a minute; 0 = no limit.
     #[must_use]
     pub fn per_minute(requests: u32, logins: u32, files: u32) -> Self {
         Self {

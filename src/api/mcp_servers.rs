@@ -7,7 +7,7 @@ use super::{
     doc::Doc,
     mcp_input::{self, CreateServer, PatchServer},
     problem::{Problem, Result},
-    query::uuid,
+    query::path_id,
     state::ApiState,
 };
 use crate::{
@@ -113,9 +113,7 @@ impl<'a> ServerOut<'a> {
 /// # Errors
 /// 400 when it is no UUID.
 pub fn server_id(text: &str) -> Result<McpServerId> {
-    uuid(text).ok_or_else(|| {
-        Problem::bad_request("Invalid MCP server id.").detail("The id in the path must be a UUID.")
-    })
+    path_id(text, "MCP server")
 }
 
 /// A store error where "not found" means that the server is missing.
@@ -241,9 +239,9 @@ pub async fn change(
 ) -> Result<HttpResponse> {
     admin_only(&caller)?;
     let id = server_id(&path)?;
+    let before = state.store.mcp_server(id).await.map_err(missing)?;
     let bytes = body::read(&request, payload, state.settings.max_body).await?;
     let patch: PatchServer = body::parse(&bytes)?;
-    let before = state.store.mcp_server(id).await.map_err(missing)?;
     not_declared(&before)?;
     let (mut server, mut secrets) = mcp_input::patched(&before, patch)?;
     discover_client(&state, &mut server, &mut secrets).await?;

@@ -65,6 +65,7 @@ pub async fn page(
     caller: Caller,
     path: web::Path<String>,
 ) -> Result<HttpResponse> {
+    let chat = access::only_id(&state, &caller, &path, Right::Read).await?;
     let query = Query::parse(request.query_string())?;
     let spec = PageSpec {
         before: query.number("before_id", 1.., "a positive whole number")?,
@@ -76,7 +77,6 @@ pub async fn page(
     {
         return Err(Problem::field("after_id", "after_id must be smaller than before_id."));
     }
-    let chat = access::only_id(&state, &caller, &path, Right::Read).await?;
     let (rows, has_more) = state.store.message_page(chat, spec).await.map_err(Problem::of_chat)?;
     if rows.is_empty() {
         // Retention may have deleted a chat whose owner is still remembered.
@@ -128,9 +128,9 @@ pub async fn prompts(
     caller: Caller,
     path: web::Path<String>,
 ) -> Result<HttpResponse> {
+    let chat = access::only_id(&state, &caller, &path, Right::Read).await?;
     let query = Query::parse(request.query_string())?;
     let limit = query.number("limit", 0..=MAX_PROMPTS, "a whole number from 0 to 2000")?;
-    let chat = access::only_id(&state, &caller, &path, Right::Read).await?;
     let limit = limit.filter(|n| *n > 0).unwrap_or(DEFAULT_PROMPTS);
     let found = state.store.prompts(chat, limit).await.map_err(Problem::of_chat)?;
     let prompts = found.into_iter().map(|(id, text)| Prompt { id, text }).collect();

@@ -6,7 +6,7 @@ use super::{
     doc::Doc,
     problem::{Problem, Result},
     provider_input::{admin_only, declared, fresh, precondition, text, write_error},
-    query::uuid,
+    query::path_id,
     state::ApiState,
 };
 use crate::{
@@ -299,7 +299,7 @@ async fn answer(state: &ApiState, id: ModelConfigId, status: StatusCode) -> Resu
 
 /// The model of a path.
 fn named<'a>(catalog: &'a Catalog, path: &str) -> Result<&'a Arc<ModelEntry>> {
-    let id = uuid(path).ok_or_else(|| Problem::bad_request("Invalid model config id."))?;
+    let id = path_id(path, "model config")?;
     catalog.model(id).ok_or_else(|| Problem::not_found("Model config"))
 }
 

@@ -77,7 +77,10 @@ pub async fn parts(
         }
     };
     let is_replica = reader.0.is_none();
-    let (response, socket) = sockets::open(&request, payload, state.clone(), reader.0)?;
+    let (response, mut socket) = sockets::open(&request, payload, state.clone(), reader.0)?;
+    if !is_replica {
+        socket.only_while_readable(chat);
+    }
     let source = Parts {
         streams: Arc::clone(&state.streams),
         draining: state.draining.clone(),

@@ -6,7 +6,7 @@ use super::{
     doc::Doc,
     problem::{Problem, Result},
     provider_input::{admin_only, base_url, declared, fresh, key, kind, text, unrepeated, write_error},
-    query::uuid,
+    query::path_id,
     state::ApiState,
 };
 use crate::{
@@ -214,7 +214,7 @@ async fn answer(state: &ApiState, id: ProviderId, status: StatusCode) -> Result<
 /// # Errors
 /// 400 for something that is no id, 404.
 pub fn named<'a>(catalog: &'a Catalog, path: &str) -> Result<&'a Arc<ProviderEntry>> {
-    let id = uuid(path).ok_or_else(|| Problem::bad_request("Invalid provider id."))?;
+    let id = path_id(path, "provider")?;
     catalog.provider(id).ok_or_else(|| Problem::not_found("Provider"))
 }
 

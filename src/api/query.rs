@@ -72,6 +72,16 @@ pub fn uuid<T: FromStr>(text: &str) -> Option<T> {
     if text.len() == 36 { text.parse().ok() } else { None }
 }
 
+/// Reads an id of a path; `what` is the thing it is of.
+///
+/// # Errors
+/// 400 when it is no UUID.
+pub fn path_id<T: FromStr>(text: &str, what: &str) -> Result<T> {
+    uuid(text).ok_or_else(|| {
+        Problem::bad_request(format!("Invalid {what} id.")).detail("The id in the path must be a UUID.")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

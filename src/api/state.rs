@@ -10,7 +10,7 @@ use crate::{
     llm::catalog::LiveCatalog,
     mcp::outbound::Outbound,
     store::{Store, settings::LiveSettings},
-    workspace::link::Links,
+    workspace::connection::Dialer,
 };
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -106,8 +106,8 @@ pub struct ApiState {
     pub debug: Recorder,
     /// This process.
     pub worker: WorkerId,
-    /// The links of agents that it holds; start with the default.
-    pub links: Links,
+    /// The way to the agents of workspaces, with the links that this process holds.
+    pub dialer: Dialer,
     /// The way to servers that somebody else runs.
     pub outbound: Outbound,
 }

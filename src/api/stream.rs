@@ -63,11 +63,11 @@ pub async fn stream(
     path: web::Path<String>,
     payload: web::Payload,
 ) -> Result<HttpResponse> {
+    let chat = access::chat(&state, &caller, &path, Right::Read).await?;
     let query = Query::parse(request.query_string())?;
     let after_id = query.number("after_id", 0.., "a whole number that is not negative")?;
     let events = events::wanted(&request);
     let after_id = if events { events::last_event_id(&request)?.or(after_id) } else { after_id };
-    let chat = access::chat(&state, &caller, &path, Right::Read).await?;
     let (id, is_owner) = (chat.head.id, chat.owner_id == caller.user.id);
     if events {
         let (response, mut stream) = events::open(state.clone(), caller, after_id)?;

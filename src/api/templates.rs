@@ -6,7 +6,7 @@ use super::{
     doc::Doc,
     names,
     problem::{Problem, Result},
-    query::uuid,
+    query::path_id,
     state::ApiState,
 };
 use crate::{
@@ -125,9 +125,7 @@ fn missing(e: crate::store::Error) -> Problem {
 }
 
 async fn found(state: &ApiState, path: &str) -> Result<TemplateRecord> {
-    let id: TemplateId = uuid(path).ok_or_else(|| {
-        Problem::bad_request("Invalid template id.").detail("The id in the path must be a UUID.")
-    })?;
+    let id: TemplateId = path_id(path, "template")?;
     state.store.template(id).await.map_err(missing)
 }
 

@@ -5,7 +5,7 @@ use super::{
     body,
     doc::Doc,
     problem::{Problem, Result},
-    query::uuid,
+    query::{path_id, uuid},
     state::ApiState,
     users,
 };
@@ -263,8 +263,8 @@ pub async fn set_user(
     payload: web::Payload,
 ) -> Result<HttpResponse> {
     administer(&caller)?;
-    let micros = override_of(&request, payload).await?;
     let user = users::user(&state, &caller, &path).await?;
+    let micros = override_of(&request, payload).await?;
     let set = state.store.set_user_limit(user.id, micros, state.clock.now()).await?;
     Ok(body::ok(&UserLimitOut::from(&set)))
 }
@@ -296,12 +296,6 @@ pub async fn delete_user(
     if state.store.delete_user_limit(id).await? { Ok(body::no_content()) } else { Err(no_override()) }
 }
 
-/// The group of a path; they have no names that are unique in a deployment.
-fn group_id(text: &str) -> Result<GroupId> {
-    uuid(text)
-        .ok_or_else(|| Problem::bad_request("Invalid group id.").detail("The id in the path must be a UUID."))
-}
-
 /// What the OpenAPI document says of it.
 pub const SET_GROUP: Doc = Doc::new("Set the spend limit of each member of a group; for administrators")
     .takes::<OverrideBody>()
@@ -317,9 +311,9 @@ pub async fn set_group(
     payload: web::Payload,
 ) -> Result<HttpResponse> {
     administer(&caller)?;
-    let id = group_id(&path)?;
-    let micros = override_of(&request, payload).await?;
+    let id: GroupId = path_id(&path, "group")?;
     let group = state.store.group(id).await.map_err(|e| Problem::of_store(e, "Group"))?;
+    let micros = override_of(&request, payload).await?;
     let set = state.store.set_group_limit(group.id, micros, state.clock.now()).await?;
     Ok(body::ok(&GroupLimitOut::from(&set)))
 }
@@ -335,6 +329,6 @@ pub async fn delete_group(
     path: web::Path<String>,
 ) -> Result<HttpResponse> {
     administer(&caller)?;
-    let gone = state.store.delete_group_limit(group_id(&path)?).await?;
+    let gone = state.store.delete_group_limit(path_id(&path, "group")?).await?;
     if gone { Ok(body::no_content()) } else { Err(no_override()) }
 }

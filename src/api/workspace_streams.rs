@@ -12,9 +12,11 @@ use super::{
 use crate::{
     actors::subscription::CloseReason,
     clock::Timestamp,
+    ids::{AgentId, ChatId},
     store::Error,
     workspace::{
-        link::{AgentClient, full},
+        connection::Dialer,
+        link::full,
         status::{self, AgentStatus, INACTIVE},
         wire::{BASE, GitChanges, GitRepository},
     },
@@ -29,6 +31,8 @@ use utoipa::ToSchema;
 
 /// How long a look at the repositories may take: the agent ends each of its commands after 20 s.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is said where an agent was there by its row, and is not.
+const LOST: &str = "Its link was lost just now; it makes another by itself. Try again in a moment.";
 /// Largest answer of an agent: the diffs of twenty repositories of 1 MiB each, escaped.
 const MAX_ANSWER: usize = 64 << 20;
 
@@ -85,8 +89,8 @@ impl From<GitRepository> for RepositoryOut {
     }
 }
 
-/// The way to the agent of a chat's workspace, for a caller who may act in it.
-async fn agent(state: &ApiState, caller: &Caller, path: &str) -> Result<AgentClient> {
+/// The agent of a chat's workspace, which is there, for a caller who may act in it.
+async fn agent(state: &ApiState, caller: &Caller, path: &str) -> Result<(ChatId, AgentId)> {
     let chat = access::chat(state, caller, path, Right::Read).await?;
     let Some(id) = chat.workspace_id else {
         return Err(Problem::bad_request("The chat has no workspace."));
@@ -109,10 +113,7 @@ async fn agent(state: &ApiState, caller: &Caller, path: &str) -> Result<AgentCli
     if let Some(name) = state_of {
         return Err(Problem::bad_request(format!("The workspace's agent is not connected; it is {name}.")));
     }
-    state.links.client(agent.id).ok_or_else(|| {
-        Problem::bad_request("The workspace's agent is connected to another replica.")
-            .detail("This replica cannot reach it.")
-    })
+    Ok((chat.head.id, agent.id))
 }
 
 /// What the OpenAPI document says of it.
@@ -128,10 +129,20 @@ pub async fn git(
     path: web::Path<String>,
     payload: web::Payload,
 ) -> Result<HttpResponse> {
-    let client = agent(&state, &caller, &path).await?;
-    let (response, socket) = sockets::open(&request, payload, state.clone(), caller)?;
-    let source =
-        Git { client, draining: state.draining.clone(), asked: true, looking: None, shown: BTreeMap::new() };
+    let (chat, agent) = agent(&state, &caller, &path).await?;
+    if state.dialer.at_hand(agent).await?.is_none() {
+        return Err(Problem::bad_request("The workspace's agent cannot be reached.").detail(LOST));
+    }
+    let (response, mut socket) = sockets::open(&request, payload, state.clone(), caller)?;
+    socket.only_while_readable(chat);
+    let source = Git {
+        dialer: state.dialer.clone(),
+        agent,
+        draining: state.draining.clone(),
+        asked: true,
+        looking: None,
+        shown: BTreeMap::new(),
+    };
     rt::spawn(socket.run(source));
     Ok(response)
 }
@@ -159,7 +170,8 @@ enum Asked {
 }
 
 struct Git {
-    client: AgentClient,
+    dialer: Dialer,
+    agent: AgentId,
     draining: watch::Receiver<bool>,
     /// Somebody wants to see how things are.
     asked: bool,
@@ -169,8 +181,17 @@ struct Git {
     shown: BTreeMap<String, RepositoryOut>,
 }
 
-async fn look(client: AgentClient) -> std::result::Result<GitChanges, String> {
+/// Looks at the repositories. The way to the agent is found anew each time: its link may have moved meanwhile.
+async fn look(dialer: Dialer, agent: AgentId) -> std::result::Result<GitChanges, String> {
     let scan = async {
+        let client = match dialer.at_hand(agent).await {
+            Ok(Some(client)) => client,
+            Ok(None) | Err(Error::NotFound) => return Err(LOST.to_owned()),
+            Err(e) => {
+                tracing::warn!(%agent, error = %e, "the way to an agent cannot be found");
+                return Err("The database is not available. Try again.".to_owned());
+            }
+        };
         let answer = client
             .request(hyper::Method::GET, &format!("{BASE}git/changes"), hyper::HeaderMap::new(), full(""))
             .await;
@@ -215,7 +236,7 @@ impl Source for Git {
         loop {
             if self.looking.is_none() && self.asked {
                 self.asked = false;
-                self.looking = Some(Box::pin(look(self.client.clone())));
+                self.looking = Some(Box::pin(look(self.dialer.clone(), self.agent)));
             }
             let found = tokio::select! {
                 found = async {

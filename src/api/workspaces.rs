@@ -7,7 +7,7 @@ use super::{
     doc::{Doc, Param, ParamKind},
     names,
     problem::{Problem, Result},
-    query::{Query, uuid},
+    query::{Query, path_id},
     state::ApiState,
     templates::milliseconds,
     users,
@@ -174,9 +174,7 @@ pub struct WorkspacesOut {
 /// # Errors
 /// 400 or 404.
 pub async fn visible(state: &ApiState, caller: &Caller, path: &str) -> Result<WorkspaceView> {
-    let id: WorkspaceId = uuid(path).ok_or_else(|| {
-        Problem::bad_request("Invalid workspace id.").detail("The id in the path must be a UUID.")
-    })?;
+    let id: WorkspaceId = path_id(path, "workspace")?;
     let view = state.store.workspace(id).await.map_err(missing)?;
     match caller.user.id == view.workspace.owner_id || caller.user.is_admin() {
         true => Ok(view),
@@ -420,9 +418,7 @@ pub async fn token(
     caller: Caller,
     path: web::Path<String>,
 ) -> Result<HttpResponse> {
-    let id: AgentId = uuid(&path).ok_or_else(|| {
-        Problem::bad_request("Invalid agent id.").detail("The id in the path must be a UUID.")
-    })?;
+    let id: AgentId = path_id(&path, "agent")?;
     let gone = |e| Problem::of_store(e, "Agent");
     let agent = state.store.agent(id).await.map_err(gone)?;
     let workspace = state.store.workspace_of_agent(id).await.map_err(gone)?;

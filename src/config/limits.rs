@@ -11,7 +11,7 @@ pub struct Limits {
     /// Attempts to sign in to one account a minute, on each replica; six times as many from one
     /// address; 0 = no limit. Default: 10.
     pub logins_per_minute: u32,
-    /// Uploads of files by one user a minute, on each replica; 0 = no limit. Default: 120.
+    /// Uploads and downloads of files by one user a minute, together, on each replica; 0 = no limit. Default: 120.
     pub files_per_minute: u32,
     /// Workspaces that one user may have; 0 = no limit. Default: 20.
     pub workspaces_per_user: u32,

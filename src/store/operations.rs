@@ -10,8 +10,8 @@ use super::{
     files::{FileRecord, LoadedFile},
     postgres::{self, detached},
     records::{
-        ChatRecord, Head, JoinFrom, MessageRow, MetaPatch, NewChat, PageSpec, PendingCall, QueuedRow,
-        StreamRead, TurnRead,
+        ChatRecord, Head, IdleRoots, JoinFrom, MessageRow, MetaPatch, NewChat, PageSpec, PendingCall,
+        QueuedRow, StreamRead, TurnRead,
         debug::{DebugRun, DebugStep, RunKind, RunStatus, StepEnd},
         journal::{Batch, Entry, NewEntry},
         mcp::{McpGrant, McpSecrets, McpServerRecord, McpTokenRecord},
@@ -286,7 +286,7 @@ operations! {
     /// Removes one; false when there was none.
     write pub drop_threshold = settings::remove_threshold(user: UserId, model: ModelConfigId) -> bool;
     /// Root chats at rest whose families had no message since the moment, oldest first.
-    read pub idle_roots = retention::idle_roots(since: Timestamp, limit: i64) -> Vec<ChatId>;
+    read pub idle_roots = retention::idle_roots(since: Timestamp, after: Option<ChatId>, window: i64) -> IdleRoots;
     /// Archives a family that still had no message since the moment; announced by [`Store::archive_idle`].
     write pub(super) archive_idle_rows = commit::archive_idle(root: ChatId, since: Timestamp, now: Timestamp) -> Vec<Committed>;
     /// Root chats that were archived before the moment, the longest ago first.

@@ -31,6 +31,15 @@ use crate::{
     },
 };
 
+/// Some of the open root chats.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdleRoots {
+    /// Those in which nothing happens.
+    pub idle: Vec<ChatId>,
+    /// The last one that was looked at; `None` when none was left.
+    pub last: Option<ChatId>,
+}
+
 /// A row of `chat_messages`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageRow {

@@ -80,8 +80,12 @@ impl Dialer {
         }
     }
 
-    /// The way to an agent whose row was just read, if nothing has to be waited for.
-    async fn at_hand(&self, agent: AgentId) -> store::Result<Option<AgentClient>> {
+    /// The way to an agent whose row was just read, if nothing has to be waited for: its link is here, or at another
+    /// replica that passes requests on.
+    ///
+    /// # Errors
+    /// When the agent is gone, or the database cannot be had.
+    pub async fn at_hand(&self, agent: AgentId) -> store::Result<Option<AgentClient>> {
         if let Some(client) = self.links.client(agent) {
             return Ok(Some(client));
         }

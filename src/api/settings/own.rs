@@ -8,7 +8,7 @@ use crate::{
         body,
         doc::Doc,
         problem::{Problem, Result},
-        query::uuid,
+        query::path_id,
         state::ApiState,
     },
     ids::ModelConfigId,
@@ -82,11 +82,6 @@ pub async fn list_thresholds(state: web::Data<ApiState>, caller: Caller) -> Resu
     Ok(body::ok(&Thresholds { thresholds: own.thresholds.iter().map(threshold).collect() }))
 }
 
-fn model_id(path: &str) -> Result<ModelConfigId> {
-    uuid(path)
-        .ok_or_else(|| Problem::bad_request("Invalid model id.").detail("The id in the path must be a UUID."))
-}
-
 /// What the OpenAPI document says of it.
 pub const PUT_THRESHOLD: Doc = Doc::new("Set the caller's compaction threshold for a model")
     .takes::<SetThreshold>()
@@ -101,7 +96,7 @@ pub async fn put_threshold(
     path: web::Path<String>,
     payload: web::Payload,
 ) -> Result<HttpResponse> {
-    let id = model_id(&path)?;
+    let id: ModelConfigId = path_id(&path, "model")?;
     match settable(&state, id) {
         Err(Unusable::Unknown) => return Err(Problem::not_found("Model")),
         Err(why) => return Err(Problem::bad_request("The model cannot be used.").detail(format!("{why}."))),
@@ -126,7 +121,7 @@ pub async fn delete_threshold(
     caller: Caller,
     path: web::Path<String>,
 ) -> Result<HttpResponse> {
-    let id = model_id(&path)?;
+    let id: ModelConfigId = path_id(&path, "model")?;
     let was_set = state.live.drop_threshold(caller.user.id, id).await?;
     if !was_set && settable(&state, id) == Err(Unusable::Unknown) {
         return Err(Problem::not_found("Model"));

@@ -188,7 +188,7 @@ async fn client(world: &World, agent: AgentId) -> AgentClient {
     let look = async {
         loop {
             let row = world.state.store.agent(agent).await.unwrap();
-            match world.state.links.client(agent) {
+            match world.state.dialer.links.client(agent) {
                 Some(client) if row.link_id.is_some() => return client,
                 _ => sleep(Duration::from_millis(5)).await,
             }
@@ -208,7 +208,7 @@ async fn requests_go_through_the_link(on: Engine) {
     let world = world(on).await;
     let address = listen(&world);
     let (_, agent, token) = workspace(&world).await;
-    assert!(world.state.links.client(agent).is_none());
+    assert!(world.state.dialer.links.client(agent).is_none());
     let served = serve_agent(dial(address, &token).await.unwrap());
     let chat = HeaderMap::from_iter([("x-chat".parse().unwrap(), HeaderValue::from_static("c"))]);
     let client = client(&world, agent).await.with_headers(chat);
@@ -230,7 +230,7 @@ async fn requests_go_through_the_link(on: Engine) {
         }
     };
     timeout(PATIENCE, ended).await.unwrap();
-    assert!(world.state.links.is_empty());
+    assert!(world.state.dialer.links.is_empty());
     assert!(client.request(Method::GET, "/", HeaderMap::new(), full("")).await.is_err());
 }
 

@@ -6,6 +6,7 @@ use crate::{
     api::{ApiSettings, serve},
     bus::Notice,
     chat::{command::Command, state::State},
+    store::records::{DiffRecord, DiffReference},
 };
 use actix_web::dev::ServerHandle;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -188,8 +189,18 @@ async fn the_sidebar_shows_what_happens(on: Engine) {
     world.own("PATCH", &format!("/{chat}"), json!({"title": "new"})).await;
     let event = next(&mut client).await;
     assert_eq!((&event["kind"], &event["chat"]["title"]), (&json!("title_change"), &json!("new")));
+    let diff = DiffRecord { additions: 3, pull_request_state: Some("open".into()), ..DiffRecord::default() };
+    let store = &world.state.store;
+    store.set_diff_status(world.owner_id, chat, diff, DiffReference::default()).await.unwrap();
+    let event = next(&mut client).await;
+    assert_eq!((&event["kind"], &event["chat"]["title"]), (&json!("diff_status_change"), &json!("new")));
+    let status = &event["chat"]["diff_status"];
+    assert_eq!((&status["chat_id"], &status["additions"]), (&json!(chat), &json!(3)), "{event}");
+    assert_eq!((&status["pull_request_state"], &status["pull_request_title"]), (&json!("open"), &json!("")));
     world.commit(chat, Command::FinishTurn).await;
-    assert_eq!(next(&mut client).await["kind"], "status_change");
+    let event = next(&mut client).await;
+    assert_eq!(event["kind"], "status_change");
+    assert!(event["chat"].get("diff_status").is_none(), "{event}");
     world.own("PATCH", &format!("/{chat}"), json!({"archived": true})).await;
     assert_eq!(next(&mut client).await["kind"], "deleted");
     // Nothing of it was for anybody else: the next frame there is the end.

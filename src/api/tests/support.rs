@@ -26,6 +26,7 @@ use crate::{
     },
     stream::episode::EpisodeKey,
     turn::title::Question,
+    workspace::{connection::Dialer, link::Links},
 };
 use actix_web::{App, body::to_bytes, http::Method, middleware::from_fn, test, web};
 use futures_util::future::LocalBoxFuture;
@@ -170,9 +171,16 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
     let (draining, stops) = watch::channel(false);
     let live = Arc::new(LiveSettings::new(store.clone(), Deployment::default()));
     let (debug, _) = crate::actors::debug::Recorder::new(live.clone(), store.clone(), Clock::system());
+    let clock = Clock::manual(NOW);
     let state = ApiState {
+        dialer: Dialer {
+            store: store.clone(),
+            clock: clock.clone(),
+            links: Links::default(),
+            replicas: None,
+        },
         store,
-        clock: Clock::manual(NOW),
+        clock,
         catalog: Arc::new(catalog),
         settings: Arc::new(settings),
         live,
@@ -188,7 +196,6 @@ pub async fn world_with(on: Engine, settings: ApiSettings) -> World {
         mcp_servers: Arc::default(),
         debug,
         worker: crate::ids::WorkerId::fresh(),
-        links: crate::workspace::link::Links::default(),
         outbound: crate::mcp::outbound::Outbound::new().unwrap(),
     };
     World { state, streams, draining, organization, owner, stranger, admin, owner_id, db }

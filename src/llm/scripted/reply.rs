@@ -13,6 +13,8 @@ use std::{
 
 /// Longest piece of a template value that is quoted, in characters: an answer is no copy of a log.
 const MAX_QUOTE: usize = 4000;
+/// Words of what was said that make a title.
+const MAX_WORDS: usize = 6;
 
 /// Plays a script; counts how often each rule was played.
 pub(super) struct Player {
@@ -183,6 +185,7 @@ impl<'a> Writer<'a> {
                     "last_user" => self.asked.last_user.as_str().into(),
                     "last_tool_output" => self.asked.last_output.as_str().into(),
                     "model" => self.asked.model.as_str().into(),
+                    "said" => said(&self.asked.last_user).into(),
                     "working_directory" => working_directory(&self.asked.system).into(),
                     name => within(&self.asked.last_output, name.strip_prefix("last_tool_output")?)?.into(),
                 };
@@ -219,6 +222,21 @@ fn within(output: &str, pointer: &str) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
     }
+}
+
+/// The first words of what the user said, as they may stand in a JSON string. A question that shows a conversation has them
+/// behind a line that ends in `user message:`; what was said last counts.
+fn said(shown: &str) -> String {
+    let headline = |line: &str| line.to_lowercase().ends_with("user message:");
+    let mut parts = shown.split_inclusive('\n').map(str::trim_end);
+    let last = parts.clone().rfind(|line| headline(line));
+    if let Some(last) = last {
+        parts.by_ref().find(|line| *line == last);
+    }
+    let words = parts.take_while(|line| !line.is_empty()).flat_map(str::split_whitespace).take(MAX_WORDS);
+    let said = words.collect::<Vec<_>>().join(" ");
+    let said: String = said.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '\\')).collect();
+    if said.is_empty() { "A scripted chat".to_owned() } else { said }
 }
 
 /// The folder that the system text names, as a real model would find it; `.` when it names none.

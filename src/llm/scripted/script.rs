@@ -18,7 +18,7 @@
 //! ```
 //!
 //! In texts and in the strings of arguments, `{{last_user}}`, `{{last_tool_output}}`, `{{model}}` and `{{working_directory}}` are
-//! replaced; `{{last_tool_output/templates/0/id}}` is the value at a JSON pointer in the tool's output. A rule that calls a tool must not hold after the tool's answer, or the model calls for ever.
+//! replaced; `{{said}}` is the first words of what the user said, as they may stand in a JSON string; `{{last_tool_output/templates/0/id}}` is the value at a JSON pointer in the tool's output. A rule that calls a tool must not hold after the tool's answer, or the model calls for ever.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -68,7 +68,7 @@ pub struct When {
     pub system_contains: Option<String>,
     /// The request asks for JSON by the schema of this name (`propose_title`). A rule without it never
     /// answers such a request, so that a title takes no reply from a turn; an answer that no rule gives
-    /// is empty, and the chat keeps the title it has.
+    /// is empty, and the chat keeps the title it has. The built-in script names a chat only when somebody asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
 }

@@ -186,6 +186,28 @@ fn scripts_are_checked() {
 }
 
 #[tokio::test]
+async fn the_built_in_script_names_a_chat_when_it_is_asked_to() {
+    let server = start(Script::default()).await.unwrap();
+    for (shown, title) in [
+        (
+            "First user message:\nWhy does \"the\" login\ntest fail today, Ann?\n",
+            "Why does the login test fail",
+        ),
+        (
+            "First user message:\nHi\n\nLatest user message:\nAnd now?\n\nSample of the conversation:\nUser: Hi",
+            "And now?",
+        ),
+        ("First user message:\n\"\n", "A scripted chat"),
+    ] {
+        let schema = raw(&json!({ "type": "object", "properties": {} }));
+        let output = crate::llm::request::OutputSchema { name: "propose_title", description: "", schema };
+        let asked = Request { tools: Vec::new(), output: Some(output), ..request(vec![user(shown)]) };
+        let said: Value = serde_json::from_str(&text(&ask(&server, &asked).await.unwrap())).unwrap();
+        assert_eq!(said, json!({ "title": title }));
+    }
+}
+
+#[tokio::test]
 async fn a_title_takes_no_reply_of_a_turn() {
     let script = r#"[{ "times": 1, "reply": [{ "text": "the turn" }] },
         { "when": { "schema": "propose_label" }, "reply": [{ "text": "{\"label\":\"Did it\"}" }] }]"#;

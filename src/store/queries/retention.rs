@@ -7,6 +7,7 @@ use crate::{
     ids::{ChatId, MessageId},
     store::{
         error::Result,
+        records::IdleRoots,
         schema::{
             chat_acl, chat_diff_statuses, chat_files, chat_heartbeats, chat_messages, chat_queued_messages,
             chats, file_chunks, files, title_locks,
@@ -20,6 +21,7 @@ use diesel::{
     sql_types::Bool,
 };
 use diesel_async::RunQueryDsl;
+use uuid::Uuid;
 
 /// Statuses in which nobody works on a chat.
 const AT_REST: [&str; 2] = ["waiting", "error"];
@@ -41,10 +43,33 @@ macro_rules! idle {
     };
 }
 
-/// Root chats at rest, not pinned, whose families had no message since the moment.
-pub async fn idle_roots(conn: &mut Conn, since: Timestamp, limit: i64) -> Result<Vec<ChatId>> {
-    let ids: Vec<Id> = idle!(since).order(chats::id.asc()).limit(limit).select(chats::id).load(conn).await?;
-    Ok(ids.into_iter().map(|id| ChatId(id.0)).collect())
+/// Looks at the next `window` open root chats after one, in the order of their ids: which of them are at rest, not pinned,
+/// and of families without a message since the moment. No row of a chat says when that was, so all of them are looked at in
+/// the end, but each statement only at so many.
+pub async fn idle_roots(
+    conn: &mut Conn,
+    since: Timestamp,
+    after: Option<ChatId>,
+    window: i64,
+) -> Result<IdleRoots> {
+    let after = Id(after.map_or(Uuid::nil(), |chat| chat.0));
+    let open = chats::table.filter(not(chats::archived)).filter(chats::parent_chat_id.is_null());
+    let ids: Vec<Id> = open
+        .filter(chats::id.gt(after))
+        .order(chats::id.asc())
+        .limit(window)
+        .select(chats::id)
+        .load(conn)
+        .await?;
+    let Some(last) = ids.last().copied() else { return Ok(IdleRoots::default()) };
+    let idle: Vec<Id> = idle!(since)
+        .filter(chats::id.gt(after))
+        .filter(chats::id.le(last))
+        .order(chats::id.asc())
+        .select(chats::id)
+        .load(conn)
+        .await?;
+    Ok(IdleRoots { idle: idle.into_iter().map(|id| ChatId(id.0)).collect(), last: Some(ChatId(last.0)) })
 }
 
 /// Whether one of them still is such a chat.

@@ -44,10 +44,6 @@ struct PgLine {
 /// Indexes of what goes on at the moment: they are as small as that, and may be walked as a whole.
 const OF_WORK: [&str; 3] = ["chats_runnable", "debug_runs_open", "workspace_builds_open"];
 
-/// A walk that is known: of an index, by the statement with these words. Auto-archive looks at the newest
-/// message of each open root, for no row of a chat says when that was; once in a while, in nobody's way.
-const KNOWN: (&str, &str) = ("chats_open_roots", "newest.created_at");
-
 /// Which step of the plan of a statement reads a whole table or walks a whole index, on SQLite.
 fn sqlite_scans(conn: &mut SqliteConnection, statement: &str) -> Vec<String> {
     // What is asked for among no ids at all is not looked for, whatever the plan says.
@@ -55,9 +51,7 @@ fn sqlite_scans(conn: &mut SqliteConnection, statement: &str) -> Vec<String> {
         return Vec::new();
     }
     let plan: Vec<Line> = diesel::sql_query(format!("EXPLAIN QUERY PLAN {statement}")).load(conn).unwrap();
-    let known = |detail: &str| detail.ends_with(KNOWN.0) && statement.contains(KNOWN.1);
-    let steps = plan.into_iter().map(|line| line.detail);
-    steps.filter(|detail| walks_all(detail) && !known(detail)).collect()
+    plan.into_iter().map(|line| line.detail).filter(|detail| walks_all(detail)).collect()
 }
 
 /// Whether a step has no bounds. `SCAN` with an index is a walk of that index from end to end.
@@ -91,7 +85,9 @@ fn a_walk_of_an_index_is_told_from_a_search_in_it() {
         assert_eq!(walks_all(detail), walks, "{detail}");
     }
     let plan = "Limit  (cost=0.1..2)\n  ->  Index Scan using chats_owner on chats  (cost=0.1..2)\n        Index Cond: (owner_id = $1)";
-    assert!(unbounded(&plan.lines().map(str::to_owned).collect::<Vec<_>>(), &[]).is_empty());
+    assert!(unbounded(&plan.lines().map(str::to_owned).collect::<Vec<_>>()).is_empty());
+    let of_work = "Index Scan using chats_runnable on chats  (cost=0.1..2)";
+    assert!(unbounded(&[of_work.to_owned()]).is_empty());
     for plan in [
         "Seq Scan on chats  (cost=0.1..2)",
         "Index Scan using chats_owner on chats  (cost=0.1..2)\n  Filter: archived",
@@ -99,7 +95,7 @@ fn a_walk_of_an_index_is_told_from_a_search_in_it() {
         "Bitmap Heap Scan on chats\n  ->  Bitmap Index Scan on chats_root  (cost=0)",
     ] {
         let lines: Vec<_> = plan.lines().map(str::to_owned).collect();
-        assert_eq!(unbounded(&lines, &["chats_runnable".to_owned()]).len(), 1, "{plan}");
+        assert_eq!(unbounded(&lines).len(), 1, "{plan}");
     }
 }
 
@@ -114,9 +110,33 @@ fn switches_typed(statement: &str) -> String {
     words.join(" ")
 }
 
-/// The same on PostgreSQL, where a plan without sequential scans was asked for.
+/// The same on PostgreSQL, where a plan without sequential scans was asked for. Its planner likes to walk a partial index
+/// that has next to nothing in it, as all have in a test. What it would do instead is judged then: joined row by row, as with
+/// many rows, and in the end without that index.
 async fn postgres_scans(conn: &mut AsyncPgConnection, statement: &str) -> Vec<String> {
     let statement = &switches_typed(statement);
+    let ask = "SELECT indexname::text AS \"QUERY PLAN\" FROM pg_indexes WHERE indexdef LIKE '% WHERE %'";
+    let partial: Vec<PgLine> = diesel_async::RunQueryDsl::load(diesel::sql_query(ask), conn).await.unwrap();
+    let is_partial = |(_, index): &(String, String)| partial.iter().any(|known| known.line == *index);
+    let found = unbounded(&postgres_plan(conn, statement).await);
+    let (walked, mut wrong): (Vec<_>, Vec<_>) = found.into_iter().partition(is_partial);
+    if !walked.is_empty() {
+        let by_row = "BEGIN; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; \
+            SET LOCAL enable_material = off";
+        conn.batch_execute(by_row).await.unwrap();
+        let mut left = unbounded(&postgres_plan(conn, statement).await);
+        while let Some((_, index)) = left.iter().find(|walk| is_partial(walk)) {
+            conn.batch_execute(&format!("DROP INDEX {index}")).await.unwrap();
+            left = unbounded(&postgres_plan(conn, statement).await);
+        }
+        conn.batch_execute("ROLLBACK").await.unwrap();
+        wrong.extend(left);
+    }
+    wrong.into_iter().map(|(step, _)| step).collect()
+}
+
+/// The lines of a plan of a statement, whatever is bound to it.
+async fn postgres_plan(conn: &mut AsyncPgConnection, statement: &str) -> Vec<String> {
     let binds = (1..).take_while(|n| statement.contains(&format!("${n}"))).count();
     let prepared = conn.batch_execute(&format!("PREPARE looked_at AS {statement}")).await;
     prepared.unwrap_or_else(|e| panic!("{e}: {statement}"));
@@ -125,16 +145,12 @@ async fn postgres_scans(conn: &mut AsyncPgConnection, statement: &str) -> Vec<St
     let explain = format!("EXPLAIN EXECUTE looked_at{arguments}");
     let plan: Vec<PgLine> = diesel_async::RunQueryDsl::load(diesel::sql_query(explain), conn).await.unwrap();
     conn.batch_execute("DEALLOCATE looked_at").await.unwrap();
-    let ask = "SELECT indexname::text AS \"QUERY PLAN\" FROM pg_indexes WHERE indexdef LIKE '% WHERE %'";
-    let partial: Vec<PgLine> = diesel_async::RunQueryDsl::load(diesel::sql_query(ask), conn).await.unwrap();
-    let text = |lines: Vec<PgLine>| lines.into_iter().map(|line| line.line).collect::<Vec<_>>();
-    unbounded(&text(plan), &text(partial))
+    plan.into_iter().map(|line| line.line).collect()
 }
 
-/// The steps of a plan of PostgreSQL that read a whole table, or a whole index: those that look into one
-/// without a condition on it. A partial index is not judged here: its planner likes to walk one that has
-/// next to nothing in it, and SQLite's plan of the same statement says whether there is another way.
-fn unbounded(plan: &[String], partial: &[String]) -> Vec<String> {
+/// The steps of a plan of PostgreSQL that read a whole table, or a whole index, with the name of that: those that look into
+/// one without a condition on it.
+fn unbounded(plan: &[String]) -> Vec<(String, String)> {
     let word_after = |line: &str, words: &str| {
         let rest = line.split_once(words)?.1;
         Some(rest.split(' ').next().unwrap_or_default().to_owned())
@@ -148,11 +164,11 @@ fn unbounded(plan: &[String], partial: &[String]) -> Vec<String> {
         let mut own = plan[at + 1..].iter().map(|l| l.trim_start()).take_while(|l| {
             !l.starts_with("->") && !["SubPlan", "InitPlan", "CTE "].iter().any(|word| l.starts_with(word))
         });
-        let whole_index = index.is_some_and(|name| !partial.contains(&name))
+        let whole_index = index.as_ref().is_some_and(|name| !OF_WORK.contains(&&**name))
             && !of_small
             && !own.any(|l| l.starts_with("Index Cond:") || l.starts_with("Order By:"));
         if whole_table || whole_index {
-            found.push(line.clone());
+            found.push((line.clone(), index.unwrap_or_default()));
         }
     }
     found
@@ -268,7 +284,7 @@ async fn run_loops(db: &Db) {
     store.sweep_files(before, 10).await.unwrap();
     store.sweep_idempotency(before).await.unwrap();
     store.sweep_credentials(before).await.unwrap();
-    store.idle_roots(before, 10).await.unwrap();
+    store.idle_roots(before, None, 10).await.unwrap();
     store.expired_roots(before, 10).await.unwrap();
     store.due_workspaces(NOW, 10).await.unwrap();
 }

@@ -1,5 +1,7 @@
 //! Search, changes to code, workspaces and prompts (api.md §2.4, §2.6, §2.9, §3.3).
 
+mod statements;
+
 use crate::support::{
     Engine, Harness, both, client::Api, daemon::DaemonProcess, fake_model::says, turns::id,
 };

@@ -37,22 +37,22 @@ both! {
         Api::new(daemon.url(), None).get("//healthz").await.json(200);
     }
 
-    async fn uploads_of_a_user_are_limited(h: Harness) {
+    async fn uploads_and_downloads_of_a_user_are_limited_together(h: Harness) {
         h.configure("[limits]\nfiles_per_minute = 3");
         let daemon = h.daemon().await;
         let ann = daemon.api_as(&daemon.token_for("ann", &[]).await);
         let upload = async |api: &Api| api.upload("a.txt", "text/plain", b"text".to_vec()).await;
-        let mut files = Vec::new();
-        for _ in 0..3 {
-            files.push(upload(&ann).await.json(201));
+        let file = upload(&ann).await.json(201);
+        let path = format!("/chats/files/{}", file["id"].as_str().expect("an id"));
+        for _ in 0..2 {
+            assert_eq!(ann.get(&path).await.status, 200);
         }
         let refused = upload(&ann).await;
         // One more every twenty seconds.
         assert!((1..=21).contains(&retry_after(&refused)), "{refused:?}");
         refused.problem(429);
-        // What is there can be read, and another user's limit is another's.
-        let path = format!("/chats/files/{}", files[0]["id"].as_str().expect("an id"));
-        assert_eq!(ann.get(&path).await.status, 200);
+        ann.get(&path).await.problem(429);
+        // Another user's limit is another's.
         upload(&daemon.api()).await.json(201);
     }
 

@@ -4,7 +4,7 @@ mod endpoint;
 mod following;
 mod proxy;
 mod replicas;
-mod socket;
+pub mod socket;
 
 use crate::support::{Harness, client::Api, daemon::DaemonProcess};
 use diesel::{QueryableByName, sql_query, sql_types::Text};

@@ -6,7 +6,7 @@
 //! | no unknown type, the payload of each type | the same | `Fold::event` |
 //! | events of another chat | `streams_do_not_mix` | `Fold::event` |
 //! | kinds of `watch` | `every_event_can_be_decoded` | `check_watch` |
-//! | types of parts | the same | `stock_client::shapes` |
+//! | types of parts | the same | `parts` (source, file, file-reference), `workspace_tools::context` (context-file, skill), `stock_client::shapes` |
 //! | 409 with the four spend keys | | `spend::whoever_reached_the_limit_is_told_with_four_keys` |
 //! | `validations` name the field | `a_refused_form_names_its_field` | beside each resource |
 

@@ -18,10 +18,12 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest as _},
 };
 
-struct Panel(WebSocketStream<MaybeTlsStream<TcpStream>>);
+/// A client of `stream/git`.
+pub struct Panel(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Panel {
-    async fn open(api: &Api, token: &str, chat: &str) -> Self {
+    /// Opens the stream of a chat.
+    pub async fn open(api: &Api, token: &str, chat: &str) -> Self {
         let url = api.url(&format!("/chats/{chat}/stream/git")).replacen("http", "ws", 1);
         let mut request = url.into_client_request().expect("a URL");
         request.headers_mut().insert("Coder-Session-Token", token.parse().expect("plain text"));
@@ -29,7 +31,7 @@ impl Panel {
     }
 
     /// The next frame: the repositories in it.
-    async fn changes(&mut self) -> Vec<Value> {
+    pub async fn changes(&mut self) -> Vec<Value> {
         loop {
             match self.0.next().await.expect("no end").expect("a message") {
                 Message::Text(text) => {
@@ -44,13 +46,15 @@ impl Panel {
         }
     }
 
-    async fn refresh(&mut self) -> Vec<Value> {
+    /// The repositories that changed since the frame before.
+    pub async fn refresh(&mut self) -> Vec<Value> {
         self.0.send(Message::text(r#"{"type":"refresh"}"#)).await.expect("send a frame");
         self.changes().await
     }
 }
 
-fn init(folder: &Path) {
+/// Makes a repository.
+pub fn init(folder: &Path) {
     let done = Command::new("git").args(["-c", "init.defaultBranch=main", "init", "-q"]).arg(folder).output();
     assert!(done.expect("run git").status.success());
 }

@@ -1,5 +1,6 @@
 //! Who may read a chat besides its owner (api.md §1.9, §2.9).
 
+use crate::relay::socket::Socket;
 use crate::support::{both, client::Api, fake_model::says, turns::id};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,7 +18,8 @@ both! {
         h.model.push([says("Hello.")]);
         let daemon = h.daemon().await;
         let owner = daemon.api_as(&daemon.token_for("owner", &[]).await);
-        let reader = daemon.api_as(&daemon.token_for("reader", &[]).await);
+        let token = daemon.token_for("reader", &[]).await;
+        let reader = daemon.api_as(&token);
         let stranger = daemon.api_as(&daemon.token_for("stranger", &[]).await);
         let reader_id = me(&reader).await;
         let file = id(&owner.upload("a.txt", "text/plain", b"for eyes".to_vec()).await.json(201));
@@ -54,6 +56,12 @@ both! {
             (Method::POST, "/compact", json!({}), 403),
             (Method::POST, "/title/propose", json!({}), 403),
             (Method::POST, "/tool-results", json!({ "results": [] }), 403),
+            (Method::PATCH, "/messages/1", text.clone(), 403),
+            (Method::POST, "/queue/1/promote", json!({}), 403),
+            (Method::DELETE, "/queue/1", json!({}), 404),
+            (Method::POST, "/reconcile-invalid", json!({}), 404),
+            (Method::GET, "/cost", Value::Null, 404),
+            (Method::GET, "/debug/runs", Value::Null, 404),
             (Method::PATCH, "", json!({ "title": "x" }), 404),
             (Method::POST, "/interrupt", json!({}), 404),
             (Method::GET, "/acl", Value::Null, 403),
@@ -62,11 +70,14 @@ both! {
             let body = Some(&body).filter(|b| !b.is_null());
             reader.call(method, &at(tail), body).await.problem(status);
         }
-        // Let out, the open stream ends at once.
+        // Let out, the open streams end at once.
+        let url = reader.url(&at("/stream/parts"));
+        let mut parts = Socket::open(&url, Some(("Coder-Session-Token", token))).await.expect("it opens");
         let mut stream = reader.stream(&chat, None).await;
         stream.settled().await;
         owner.patch(&at("/acl"), users(&reader_id, "")).await.empty(204);
         assert_eq!(stream.closed().await.code, 1008);
+        assert_eq!(parts.frame().await, Err(1008));
         reader.get(&at("")).await.problem(404);
         assert_eq!(owner.chat(&chat).await["shared"], false);
         assert_eq!(reader.get("/chats?q=source:shared_with_me").await.json(200), json!([]));

@@ -69,6 +69,23 @@ both! {
         api.post(&format!("/chats/{hers}/title/regenerate"), json!({})).await.problem(403);
     }
 
+    async fn the_built_in_model_names_a_chat_too(h: Harness) {
+        h.configure(
+            "[[providers]]\nname = \"script\"\ntype = \"scripted\"\n\
+             [[models]]\nname = \"script\"\nprovider = \"script\"\nmodel = \"script\"\ndefault = true\ncontext_limit = 8000\n",
+        );
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Why does the \"login\" test fail every day at noon?").await);
+        api.stream(&chat, None).await.answered(1).await;
+        let named = api.post(&format!("/chats/{chat}/title/regenerate"), json!({})).await.json(200);
+        assert_eq!(named["title"], "Why does the login test fail");
+        api.send(&chat, "And now?").await;
+        api.stream(&chat, None).await.answered(2).await;
+        let proposed = api.post(&format!("/chats/{chat}/title/propose"), json!({})).await.json(200);
+        assert_eq!(proposed, json!({ "title": "And now?" }));
+    }
+
     async fn an_answer_that_is_no_title_is_an_error(h: Harness) {
         let daemon = h.daemon().await;
         let (api, chat) = named(&h, &daemon).await;

@@ -1,6 +1,7 @@
 //! Links that are lost while something runs.
 
 use super::{Bound, LOCAL, error, mcp, ok};
+use crate::rows::panel::{self, Panel};
 use crate::support::{
     Engine, Harness, both,
     client::Fold,
@@ -10,7 +11,7 @@ use crate::support::{
     run, run_within,
 };
 use serde_json::{Value, json};
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -150,6 +151,9 @@ fn it_does_not_matter_which_replica_has_the_link() {
         bound.api.stream(&bound.chat, None).await.settled().await;
         mcp::script(&bound.folder, "one", &mcp::tool("add"), mcp::TEXT);
         mcp::configure(&bound.folder, &["one"]);
+        let repository = Path::new(&bound.folder).join("repository");
+        panel::init(&repository);
+        std::fs::write(repository.join("new"), "fresh\n").unwrap();
         for daemon in [&first, &second, &first] {
             let bound = Bound { api: bound.api.at(daemon.url()), ..bound.clone() };
             // Whoever takes a message drives its chat.
@@ -166,6 +170,10 @@ fn it_does_not_matter_which_replica_has_the_link() {
                 error(&bound.call(&h, "read_file", json!({ "path": "/no" })).await)
                     .contains("does not exist")
             );
+            let mut panel = Panel::open(&bound.api, &first.token(), &bound.chat).await;
+            let repositories = panel.changes().await;
+            assert_eq!((repositories.len(), &repositories[0]["branch"]), (1, &json!("main")));
+            assert_eq!(panel.refresh().await, Vec::<Value>::new(), "nothing has changed");
         }
         // Nobody else may ask an agent by that way.
         let agent = bound.api.chat(&bound.chat).await["agent_id"].as_str().unwrap().to_owned();
