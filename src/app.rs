@@ -252,10 +252,10 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let replicas = join_replicas(&config, &store, worker, address, now).await?;
     let replica_secret = replicas.as_ref().map(|r| r.secret.clone());
     let models = models::build(&config, &store, now).await?;
-    let live = Arc::new(LiveSettings::new(store.clone(), Deployment::declared(&config.chat)));
-    live.refresh().await.map_err(|e| StartError::Database(format!("the settings cannot be read: {e}")))?;
     mcp::sync(&config, &store, now).await?;
     templates::sync(&config, &store, now).await?;
+    let live = Arc::new(LiveSettings::new(store.clone(), Deployment::declared(&config.chat)));
+    live.refresh().await.map_err(|e| StartError::Database(format!("the settings cannot be read: {e}")))?;
     let (drain, draining) = watch::channel(false);
     let (debug, writer) = Recorder::new(live.clone(), store.clone(), clock.clone());
     let debug_writer = actix::spawn(writer);
@@ -288,7 +288,6 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
             deployment_id,
             max_body: usize::try_from(config.server.max_body).unwrap_or(usize::MAX),
             max_queue: config.chat.max_queue as usize,
-            declares_templates: !config.templates.is_empty(),
             session_ttl: config.auth.session_ttl,
             workspaces_per_user: config.limits.workspaces_per_user,
             sharing: config.chat.sharing,

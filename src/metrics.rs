@@ -92,6 +92,8 @@ names! {
     counter HTTP_REQUESTS_TOTAL = "chatd_http_requests_total";
     /// Time of HTTP requests by route.
     histogram HTTP_REQUEST_SECONDS = "chatd_http_request_seconds";
+    /// Time of requests to agents of workspaces, from asking to the whole answer, by what was asked.
+    histogram AGENT_REQUEST_SECONDS = "chatd_agent_request_seconds";
     /// 1 with the version as a label.
     gauge BUILD_INFO = "chatd_build_info";
 }
@@ -121,6 +123,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(full(COMMIT_SECONDS), &doubling(0.0005, 2.0, 15))?
         .set_buckets_for_metric(full(TRANSITION_DURATION_SECONDS), &doubling(0.0005, 2.0, 15))?
         .set_buckets_for_metric(full(HTTP_REQUEST_SECONDS), &doubling(0.0005, 2.0, 15))?
+        .set_buckets_for_metric(full(AGENT_REQUEST_SECONDS), &doubling(0.00025, 2.0, 19))?
         .install_recorder()?;
     describe();
     ::metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);

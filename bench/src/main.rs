@@ -10,6 +10,7 @@ mod mock_model;
 mod process;
 mod proxy;
 mod report;
+mod round_trip;
 mod scale;
 mod session;
 mod suite;
@@ -58,6 +59,10 @@ enum Command {
     Transitions(transitions::Options),
     /// Memory of a daemon with linked agents that have nothing to do, in MiB.
     Links(links::Options),
+    /// A read of a file through the link to an agent, and a bare HTTP request that brings as much.
+    RoundTrip(round_trip::Options),
+    /// The floor of a round trip: an HTTP server that answers the same bytes to everything.
+    BareHttp,
     /// The floor of a database: one update and one insert a transition, in groups.
     Floor {
         /// Folder for an SQLite file, or `postgres://…`.
@@ -91,6 +96,8 @@ fn run(command: Command) -> Result<()> {
         Command::Load(options) => one()?.block_on(load::command(&options)),
         Command::Transitions(options) => one()?.block_on(transitions::command(&options)),
         Command::Links(options) => one()?.block_on(links::command(&options)),
+        Command::RoundTrip(options) => one()?.block_on(round_trip::command(&options)),
+        Command::BareHttp => tokio::runtime::Runtime::new()?.block_on(round_trip::serve_bare()),
         Command::Floor { place, seconds, clients } => {
             let time = Duration::from_secs_f64(seconds);
             let rate = if place.starts_with("postgres") {

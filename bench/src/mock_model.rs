@@ -162,20 +162,20 @@ impl Model {
 }
 
 /// A refusal that is final: the chat keeps its first title.
-const TITLE: &str =
+pub const TITLE: &str =
     "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
 const PREFIX: &str =
     r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"mock","choices":"#;
 
 /// One event with one choice.
-fn event(out: &mut String, delta: &str, finish: &str, tail: &str) {
+pub fn event(out: &mut String, delta: &str, finish: &str, tail: &str) {
     let json = format!(r#"{PREFIX}[{{"index":0,"delta":{delta},"finish_reason":{finish}}}]{tail}}}"#);
     chunk(out, &json);
 }
 
 /// One event as one chunk, as providers send it.
-fn chunk(out: &mut String, data: &str) {
+pub fn chunk(out: &mut String, data: &str) {
     let length = "data: ".len() + data.len() + 2;
     write!(out, "{length:x}\r\ndata: {data}\n\n\r\n").expect("a String takes everything");
 }

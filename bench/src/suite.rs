@@ -105,6 +105,7 @@ pub async fn run(options: &Options) -> Result<()> {
         suite.takeover(options).await?;
         suite.warm_start(options).await?;
         suite.links(options).await?;
+        suite.round_trip(options).await?;
         suite.library(options).await
     };
     let limits = limits.await;

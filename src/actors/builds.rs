@@ -3,6 +3,9 @@
 //! A build is a row. A replica takes it on under a lease that it renews while it works; when the lease of
 //! another one has passed, that build is ended as failed: half a command cannot be gone on with, and nobody
 //! knows how far it came, so a person or a model decides what comes next.
+//!
+//! A workspace whose agent is away, and which does not run any more by the status command of its template, is stopped: then it
+//! can be started again.
 
 use super::{Shared, supervise};
 use crate::{
@@ -18,14 +21,14 @@ use crate::{
     },
     workspace::{
         provision::{self, Host, Job},
-        status::CONNECTION_TIMEOUT_SECONDS,
+        status::{self, CONNECTION_TIMEOUT_SECONDS, INACTIVE},
         token,
     },
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
@@ -39,6 +42,14 @@ const STOPS: i64 = 20;
 const LOG_QUEUE: usize = 256;
 /// Lines written in one transaction.
 const LOG_BATCH: usize = 100;
+/// How often it is looked for workspaces that do not run any more.
+const STATUS_TICK: Duration = Duration::from_secs(15);
+/// How long an agent is away before its workspace is asked for. Longer than the waits of one that dials again.
+const AWAY: Duration = Duration::from_secs(30);
+/// How long a status command may take.
+const STATUS_WITHIN: Duration = Duration::from_secs(60);
+/// Workspaces that are looked at in a round.
+const ASKED: i64 = 200;
 
 /// Looks for builds until the replica stops; those that run then are ended.
 pub async fn run(shared: Arc<Shared>, host: Host) {
@@ -47,11 +58,23 @@ pub async fn run(shared: Arc<Shared>, host: Host) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let host = Arc::new(host);
+    let mut status = interval(STATUS_TICK);
+    status.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // One round at a time, and nothing waits for it.
+    let mut asking: Option<JoinHandle<()>> = None;
     let mut running = JoinSet::new();
     loop {
         tokio::select! {
             _ = tick.tick() => {
                 supervise::round("ending workspaces whose time is over", autostop(&shared)).await;
+            }
+            _ = status.tick(), if asking.as_ref().is_none_or(JoinHandle::is_finished) => {
+                let (shared, host) = (shared.clone(), host.clone());
+                let round = async move {
+                    supervise::round("asking whether workspaces run", find_stopped(&shared, &host)).await;
+                };
+                asking = Some(tokio::task::spawn_local(round));
+                continue;
             }
             notice = hints.next() => match notice {
                 Some(Notice::Builds | Notice::Resync) => {}
@@ -75,7 +98,54 @@ pub async fn run(shared: Arc<Shared>, host: Host) {
             });
         }
     }
+    if let Some(asking) = asking {
+        asking.abort();
+    }
     while running.join_next().await.is_some() {}
+}
+
+/// Asks for the end of workspaces that do not run any more.
+async fn find_stopped(shared: &Shared, host: &Host) -> store::Result<()> {
+    for view in shared.store.workspaces_with_status(ASKED).await? {
+        let now = shared.clock.now();
+        let away = status::select(&view.agents).is_ok_and(|agent| {
+            let (status, since) = status::status(agent, INACTIVE, now);
+            status.is_unreachable() && since.is_none_or(|since| now.since(since) >= AWAY)
+        });
+        if !away {
+            continue;
+        }
+        let (workspace, build) = (view.workspace.id, view.build.id);
+        match timeout(STATUS_WITHIN, provision::runs(host, &job(view, None))).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
+                let stop = shared.store.workspace_has_stopped(workspace, build, BuildId::fresh(), now);
+                if stop.await? {
+                    tracing::info!(%workspace, "a workspace does not run any more; it is stopped");
+                }
+            }
+            Ok(Err(why)) => tracing::warn!(%workspace, why, "it cannot be told whether a workspace runs"),
+            Err(_) => {
+                tracing::warn!(%workspace, "the status command of a workspace took more than {STATUS_WITHIN:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A build as a provisioner sees it.
+fn job(view: WorkspaceView, agent: Option<(AgentId, String)>) -> Job {
+    Job {
+        build: view.build.id,
+        transition: view.build.transition,
+        workspace: view.workspace.id,
+        name: view.workspace.name,
+        owner: view.owner_name,
+        template: view.template,
+        // They were written by this program; a workspace without its answers still has to be stopped.
+        parameters: view.workspace.parameters.read().unwrap_or_default(),
+        agent,
+    }
 }
 
 async fn autostop(shared: &Shared) -> store::Result<()> {
@@ -152,15 +222,7 @@ async fn work(shared: &Shared, host: &Host, view: WorkspaceView) -> Result<(), S
         agent = text.map(|text| (record.id, text));
         shared.store.enter_agent(shared.worker, record).await?;
     }
-    let job = Job {
-        build,
-        transition,
-        workspace: view.workspace.id,
-        name: view.workspace.name,
-        owner: view.owner_name,
-        template: view.template,
-        agent,
-    };
+    let job = job(view, agent);
     let (log, lines) = mpsc::channel(LOG_QUEUE);
     let writer = write_log(shared, build, lines);
     let worker = async {

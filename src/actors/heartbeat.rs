@@ -1,7 +1,9 @@
 //! Renews the leases of every owned chat and this replica's own entry, on an arbiter of its own; the
-//! leases, on PostgreSQL, over a connection of their own, so that no work can starve them.
+//! leases, on PostgreSQL, over a connection of their own, so that no work can starve them. The workspaces of owned chats are in
+//! use as long as their turns last, whatever these are doing (workspace-and-providers.md §2.5).
 
 use super::{Shared, supervise};
+use crate::ids::{ChatId, RunnerId};
 use actix::{Actor, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
 use std::sync::Arc;
 
@@ -9,17 +11,20 @@ use std::sync::Arc;
 pub struct Heartbeat {
     shared: Arc<Shared>,
     busy: bool,
+    /// Beside the leases, which must not wait for it.
+    bumping: bool,
 }
 
 impl Heartbeat {
     /// A loop that has not started yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, busy: false }
+        Self { shared, busy: false, bumping: false }
     }
 
     fn beat(&mut self, ctx: &mut Context<Self>) {
         let owned = self.shared.owned.all();
+        self.bump(ctx, &owned);
         let entry = self.shared.replicas.as_ref().map(|r| r.relay_url().to_owned());
         if self.busy || (owned.is_empty() && entry.is_none()) {
             return;
@@ -37,6 +42,24 @@ impl Heartbeat {
         };
         let work = supervise::round("renewing the leases", work).into_actor(self);
         ctx.spawn(work.map(|_, act, _| act.busy = false));
+    }
+
+    /// Puts the end of the workspaces of these chats off.
+    fn bump(&mut self, ctx: &mut Context<Self>, owned: &[(ChatId, RunnerId)]) {
+        if self.bumping || owned.is_empty() {
+            return;
+        }
+        self.bumping = true;
+        let chats = owned.iter().map(|(chat, _)| *chat).collect();
+        let (store, now) = (self.shared.store.clone(), self.shared.clock.now());
+        let work = async move {
+            for workspace in store.workspaces_of_chats(chats).await? {
+                store.bump_workspace(workspace, now).await?;
+            }
+            Ok(())
+        };
+        let work = supervise::round("putting the ends of workspaces off", work).into_actor(self);
+        ctx.spawn(work.map(|_, act, _| act.bumping = false));
     }
 }
 

@@ -31,6 +31,7 @@ use crate::{
     workspace::{
         connection::{Connection, Dialer},
         elsewhere::Replicas,
+        in_vain::InVain,
         link::Links,
         mcp_tools::{Kept, McpTools},
     },
@@ -125,7 +126,7 @@ impl Shared {
             building: tokio::sync::Mutex::new(()),
             live: Arc::clone(&self.live),
             workspaces_per_user: self.settings.workspaces_per_user,
-            silent: std::sync::Mutex::default(),
+            silent: InVain::default(),
         }
     }
 

@@ -105,7 +105,6 @@ impl World {
                 max_steps: 10,
                 policy: Policy::default(),
                 tool_result_timeout: Duration::from_secs(300),
-                templates: false,
             }),
             replicas: None,
             debug: recorder,

@@ -95,7 +95,7 @@ impl Calls {
         let Some(call) = memory.calls.get_mut(key) else { return };
         if answer.body.len() > MAX_ANSWER {
             let note = Refusal::new(
-                StatusCode::GONE,
+                StatusCode::INSUFFICIENT_STORAGE,
                 "this call was carried out, but its outcome was too large to be kept",
             );
             call.outcome = std::future::ready(Answer::from(note)).boxed().shared();
@@ -194,7 +194,7 @@ mod tests {
         }
         calls.once("c", Some("large"), digest(&[]), async { answer(MAX_ANSWER + 1) }).await;
         let again = calls.once("c", Some("large"), digest(&[]), async { answer(1) }).await;
-        assert_eq!(again.status, StatusCode::GONE);
+        assert_eq!(again.status, StatusCode::INSUFFICIENT_STORAGE);
         let panicked = calls.once("c", Some("bad"), digest(&[]), async { panic!("as a test") }).await;
         assert_eq!(panicked.status, StatusCode::INTERNAL_SERVER_ERROR);
     }

@@ -14,6 +14,7 @@ use crate::{
     store::{self, records::workspaces::AgentFacts},
     workspace::{
         link::{self, Entered},
+        pipe::{Inlet, Outlet, pipe},
         status::BEAT,
         text::prefix,
         token,
@@ -21,12 +22,9 @@ use crate::{
 };
 use actix_web::{HttpRequest, HttpResponse, http::header, rt, web};
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::time::Duration;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf},
-    time::{MissedTickBehavior, interval, timeout},
-};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
 /// How often an agent is asked whether it is there.
@@ -36,9 +34,6 @@ const PING: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(16);
 /// How long a message may wait for a socket that does not drain.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(16);
-/// Bytes of a message to the agent, and bytes on their way between the socket and HTTP/2: what one of a thousand
-/// links may cost.
-const CHUNK: usize = 16 << 10;
 /// Largest message of an agent. It sends pieces of 64 KiB.
 const MAX_MESSAGE: usize = 1 << 20;
 /// Longest text an agent tells of itself, in bytes.
@@ -80,7 +75,7 @@ pub async fn link(
             .detail("Take the token of the newest build.")
     };
     let hash = token::hash(bearer(&request).ok_or_else(refused)?);
-    let agent = match state.store.agent_by_token(hash).await {
+    let agent = match state.store.agent_by_token(hash.clone()).await {
         Ok(agent) => agent.id,
         Err(store::Error::NotFound) => return Err(refused()),
         Err(e) => return Err(e.into()),
@@ -90,7 +85,7 @@ pub async fn link(
     let (response, session, messages) = actix_ws::handle(&request, payload)
         .map_err(|e| Problem::bad_request("A WebSocket handshake is expected here.").detail(e.to_string()))?;
     let messages = messages.max_frame_size(MAX_MESSAGE);
-    rt::spawn(hold(state, agent, facts, session, messages));
+    rt::spawn(hold(state, (agent, hash), facts, session, messages));
     Ok(response)
 }
 
@@ -109,41 +104,39 @@ type End = Option<(u16, &'static str)>;
 
 async fn hold(
     state: web::Data<ApiState>,
-    agent: AgentId,
+    (agent, hash): (AgentId, Vec<u8>),
     facts: AgentFacts,
     session: Session,
     messages: MessageStream,
 ) {
     let link = fresh_uuid();
-    let (near, far) = tokio::io::duplex(CHUNK);
-    let end = match link::speak(near).await {
-        Err(_) => Some((1011, "The link could not be set up")),
-        Ok((sender, connection)) => {
-            let entered = state.dialer.links.enter(agent, link, sender);
-            let now = state.clock.now();
-            match state.store.agent_connected(agent, state.worker, link, facts, now).await {
-                Ok(_) => {
-                    tracing::debug!(%agent, "an agent has linked");
-                    let inner = async {
-                        let _ = connection.await;
-                        Some((1002, "The connection inside of the link ended"))
-                    };
-                    let end = tokio::select! {
-                        // A link that was replaced ends inside as well: this reason is the true one.
-                        biased;
-                        end = others(&state, entered) => end,
-                        end = inner => end,
-                        end = carry(&session, messages, far) => end,
-                        end = beat(&state, agent, link) => end,
-                    };
-                    gone(&state, agent, link).await;
-                    end
-                }
-                Err(e) => {
-                    tracing::warn!(%agent, error = %e, "the link of an agent could not be written down");
-                    Some((1013, "Storage unavailable, dial again"))
-                }
-            }
+    let (near, from, into) = pipe();
+    let (line, speaker) = link::line(near);
+    let entered = state.dialer.links.enter(agent, link, line);
+    let now = state.clock.now();
+    let end = match state.store.agent_connected(agent, state.worker, link, hash, facts, now).await {
+        Ok(_) => {
+            tracing::debug!(%agent, "an agent has linked");
+            let spoken = async {
+                let _ = speaker.run().await;
+                Some((1002, "The connection inside of the link ended"))
+            };
+            let end = tokio::select! {
+                // A link that was replaced ends inside as well: this reason is the true one.
+                biased;
+                end = others(&state, entered) => end,
+                end = spoken => end,
+                end = outwards(session.clone(), from) => end,
+                end = inwards(session.clone(), messages, into) => end,
+                end = beat(&state, agent, link) => end,
+            };
+            gone(&state, agent, link).await;
+            end
+        }
+        Err(store::Error::Stale) => Some((4001, "The agent has a new token")),
+        Err(e) => {
+            tracing::warn!(%agent, error = %e, "the link of an agent could not be written down");
+            Some((1013, "Storage unavailable, dial again"))
         }
     };
     tracing::debug!(%agent, ?end, "the link of an agent has ended");
@@ -165,7 +158,9 @@ async fn gone(state: &ApiState, agent: AgentId, link: Uuid) {
 async fn others(state: &ApiState, mut entered: Entered) -> End {
     let mut draining = state.draining.clone();
     tokio::select! {
-        _ = &mut entered.replaced => Some((4001, "Another link of this agent has taken the place of this one")),
+        _ = &mut entered.replaced => {
+            Some((4001, "Another link of this agent has taken the place of this one, or it has a new token"))
+        }
         () = stopping(&mut draining) => Some((1001, "This replica is shutting down, dial again")),
     }
 }
@@ -187,25 +182,15 @@ async fn beat(state: &ApiState, agent: AgentId, link: Uuid) -> End {
     }
 }
 
-/// Carries bytes both ways until one side ends.
-async fn carry(session: &Session, messages: MessageStream, pipe: DuplexStream) -> End {
-    let (from, into) = tokio::io::split(pipe);
-    tokio::select! {
-        end = outwards(session.clone(), from) => end,
-        end = inwards(session.clone(), messages, into) => end,
-    }
-}
-
-async fn outwards(mut session: Session, mut from: ReadHalf<DuplexStream>) -> End {
+/// Carries what is said to the agent, until one side ends.
+async fn outwards(mut session: Session, from: Outlet) -> End {
     let mut ping = interval(PING);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut buffer = BytesMut::new();
     loop {
-        buffer.reserve(CHUNK);
         let sending = tokio::select! {
-            read = from.read_buf(&mut buffer) => match read {
-                Ok(0) | Err(_) => return Some((1002, "The connection inside of the link ended")),
-                Ok(_) => timeout(WRITE_TIMEOUT, session.binary(buffer.split().freeze())).await,
+            piece = from.next() => match piece {
+                Some(bytes) => timeout(WRITE_TIMEOUT, session.binary(bytes)).await,
+                None => return Some((1002, "The connection inside of the link ended")),
             },
             _ = ping.tick() => timeout(WRITE_TIMEOUT, session.ping(b"")).await,
         };
@@ -215,11 +200,8 @@ async fn outwards(mut session: Session, mut from: ReadHalf<DuplexStream>) -> End
     }
 }
 
-async fn inwards(
-    mut session: Session,
-    mut messages: MessageStream,
-    mut into: WriteHalf<DuplexStream>,
-) -> End {
+/// Carries what the agent says, until one side ends.
+async fn inwards(mut session: Session, mut messages: MessageStream, into: Inlet) -> End {
     loop {
         let Ok(message) = timeout(SILENCE, messages.recv()).await else {
             return Some((1001, "Ping failed"));
@@ -238,7 +220,7 @@ async fn inwards(
             Some(Err(e)) if frame_limit::is_over(&e) => return Some((1009, "Message too large")),
             Some(Err(_)) => return Some((1002, "Protocol error")),
         };
-        if into.write_all(&bytes).await.is_err() {
+        if !into.give(bytes).await {
             return Some((1002, "The connection inside of the link ended"));
         }
     }

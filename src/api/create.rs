@@ -146,7 +146,7 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
     let title = title::first(&title::text(&parts));
     let deployment = instructions::deployment_prompt(&state.live.current().system_prompt);
     let attached = workspace_id.is_some();
-    let workspaces = attached || state.settings.declares_templates || state.store.has_templates().await?;
+    let workspaces = attached || state.live.has_templates();
     let awareness = workspaces.then(|| instructions::awareness(attached).to_owned());
     let mut initial: Vec<NewMessage> = [deployment, body.system_prompt, awareness]
         .into_iter()

@@ -33,8 +33,6 @@ pub struct ApiSettings {
     pub max_body: usize,
     /// Messages that may wait in one chat's queue.
     pub max_queue: usize,
-    /// Whether the configuration declares templates; others may be made through the API.
-    pub declares_templates: bool,
     /// Workspaces that one user may have; 0 = no limit.
     pub workspaces_per_user: u32,
     /// Whether chats can be shared with readers.
@@ -56,7 +54,6 @@ impl Default for ApiSettings {
             deployment_id: String::new(),
             max_body: 16 << 20,
             max_queue: 20,
-            declares_templates: false,
             workspaces_per_user: 20,
             sharing: true,
             session_ttl: Duration::from_secs(30 * 24 * 60 * 60),

@@ -10,16 +10,20 @@ use super::{
     state::ApiState,
 };
 use crate::{
+    chat::json::Json,
     clock::Timestamp,
     ids::TemplateId,
     store::records::{
         models::Source,
         workspaces::{TemplateKind, TemplatePatch, TemplateRecord},
     },
+    workspace::parameters::{Parameter, Preset, Questions},
 };
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// Longest time to live, and longest activity bump, in milliseconds: 30 days, as of chats' workspaces
 /// (api.md §2.13).
@@ -37,6 +41,10 @@ pub struct TemplateOut {
     display_name: String,
     description: String,
     kind: TemplateKind,
+    /// What it asks of whoever builds from it.
+    parameters: Vec<Parameter>,
+    /// Answers that are ready.
+    presets: Vec<PresetOut>,
     /// How long a workspace runs after a start, in milliseconds; 0 = until it is stopped.
     default_ttl_ms: i64,
     /// How far a chat that uses a workspace puts its end off, in milliseconds from then.
@@ -50,9 +58,36 @@ pub struct TemplateOut {
     updated_at: Timestamp,
 }
 
+/// Answers that are ready.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TemplatePreset)]
+pub struct PresetOut {
+    /// For `preset_id`.
+    #[schema(value_type = String)]
+    id: Uuid,
+    name: String,
+    description: String,
+    /// It is what most take.
+    default: bool,
+    /// By the name of the parameter.
+    parameters: BTreeMap<String, String>,
+}
+
 impl From<TemplateRecord> for TemplateOut {
     fn from(r: TemplateRecord) -> Self {
+        // The configuration wrote them, and was checked.
+        let asked = Questions::of(&r.parameters, &r.presets)
+            .unwrap_or_else(|_| Questions { parameters: Vec::new(), presets: Vec::new() });
+        let preset = |preset: Preset| PresetOut {
+            id: preset.id(r.id),
+            name: preset.name,
+            description: preset.description,
+            default: preset.default,
+            parameters: preset.parameters,
+        };
         Self {
+            parameters: asked.parameters,
+            presets: asked.presets.into_iter().map(preset).collect(),
             id: r.id,
             name: r.name,
             display_name: r.display_name,
@@ -202,6 +237,8 @@ pub async fn create(
         start_command: None,
         stop_command: None,
         status_command: None,
+        parameters: Json::of(&[(); 0]),
+        presets: Json::of(&[(); 0]),
         default_ttl_ms: milliseconds("default_ttl_ms", body.default_ttl_ms)?.unwrap_or(0),
         activity_bump_ms: milliseconds("activity_bump_ms", body.activity_bump_ms)?
             .unwrap_or(ACTIVITY_BUMP_MS),
@@ -212,6 +249,7 @@ pub async fn create(
         updated_at: now,
     };
     let made = state.store.create_template(template).await?;
+    state.live.templates_changed().await?;
     Ok(body::json(StatusCode::CREATED, &TemplateOut::from(made)))
 }
 
@@ -256,5 +294,6 @@ pub async fn delete(
 ) -> Result<HttpResponse> {
     let template = changeable(&state, &caller, &path).await?;
     state.store.delete_template(template.id, state.clock.now()).await.map_err(missing)?;
+    state.live.templates_changed().await?;
     Ok(body::no_content())
 }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     bus::Notice,
+    chat::json::Json,
     clock::Timestamp,
     ids::{AgentId, BuildId, OrganizationId, TemplateId, UserId, WorkspaceId},
     store::records::workspaces::{
@@ -21,13 +22,16 @@ use crate::{
         WorkspacePatch, WorkspaceRecord, WorkspaceView,
     },
     workspace::{
+        parameters::Questions,
         status::{self, AgentStatus, INACTIVE},
         token,
     },
 };
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// Workspaces of a page where nobody said, and at most.
 const PAGE: i64 = 50;
@@ -122,6 +126,9 @@ pub struct WorkspaceOut {
     template_name: String,
     template_display_name: String,
     template_kind: TemplateKind,
+    /// The answers to what the template asks.
+    #[schema(value_type = BTreeMap<String, String>)]
+    parameters: Json,
     /// How long it runs after a start, in milliseconds; 0 = until it is stopped, `null` = as the template says.
     ttl_ms: Option<i64>,
     /// When it is stopped by itself, while it runs.
@@ -149,6 +156,7 @@ impl WorkspaceOut {
             template_name: template.name,
             template_display_name: template.display_name,
             template_kind: template.kind,
+            parameters: workspace.parameters,
             ttl_ms: workspace.ttl_ms,
             deadline: workspace.deadline,
             last_used_at: workspace.last_used_at,
@@ -266,6 +274,11 @@ pub struct CreateBody {
     /// Default: the first of the caller's.
     organization_id: Option<OrganizationId>,
     ttl_ms: Option<i64>,
+    /// Answers to what the template asks, by the name of the parameter.
+    parameters: Option<BTreeMap<String, String>>,
+    /// Answers that are ready; those of `parameters` come first.
+    #[schema(value_type = Option<String>)]
+    preset_id: Option<Uuid>,
 }
 
 /// What the OpenAPI document says of it.
@@ -297,6 +310,11 @@ pub async fn create(
         }
         Err(e) => return Err(e.into()),
     };
+    let preset = body.preset_id.map(|id| id.to_string());
+    let answers = Questions::of(&template.parameters, &template.presets)
+        .map_err(Problem::internal)?
+        .answered(template.id, preset.as_deref(), &body.parameters.unwrap_or_default())
+        .map_err(|why| Problem::field("parameters", format!("The parameters do not fit: {why}.")))?;
     let organization_id = organization(&state, &caller, body.organization_id).await?;
     let ttl_ms = milliseconds("ttl_ms", body.ttl_ms)?;
     let now = state.clock.now();
@@ -307,6 +325,7 @@ pub async fn create(
         owner_id: caller.user.id,
         organization_id,
         template_id: template.id,
+        parameters: Json::of(&answers),
         ttl_ms,
         deadline: None,
         last_used_at: now,
@@ -433,6 +452,8 @@ pub async fn token(
         return Err(Problem::conflict("The daemon starts this agent itself, so nobody needs its token."));
     }
     let token = token::mint();
-    state.store.set_agent_token(id, token::hash(&token)).await.map_err(gone)?;
+    state.store.set_agent_token(id, token::hash(&token), state.clock.now()).await.map_err(gone)?;
+    // Another replica's link with the earlier token ends with its next beat.
+    state.links.end(id);
     Ok(body::json(StatusCode::CREATED, &TokenOut { token }))
 }

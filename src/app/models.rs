@@ -55,7 +55,6 @@ pub async fn build(config: &Config, store: &Store, now: Timestamp) -> Result<Mod
         max_steps: config.worker.max_steps as usize,
         policy: Policy { max_attempts: i64::from(config.worker.max_attempts), ..Policy::default() },
         tool_result_timeout: config.worker.tool_result_timeout,
-        templates: !config.templates.is_empty(),
     };
     Ok(Models { catalog, engine, scripted: servers })
 }

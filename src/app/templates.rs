@@ -2,6 +2,7 @@
 
 use super::StartError;
 use crate::{
+    chat::json::Json,
     clock::Timestamp,
     config::{
         Config,
@@ -46,6 +47,8 @@ fn record(template: &Template, now: Timestamp) -> TemplateRecord {
         start_command: template.start.clone(),
         stop_command: template.stop.clone(),
         status_command: template.status.clone(),
+        parameters: Json::of(&template.parameters),
+        presets: Json::of(&template.presets),
         default_ttl_ms: ms(template.ttl),
         activity_bump_ms: ms(template.activity_bump),
         deprecated: false,

@@ -245,6 +245,7 @@ fn template(template: &Template, at: &str, report: &mut Report) {
             format!("expected letters, digits, dots, dashes and underscores, found {:?}", template.name);
         report.fault(format!("{at}.name"), what);
     }
+    parameters(template, at, report);
     let commands = [("start", &template.start), ("stop", &template.stop), ("status", &template.status)];
     match template.kind {
         TemplateKind::Local => {
@@ -262,6 +263,30 @@ fn template(template: &Template, at: &str, report: &mut Report) {
     }
     for (key, _) in commands.iter().filter(|(_, command)| command.is_some()) {
         report.fault(format!("{at}.{key}"), "only kind \"command\" has commands");
+    }
+}
+
+fn parameters(template: &Template, at: &str, report: &mut Report) {
+    let names = || template.parameters.iter().map(|parameter| parameter.name.as_str());
+    for (i, name) in names().enumerate() {
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+            let what = format!("expected letters, digits, dashes and underscores, found {name:?}");
+            report.fault(format!("{at}.parameters[{i}].name"), what);
+        }
+        // Their variables in the environment of commands are told apart by this alone.
+        let same = |other: &str| other.replace('-', "_").eq_ignore_ascii_case(&name.replace('-', "_"));
+        if names().take(i).any(same) {
+            report.fault(format!("{at}.parameters[{i}].name"), format!("{name:?} is there twice"));
+        }
+    }
+    for (i, preset) in template.presets.iter().enumerate() {
+        required(report, &format!("{at}.presets[{i}].name"), !preset.name.is_empty());
+        if template.presets[..i].iter().any(|other| other.name == preset.name) {
+            report.fault(format!("{at}.presets[{i}].name"), format!("{:?} is there twice", preset.name));
+        }
+        for name in preset.parameters.keys().filter(|name| !names().any(|known| known == name.as_str())) {
+            report.fault(format!("{at}.presets[{i}].parameters"), format!("there is no parameter {name:?}"));
+        }
     }
 }
 

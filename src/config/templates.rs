@@ -3,7 +3,7 @@
 use super::units;
 use crate::ids::TemplateId;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use uuid::Uuid;
 
 /// What `create_workspace` can build.
@@ -34,9 +34,79 @@ pub struct Template {
     /// command: run by `sh -c` to stop it. Required for that kind.
     #[serde(with = "units::optional")]
     pub stop: Option<String>,
-    /// command: run by `sh -c`; status 0 says that it runs. Default: none, the agent's link tells.
+    /// command: run by `sh -c` when the agent of a running workspace is away; status 0 says that it runs, and with another one
+    /// it is stopped. Default: none, the agent's link tells.
     #[serde(with = "units::optional")]
     pub status: Option<String>,
+    /// What it asks of whoever builds from it; commands find the answers in their environment. Default: nothing.
+    pub parameters: Vec<TemplateParameter>,
+    /// Answers that are ready. Default: none.
+    pub presets: Vec<TemplatePreset>,
+}
+
+/// What a template asks.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TemplateParameter {
+    /// Unique in its template; letters, digits, dash and underscore. Required.
+    pub name: String,
+    /// Shown to people. Default: empty.
+    pub display_name: String,
+    /// What it is. Default: empty.
+    pub description: String,
+    /// string, number or bool. Default: string.
+    #[serde(rename = "type")]
+    pub kind: ParameterKind,
+    /// The answer where nobody gives one. Default: one has to be given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// The answers that there are. Default: all.
+    pub options: Vec<ParameterOption>,
+    /// number: the least. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_min: Option<i64>,
+    /// number: the greatest. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_max: Option<i64>,
+}
+
+/// What an answer has to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParameterKind {
+    /// Any text.
+    #[default]
+    String,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Bool,
+}
+
+/// An answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ParameterOption {
+    /// Shown to people.
+    pub name: String,
+    /// The answer itself.
+    pub value: String,
+    /// More for people.
+    pub description: String,
+}
+
+/// Answers that are ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TemplatePreset {
+    /// Unique in its template. Required.
+    pub name: String,
+    /// What it is good for.
+    pub description: String,
+    /// It is what most take.
+    pub default: bool,
+    /// The answers, by the name of the parameter.
+    pub parameters: BTreeMap<String, String>,
 }
 
 /// Who starts the agent of a workspace.
@@ -76,6 +146,8 @@ impl Default for Template {
             start: None,
             stop: None,
             status: None,
+            parameters: Vec::new(),
+            presets: Vec::new(),
         }
     }
 }

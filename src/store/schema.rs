@@ -354,7 +354,8 @@ diesel::table! {
         id -> Uid, name -> Text, display_name -> Text, description -> Text, kind -> Text, directory -> Text,
         start_command -> Nullable<Text>, stop_command -> Nullable<Text>, status_command -> Nullable<Text>,
         default_ttl_ms -> BigInt, activity_bump_ms -> BigInt, deprecated -> Bool, source -> Text,
-        deleted -> Bool, created_at -> Moment, updated_at -> Moment,
+        deleted -> Bool, created_at -> Moment, updated_at -> Moment, parameters -> JsonText,
+        presets -> JsonText,
     }
 }
 diesel::table! {
@@ -363,7 +364,7 @@ diesel::table! {
     workspaces (id) {
         id -> Uid, name -> Text, owner_id -> Uid, organization_id -> Uid, template_id -> Uid,
         ttl_ms -> Nullable<BigInt>, deadline -> Nullable<Moment>, last_used_at -> Moment,
-        latest_build_id -> Uid, created_at -> Moment, updated_at -> Moment,
+        latest_build_id -> Uid, created_at -> Moment, updated_at -> Moment, parameters -> JsonText,
     }
 }
 diesel::table! {

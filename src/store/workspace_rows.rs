@@ -8,7 +8,7 @@ use super::{
         TemplateRecord, Transition, WorkspaceRecord,
     },
     schema::{templates, workspace_agents, workspace_builds, workspaces},
-    types::{Id, Ts},
+    types::{Id, Raw, Ts},
 };
 use crate::ids::{AgentId, BuildId, OrganizationId, TemplateId, UserId, WorkerId, WorkspaceId};
 use diesel::{
@@ -39,6 +39,8 @@ pub(super) struct TemplateRow {
     pub deleted: bool,
     pub created_at: Ts,
     pub updated_at: Ts,
+    pub parameters: Raw,
+    pub presets: Raw,
 }
 
 impl From<TemplateRecord> for TemplateRow {
@@ -60,6 +62,8 @@ impl From<TemplateRecord> for TemplateRow {
             deleted: r.deleted,
             created_at: Ts(r.created_at),
             updated_at: Ts(r.updated_at),
+            parameters: Raw(r.parameters),
+            presets: Raw(r.presets),
         }
     }
 }
@@ -77,6 +81,8 @@ impl TemplateRow {
             start_command: self.start_command,
             stop_command: self.stop_command,
             status_command: self.status_command,
+            parameters: self.parameters.0,
+            presets: self.presets.0,
             default_ttl_ms: self.default_ttl_ms,
             activity_bump_ms: self.activity_bump_ms,
             deprecated: self.deprecated,
@@ -101,6 +107,7 @@ pub(super) struct WorkspaceRow {
     pub latest_build_id: Id,
     pub created_at: Ts,
     pub updated_at: Ts,
+    pub parameters: Raw,
 }
 
 impl From<WorkspaceRecord> for WorkspaceRow {
@@ -117,6 +124,7 @@ impl From<WorkspaceRecord> for WorkspaceRow {
             latest_build_id: Id(r.latest_build_id.0),
             created_at: Ts(r.created_at),
             updated_at: Ts(r.updated_at),
+            parameters: Raw(r.parameters),
         }
     }
 }
@@ -129,6 +137,7 @@ impl From<WorkspaceRow> for WorkspaceRecord {
             owner_id: UserId(r.owner_id.0),
             organization_id: OrganizationId(r.organization_id.0),
             template_id: TemplateId(r.template_id.0),
+            parameters: r.parameters.0,
             ttl_ms: r.ttl_ms,
             deadline: r.deadline.map(|t| t.0),
             last_used_at: r.last_used_at.0,

@@ -6,6 +6,7 @@ use crate::{
     store::settings::LiveSettings,
     workspace::{
         connection::{Connection, NoConnection},
+        in_vain::InVain,
         mcp_tools::McpTools,
         remote::{CallError, CallId, Remote},
     },
@@ -37,24 +38,7 @@ pub struct Session {
     /// `limits.workspaces_per_user`; 0 = no limit.
     pub workspaces_per_user: i64,
     /// The agent that did not say what its project is, and the id of the message of that turn: it is not asked twice in one.
-    pub silent: std::sync::Mutex<Option<(AgentId, i64)>>,
-}
-
-impl Session {
-    fn silent(&self) -> std::sync::MutexGuard<'_, Option<(AgentId, i64)>> {
-        self.silent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Whether this agent was asked for its project in this turn, and gave no answer.
-    #[must_use]
-    pub fn asked_in_vain(&self, agent: AgentId, turn: i64) -> bool {
-        *self.silent() == Some((agent, turn))
-    }
-
-    /// It gave no answer.
-    pub fn set_asked_in_vain(&self, agent: AgentId, turn: i64) {
-        *self.silent() = Some((agent, turn));
-    }
+    pub silent: InVain<(AgentId, i64)>,
 }
 
 /// What a call knows about where it runs.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     bus::Notice,
     chat::json::Json,
-    ids::{BuildId, WorkspaceId},
+    ids::{BuildId, TemplateId, WorkspaceId},
     store::{
         self, names,
         records::{
@@ -22,7 +22,8 @@ use crate::{
     workspace::status::{self, INACTIVE},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Longest base of a name that is made up, in characters (tools.md §9.3).
 const BASE: usize = 27;
@@ -37,7 +38,7 @@ pub struct CreateWorkspace;
 struct Args {
     template_id: String,
     name: Option<String>,
-    parameters: Option<Map<String, Value>>,
+    parameters: Option<BTreeMap<String, String>>,
     preset_id: Option<String>,
 }
 
@@ -72,22 +73,19 @@ async fn create(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutcom
              Ask the user to create it, or take another template",
         ));
     }
-    if let Some(name) = args.parameters.as_ref().and_then(|given| given.keys().next()) {
-        return Err(ToolOutcome::error(format!("this template has no parameter {name:?}")));
-    }
-    if args.preset_id.as_deref().is_some_and(|id| !id.trim().is_empty()) {
-        return Err(ToolOutcome::error("this template has no presets"));
-    }
+    let answers = templates::questions(&template)?
+        .answered(template.id, args.preset_id.as_deref(), &args.parameters.unwrap_or_default())
+        .map_err(|why| ToolOutcome::error(format!("{why}; read_template shows what there is")))?;
     let asked = args.name.as_deref().map(str::trim).filter(|name| names::is_name(name));
     let view = match asked {
-        Some(name) => made(session, &chat, template.id, name.to_owned()).await?,
+        Some(name) => made(session, &chat, (template.id, &answers), name.to_owned()).await?,
         None => {
             let base = base(args.name.as_deref(), &template.name);
             let mut tries = 0;
             loop {
                 tries += 1;
                 let name = format!("{base}-{:04x}", rand::random::<u16>());
-                match made(session, &chat, template.id, name).await {
+                match made(session, &chat, (template.id, &answers), name).await {
                     Err(Made::Taken(_)) if tries < TRIES => {}
                     made => break made?,
                 }
@@ -177,7 +175,7 @@ impl From<Made> for ToolOutcome {
 async fn made(
     session: &Session,
     chat: &ChatRecord,
-    template_id: crate::ids::TemplateId,
+    (template_id, answers): (TemplateId, &BTreeMap<String, String>),
     name: String,
 ) -> Result<WorkspaceView, Made> {
     let dialer = session.connection.dialer();
@@ -191,6 +189,7 @@ async fn made(
         owner_id: chat.owner_id,
         organization_id: chat.organization_id,
         template_id,
+        parameters: Json::of(answers),
         ttl_ms,
         deadline: None,
         last_used_at: now,

@@ -5,12 +5,15 @@ use crate::{
     chat::json::Json,
     ids::{OrganizationId, TemplateId},
     store::{self, records::workspaces::TemplateRecord},
+    workspace::parameters::{Parameter, Preset, Questions},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Templates of a page (tools.md §9.1).
 const PAGE: usize = 10;
+/// Characters of a parameter's description (tools.md §9.2).
+const DESCRIPTION: usize = 300;
 
 /// Lists them.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +105,9 @@ async fn read(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutcome>
     let session = building::session(ctx)?;
     let template = usable(session, arguments::required("template_id", &args.template_id)?).await?;
     let chat = building::chat(ctx, &session.connection.dialer().store).await?;
-    let none: [Value; 0] = [];
+    let asked = questions(&template)?;
+    let parameters: Vec<Value> = asked.parameters.iter().map(parameter).collect();
+    let presets: Vec<Value> = asked.presets.iter().map(|preset| self::preset(preset, template.id)).collect();
     Ok(ToolOutcome::ok(&json!({
         "template": {
             "id": template.id,
@@ -111,9 +116,39 @@ async fn read(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutcome>
             "description": template.description,
             "organization_id": chat.organization_id,
         },
-        "parameters": none,
-        "presets": none,
+        "parameters": parameters,
+        "presets": presets,
     })))
+}
+
+/// What a template asks.
+pub(super) fn questions(template: &TemplateRecord) -> Result<Questions, ToolOutcome> {
+    Questions::of(&template.parameters, &template.presets).map_err(|e| {
+        tracing::error!(template = %template.id, error = %e, "what a template asks cannot be read");
+        ToolOutcome::error("the server cannot read what this template asks; take another one")
+    })
+}
+
+fn parameter(asked: &Parameter) -> Value {
+    let mut shown = json!(asked);
+    shown["description"] = asked.description.chars().take(DESCRIPTION).collect::<String>().into();
+    shown["required"] = asked.default.is_none().into();
+    // An answer is kept as long as the workspace is.
+    shown["mutable"] = false.into();
+    shown["ephemeral"] = false.into();
+    shown
+}
+
+fn preset(preset: &Preset, template: TemplateId) -> Value {
+    let values: Vec<Value> =
+        preset.parameters.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+    json!({
+        "id": preset.id(template),
+        "name": preset.name,
+        "description": preset.description,
+        "default": preset.default,
+        "parameters": values,
+    })
 }
 
 #[async_trait::async_trait]

@@ -123,8 +123,6 @@ pub struct TurnEngine {
     pub policy: Policy,
     /// `worker.tool_result_timeout`.
     pub tool_result_timeout: Duration,
-    /// Whether the configuration declares a template, so that chats can have workspaces.
-    pub templates: bool,
 }
 
 thread_local! {

@@ -4,14 +4,16 @@
 use super::{
     dial::{self, DIAL_TIMEOUT, Dial, Input, Known, Latest, Step, VALIDATE_AFTER},
     elsewhere::{Replica, Replicas},
+    in_vain::InVain,
     link::{AgentClient, Links},
     remote::Remote,
     status::{self, AgentStatus, INACTIVE, SelectError},
     wire,
 };
 use crate::{
+    bus::WatchKind,
     clock::{Clock, Timestamp},
-    ids::{AgentId, ChatId, WorkspaceId},
+    ids::{AgentId, BuildId, ChatId, WorkspaceId},
     store::{
         self, Store,
         records::{
@@ -54,6 +56,9 @@ pub enum NoConnection {
     #[error("the workspace of this chat could not be looked up. Try again")]
     Store(#[from] store::Error),
 }
+
+/// An agent that can be asked at once; `None`: there is none.
+pub type AtHand = Option<(AgentId, Remote)>;
 
 /// What connections are made with.
 #[derive(Clone)]
@@ -132,7 +137,7 @@ pub struct Connection {
     /// Held while somebody dials, so that calls that run together dial once.
     held: Mutex<Option<Held>>,
     /// The last dial that nobody answered: when it ended, and what was said. Whoever waited for it does not dial again.
-    in_vain: std::sync::Mutex<Option<(time::Instant, String)>>,
+    in_vain: InVain<(time::Instant, String)>,
     bumped: Mutex<Option<Timestamp>>,
 }
 
@@ -146,13 +151,7 @@ impl Connection {
     /// Of a chat; nothing is dialled.
     #[must_use]
     pub fn of(chat: ChatId, dialer: Dialer) -> Self {
-        Self {
-            dialer,
-            chat,
-            held: Mutex::new(None),
-            in_vain: std::sync::Mutex::default(),
-            bumped: Mutex::new(None),
-        }
+        Self { dialer, chat, held: Mutex::new(None), in_vain: InVain::default(), bumped: Mutex::new(None) }
     }
 
     /// What it is made with.
@@ -188,19 +187,20 @@ impl Connection {
                 self.bump(workspace).await;
                 return Ok((client.agent(), remote(client, &chat)));
             }
-            if let Some((_, said)) = self.in_vain().clone().filter(|(ended, _)| *ended >= asked) {
+            if let Some((_, said)) = self.in_vain.last().filter(|(ended, _)| *ended >= asked) {
                 return Err(NoConnection::Unreachable(said));
             }
             let agent = self.resolve(&chat, workspace).await?;
             self.preflight(workspace, &agent).await?;
             let Ok(dialled) = time::timeout(DIAL_TIMEOUT, self.dial(workspace, agent.id)).await else {
                 let said = dial::advice(self.known(workspace).await.as_ref());
-                *self.in_vain() = Some((time::Instant::now(), said.clone()));
+                self.in_vain.remember((time::Instant::now(), said.clone()));
                 return Err(NoConnection::Unreachable(said));
             };
             let (reached, client) = dialled?;
             if reached != agent.id {
-                self.bind(workspace, reached).await?;
+                let build = self.dialer.store.agent(reached).await?.build_id;
+                self.bind(&chat, workspace, build, reached).await?;
             }
             if self.dialer.store.chat(self.chat).await?.workspace_id != Some(workspace) {
                 continue;
@@ -219,7 +219,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the workspace is gone, or the database cannot be had.
-    pub async fn at_hand(&self, chat: &ChatRecord) -> Result<Option<(AgentId, Remote)>, NoConnection> {
+    pub async fn at_hand(&self, chat: &ChatRecord) -> Result<AtHand, NoConnection> {
         let Some(workspace) = chat.workspace_id else { return Ok(None) };
         let view = self.view(workspace).await?;
         let Ok(agent) = status::select(&view.agents) else { return Ok(None) };
@@ -228,14 +228,9 @@ impl Connection {
         }
         let Some(client) = self.dialer.at_hand(agent.id).await? else { return Ok(None) };
         if chat.agent_id != Some(agent.id) {
-            let bound = self.dialer.store.bind_agent(self.chat, workspace, agent.build_id, Some(agent.id));
-            bound.await?;
+            self.bind(chat, workspace, agent.build_id, agent.id).await?;
         }
         Ok(Some((agent.id, remote(client, chat))))
-    }
-
-    fn in_vain(&self) -> std::sync::MutexGuard<'_, Option<(time::Instant, String)>> {
-        self.in_vain.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// What was dialled before, if it is still the right one. The agent's row is read each time.
@@ -271,7 +266,7 @@ impl Connection {
         }
         let view = self.view(workspace).await?;
         let agent = status::select(&view.agents)?.clone();
-        self.bind(workspace, agent.id).await?;
+        self.bind(chat, workspace, agent.build_id, agent.id).await?;
         Ok(agent)
     }
 
@@ -282,9 +277,17 @@ impl Connection {
         }
     }
 
-    async fn bind(&self, workspace: WorkspaceId, agent: AgentId) -> Result<(), NoConnection> {
-        let build = self.dialer.store.agent(agent).await?.build_id;
-        Ok(self.dialer.store.bind_agent(self.chat, workspace, build, Some(agent)).await?)
+    /// Clients are told, as of every change of what a chat is bound to (workspace-and-providers.md §1).
+    async fn bind(
+        &self,
+        chat: &ChatRecord,
+        workspace: WorkspaceId,
+        build: BuildId,
+        agent: AgentId,
+    ) -> Result<(), NoConnection> {
+        self.dialer.store.bind_agent(self.chat, workspace, build, Some(agent)).await?;
+        self.dialer.store.watch(chat.owner_id, self.chat, WatchKind::StatusChange);
+        Ok(())
     }
 
     /// Refuses an agent that only a person can bring back, unless a dial could find another one.

@@ -1,13 +1,13 @@
 //! The links of agents that this replica holds. An agent dials in by WebSocket (`api/agent_link.rs`); over the
 //! bytes of that the daemon speaks HTTP/2 as the client, so that each request to a workspace is plain HTTP.
 
-use super::elsewhere::Replica;
+use super::{elsewhere::Replica, pipe::Bytewise};
 use crate::ids::{AgentId, WorkerId};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response, Uri,
-    client::conn::http2::{Builder, Connection, SendRequest},
+    client::conn::http2::{Builder, SendRequest},
     header::HeaderMap,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,10 +17,7 @@ use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::{
-    io::DuplexStream,
-    sync::{Notify, oneshot},
-};
+use tokio::sync::{Notify, oneshot, watch};
 use uuid::Uuid;
 
 /// Body of a request to an agent.
@@ -65,9 +62,74 @@ struct Shared {
 
 struct Held {
     link: Uuid,
-    /// Dropped when another link takes its place; before the sender, whose end is that of the connection.
+    /// Dropped when another link takes its place, or it has to end.
     _replaced: oneshot::Sender<()>,
-    sender: SendRequest<Body>,
+    line: Line,
+}
+
+/// Asks through a link. Clones ask through the same.
+#[derive(Clone)]
+pub struct Line {
+    wanted: Arc<Notify>,
+    /// Filled by the [`Speaker`], which is gone when this is closed.
+    sender: watch::Receiver<Option<SendRequest<Body>>>,
+}
+
+impl Line {
+    fn is_over(&self) -> bool {
+        match &*self.sender.borrow() {
+            Some(sender) => sender.is_closed(),
+            None => self.sender.has_changed().is_err(),
+        }
+    }
+
+    /// What requests are sent with; `None` when the link has ended.
+    async fn sender(&self) -> Option<SendRequest<Body>> {
+        if let Some(sender) = &*self.sender.borrow() {
+            return Some(sender.clone());
+        }
+        self.wanted.notify_one();
+        let mut sender = self.sender.clone();
+        let there = sender.wait_for(Option::is_some).await.ok()?;
+        there.clone()
+    }
+}
+
+/// Speaks HTTP/2 over a pipe, from the first request on: the buffers of HTTP/2 are most of what a link costs, and most
+/// links are idle.
+pub struct Speaker {
+    pipe: Bytewise,
+    wanted: Arc<Notify>,
+    sender: watch::Sender<Option<SendRequest<Body>>>,
+}
+
+/// What asks over a pipe, and what has to be run for it.
+#[must_use]
+pub fn line(pipe: Bytewise) -> (Line, Speaker) {
+    let (sender, receiver) = watch::channel(None);
+    let wanted = Arc::new(Notify::new());
+    (Line { wanted: Arc::clone(&wanted), sender: receiver }, Speaker { pipe, wanted, sender })
+}
+
+impl Speaker {
+    /// Runs until the pipe ends, or what comes out of it is no HTTP/2. A pipe that ends before anything was asked is
+    /// for whoever carries it to notice.
+    ///
+    /// # Errors
+    /// When the connection failed.
+    pub async fn run(self) -> hyper::Result<()> {
+        self.wanted.notified().await;
+        // In a box: an idle link does not hold the room for it.
+        Box::pin(async move {
+            // Whether the other end lives is asked by the WebSocket's pings, once for both directions.
+            let mut builder = Builder::new(TokioExecutor::new());
+            let (sender, connection) =
+                builder.timer(TokioTimer::new()).handshake(TokioIo::new(self.pipe)).await?;
+            self.sender.send_replace(Some(sender));
+            connection.await
+        })
+        .await
+    }
 }
 
 impl fmt::Debug for Links {
@@ -81,7 +143,7 @@ pub struct Entered {
     links: Links,
     agent: AgentId,
     link: Uuid,
-    /// Ends when another link of the agent has taken this one's place.
+    /// Ends when another link of the agent has taken this one's place, or its time is over.
     pub replaced: oneshot::Receiver<()>,
 }
 
@@ -102,22 +164,23 @@ impl Links {
 
     /// Enters a link, in place of an earlier one of the agent.
     #[must_use]
-    pub fn enter(&self, agent: AgentId, link: Uuid, sender: SendRequest<Body>) -> Entered {
+    pub fn enter(&self, agent: AgentId, link: Uuid, line: Line) -> Entered {
         let (replaced_sender, replaced) = oneshot::channel();
-        self.lock().insert(agent, Held { link, _replaced: replaced_sender, sender });
+        self.lock().insert(agent, Held { link, _replaced: replaced_sender, line });
         self.0.entered.notify_waiters();
         Entered { links: self.clone(), agent, link, replaced }
+    }
+
+    /// Ends the link of an agent, if it is here.
+    pub fn end(&self, agent: AgentId) {
+        self.lock().remove(&agent);
     }
 
     /// The way to an agent, if its link is here.
     #[must_use]
     pub fn client(&self, agent: AgentId) -> Option<AgentClient> {
-        let sender = self.lock().get(&agent)?.sender.clone();
-        (!sender.is_closed()).then(|| AgentClient {
-            agent,
-            way: Way::Link(sender),
-            headers: HeaderMap::new(),
-        })
+        let line = self.lock().get(&agent)?.line.clone();
+        (!line.is_over()).then(|| AgentClient { agent, way: Way::Link(line), headers: HeaderMap::new() })
     }
 
     /// The way to an agent, as soon as its link is here. Agents dial the daemon, so to dial one is to wait.
@@ -146,17 +209,6 @@ impl Links {
     }
 }
 
-/// Speaks HTTP/2 over a pipe. The second value carries it, and has to be polled.
-///
-/// # Errors
-/// When the pipe has ended already.
-pub async fn speak(
-    pipe: DuplexStream,
-) -> hyper::Result<(SendRequest<Body>, Connection<TokioIo<DuplexStream>, Body, TokioExecutor>)> {
-    // Whether the other end lives is asked by the WebSocket's pings, once for both directions.
-    Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(TokioIo::new(pipe)).await
-}
-
 /// The way to one agent. Clones share the link; each has headers of its own.
 #[derive(Clone)]
 pub struct AgentClient {
@@ -168,7 +220,7 @@ pub struct AgentClient {
 #[derive(Clone)]
 enum Way {
     /// The link is here.
-    Link(SendRequest<Body>),
+    Link(Line),
     /// Another replica has it.
     Replica(Replica),
 }
@@ -196,7 +248,7 @@ impl AgentClient {
     #[must_use]
     pub fn is_over(&self, holder: Option<WorkerId>) -> bool {
         match &self.way {
-            Way::Link(sender) => sender.is_closed(),
+            Way::Link(line) => line.is_over(),
             Way::Replica(replica) => holder != Some(replica.worker),
         }
     }
@@ -222,8 +274,8 @@ impl AgentClient {
     ) -> Result<Response<AnswerBody>, LinkError> {
         let mut all = self.headers.clone();
         all.extend(headers);
-        let sender = match &self.way {
-            Way::Link(sender) => sender,
+        let line = match &self.way {
+            Way::Link(line) => line,
             Way::Replica(replica) => {
                 return replica.request(self.agent, &method, path_and_query, all, body).await;
             }
@@ -237,7 +289,7 @@ impl AgentClient {
             .map_err(LinkError::Malformed)?;
         let mut request = Request::builder().method(method).uri(uri).body(body)?;
         request.headers_mut().extend(all);
-        let mut sender = sender.clone();
+        let mut sender = line.sender().await.ok_or(LinkError::NotSent)?;
         if sender.ready().await.is_err() {
             return Err(LinkError::NotSent);
         }

@@ -3,7 +3,8 @@
 //! wrong, the turn goes on without them.
 
 use super::{
-    connection::{Connection, NoConnection},
+    connection::{AtHand, Connection, NoConnection},
+    in_vain::InVain,
     remote::{CallError, Remote},
     wire::McpTool,
 };
@@ -32,6 +33,9 @@ const PRIME: (Duration, Duration) = (Duration::from_secs(30), Duration::from_sec
 const SLOW: Duration = Duration::from_secs(2);
 /// How long it is left alone, while the same runner has the chat.
 const LEFT_ALONE: Duration = Duration::from_secs(5 * 60);
+/// How long a list in which a server is missing is taken as it is. A little longer than an agent leaves a server alone that
+/// has failed.
+const INCOMPLETE_FOR: Duration = Duration::from_secs(35);
 /// Most tools. Providers take 128 in a request, and there are those of chatd and of its client.
 const MAX_TOOLS: usize = 96;
 /// Most bytes of all definitions: they are in memory for each chat, and in each of its prompts.
@@ -57,15 +61,34 @@ pub type List = Arc<[Arc<Served>]>;
 
 /// The list of a chat, if it is known. Clones are the same; it is in memory only.
 #[derive(Debug, Clone, Default)]
-pub struct Kept(Arc<Mutex<Option<(AgentId, List)>>>);
+pub struct Kept(Arc<Mutex<Option<Known>>>);
+
+#[derive(Debug)]
+struct Known {
+    agent: AgentId,
+    list: List,
+    /// A server was missing: when to ask once more.
+    again: Option<Instant>,
+}
 
 impl Kept {
-    fn lock(&self) -> MutexGuard<'_, Option<(AgentId, List)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn of(&self, agent: AgentId) -> Option<List> {
-        self.lock().as_ref().filter(|(known, _)| *known == agent).map(|(_, list)| list.clone())
+        self.lock().as_ref().filter(|known| known.agent == agent).map(|known| known.list.clone())
+    }
+
+    /// Whether this list is to be asked for once more.
+    fn is_due(&self, agent: AgentId) -> bool {
+        let due = |known: &Known| known.agent == agent && known.again.is_some_and(|at| at <= Instant::now());
+        self.lock().as_ref().is_some_and(due)
+    }
+
+    fn keep(&self, agent: AgentId, list: List, incomplete: bool) {
+        let again = incomplete.then(|| Instant::now() + INCOMPLETE_FOR);
+        *self.lock() = Some(Known { agent, list, again });
     }
 }
 
@@ -80,7 +103,8 @@ pub fn is_served(name: &str) -> bool {
 #[derive(Debug)]
 pub struct McpTools {
     asks: Arc<Asks>,
-    primer: Mutex<Option<Primer>>,
+    /// Asks while nobody waits for it.
+    beside: Mutex<Option<Beside>>,
 }
 
 #[derive(Debug)]
@@ -91,14 +115,14 @@ struct Asks {
     /// Held while somebody lists, so that whoever else asks meanwhile gets the same answer.
     listing: tokio::sync::Mutex<()>,
     /// Who took long and brought nothing, and when that was.
-    in_vain: Mutex<Option<(AgentId, Instant)>>,
+    in_vain: InVain<(AgentId, Instant)>,
 }
 
 /// A task that ends with whoever has started it.
 #[derive(Debug)]
-struct Primer(AbortHandle);
+struct Beside(AbortHandle);
 
-impl Drop for Primer {
+impl Drop for Beside {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -108,8 +132,8 @@ impl McpTools {
     /// Of a chat; `kept` outlives the runner.
     #[must_use]
     pub fn of(chat: ChatId, connection: Arc<Connection>, kept: Kept) -> Self {
-        let (listing, in_vain) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { asks: Arc::new(Asks { chat, connection, kept, listing, in_vain }), primer: Mutex::default() }
+        let (listing, in_vain) = (tokio::sync::Mutex::default(), InVain::default());
+        Self { asks: Arc::new(Asks { chat, connection, kept, listing, in_vain }), beside: Mutex::default() }
     }
 
     /// The list that is known of the chat's agent. Nobody is asked.
@@ -119,16 +143,20 @@ impl McpTools {
     }
 
     /// The list of the chat's agent; empty when the workspace has no tools, or they cannot be had now. Only an agent
-    /// that is there is asked, and for at most [`LIST_WITHIN`].
-    pub async fn list(&self, chat: &ChatRecord) -> List {
+    /// that is there is asked, and for at most [`LIST_WITHIN`]. `found`: the agent that the caller has looked for already. A
+    /// list in which a server was missing is asked for once more after a while, and nobody waits for that.
+    pub async fn list(&self, chat: &ChatRecord, found: Option<AtHand>) -> List {
         if let Some(list) = self.known(chat) {
+            if chat.agent_id.is_some_and(|agent| self.asks.kept.is_due(agent)) {
+                self.complete();
+            }
             return list;
         }
         self.forget();
         if chat.workspace_id.is_none() {
             return List::default();
         }
-        self.asks.list(chat, LIST_WITHIN).await
+        self.asks.list(chat, found, LIST_WITHIN).await
     }
 
     /// Forgets the list: it is not right any more.
@@ -139,29 +167,40 @@ impl McpTools {
     /// Asks in the background, until there are tools: the workspace has just become ready, and its servers may still
     /// be starting when the model is asked next. It ends with the runner at the latest.
     pub fn prime(&self) {
-        *self.asks.in_vain() = None;
+        self.asks.in_vain.forget();
         let asks = Arc::clone(&self.asks);
         let task = tokio::spawn(async move {
             // Whether it found any is seen when somebody asks.
             drop(timeout(PRIME.0, asks.until_there_are_some()).await);
         });
-        *self.primer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Primer(task.abort_handle()));
+        *self.beside() = Some(Beside(task.abort_handle()));
+    }
+
+    /// Asks in the background for what is missing.
+    fn complete(&self) {
+        let mut beside = self.beside();
+        if beside.as_ref().is_some_and(|task| !task.0.is_finished()) {
+            return;
+        }
+        let asks = Arc::clone(&self.asks);
+        let task = tokio::spawn(async move { asks.complete().await });
+        *beside = Some(Beside(task.abort_handle()));
+    }
+
+    fn beside(&self) -> MutexGuard<'_, Option<Beside>> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Asks {
-    fn in_vain(&self) -> MutexGuard<'_, Option<(AgentId, Instant)>> {
-        self.in_vain.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn is_left_alone(&self, agent: AgentId) -> bool {
-        self.in_vain().is_some_and(|(who, at)| who == agent && at.elapsed() < LEFT_ALONE)
+        self.in_vain.last().is_some_and(|(who, at)| who == agent && at.elapsed() < LEFT_ALONE)
     }
 
     async fn until_there_are_some(&self) {
         loop {
             match self.connection.dialer().store.chat(self.chat).await {
-                Ok(chat) if !self.list(&chat, PRIME.0).await.is_empty() => return,
+                Ok(chat) if !self.list(&chat, None, PRIME.0).await.is_empty() => return,
                 Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(chat = %self.chat, %error, "a chat cannot be read for the tools of its workspace");
@@ -171,8 +210,30 @@ impl Asks {
         }
     }
 
-    async fn list(&self, chat: &ChatRecord, limit: Duration) -> List {
-        let (agent, remote) = match self.connection.at_hand(chat).await {
+    async fn complete(&self) {
+        let chat = match self.connection.dialer().store.chat(self.chat).await {
+            Ok(chat) => chat,
+            Err(error) => {
+                tracing::warn!(chat = %self.chat, %error, "a chat cannot be read for the tools of its workspace");
+                return;
+            }
+        };
+        let Ok(Some((agent, remote))) = self.connection.at_hand(&chat).await else { return };
+        let _alone = self.listing.lock().await;
+        if !self.kept.is_due(agent) {
+            return;
+        }
+        if let Ok(Err(error)) = timeout(LIST_WITHIN, self.fetch(agent, &remote)).await {
+            tracing::info!(chat = %self.chat, %agent, %error, "the tools of a workspace are those that were known");
+        }
+    }
+
+    async fn list(&self, chat: &ChatRecord, found: Option<AtHand>, limit: Duration) -> List {
+        let found = match found {
+            Some(found) => Ok(found),
+            None => self.connection.at_hand(chat).await,
+        };
+        let (agent, remote) = match found {
             Ok(Some(there)) => there,
             // No agent, or one that is not there: to wait for it is for those who need it.
             Ok(None) | Err(NoConnection::Deleted) => return List::default(),
@@ -195,24 +256,30 @@ impl Asks {
             tracing::warn!(chat = %self.chat, %agent, why, "the tools of a workspace are not known in this turn");
         }
         if begun.elapsed() > SLOW {
-            *self.in_vain() = Some((agent, Instant::now()));
+            self.in_vain.remember((agent, Instant::now()));
         }
         List::default()
     }
 
     async fn ask(&self, agent: AgentId, remote: &Remote) -> Result<List, CallError> {
         let _alone = self.listing.lock().await;
-        if let Some(list) = self.kept.of(agent) {
-            return Ok(list);
+        match self.kept.of(agent) {
+            Some(list) => Ok(list),
+            None => self.fetch(agent, remote).await,
         }
-        let (tools, left_out) = fitting(remote.mcp_tools().await?.tools);
+    }
+
+    /// Asks the agent, and keeps what there is.
+    async fn fetch(&self, agent: AgentId, remote: &Remote) -> Result<List, CallError> {
+        let said = remote.mcp_tools().await?;
+        let (tools, left_out) = fitting(said.tools);
         if let Some(first) = left_out.first() {
             tracing::warn!(chat = %self.chat, %agent, left_out = left_out.len(), first,
                 "tools of a workspace are left out: their definitions are too large, too many or none that a model is shown");
         }
         let list: List = tools.into();
         if !list.is_empty() {
-            *self.kept.lock() = Some((agent, list.clone()));
+            self.kept.keep(agent, list.clone(), said.incomplete);
         }
         Ok(list)
     }
@@ -292,7 +359,18 @@ mod tests {
     fn a_list_is_known_of_its_agent_only() {
         let (kept, agent) = (Kept::default(), AgentId::fresh());
         assert!(kept.of(agent).is_none());
-        *kept.lock() = Some((agent, List::default()));
+        kept.keep(agent, List::default(), false);
         assert!(kept.of(agent).is_some() && kept.of(AgentId::fresh()).is_none());
+    }
+
+    #[test]
+    fn a_list_without_a_server_is_due_after_a_while() {
+        let (kept, agent) = (Kept::default(), AgentId::fresh());
+        kept.keep(agent, List::default(), true);
+        assert!(!kept.is_due(agent) && kept.of(agent).is_some());
+        *kept.lock() = Some(Known { agent, list: List::default(), again: Some(Instant::now()) });
+        assert!(kept.is_due(agent) && !kept.is_due(AgentId::fresh()));
+        kept.keep(agent, List::default(), false);
+        assert!(!kept.is_due(agent));
     }
 }

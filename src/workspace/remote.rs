@@ -2,13 +2,14 @@
 
 use super::{
     lines::{Lines, ReadRequest},
-    link::{AgentClient, AnswerBody, Body, LinkError, full},
+    link::{AgentClient, AnswerBody, LinkError, full},
     wire::{
         BASE, CallMcpTool, ContextConfig, Directory, Done, EditFiles, ErrorBody, ListDirectory, McpResult,
         McpTools, ProcessOutput, Processes, REPEATED, ReadLines, Relativity, ResolvedPath, SignalProcess,
         StartProcess, Started, TOOL_CALL_ID,
     },
 };
+use crate::metrics;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{
@@ -16,6 +17,7 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use std::time::Instant;
 
 /// Most bytes of an answer; an agent is not trusted with the daemon's memory. Twice what the largest read has.
 const MAX_ANSWER: usize = 32 << 20;
@@ -145,7 +147,7 @@ impl Remote {
             ("max_response_lines", caps.lines.to_string()),
             ("max_response_bytes", caps.response_bytes.to_string()),
         ];
-        let read: ReadLines = self.get("read-file-lines", &query).await?;
+        let read: ReadLines = self.get("read_lines", "read-file-lines", &query).await?;
         if !read.success {
             let message = read.error.unwrap_or_else(|| "the file cannot be read".into());
             return Err(CallError::Refused { status: StatusCode::OK, message });
@@ -164,11 +166,11 @@ impl Remote {
     /// When there is no answer, or the file cannot be read.
     pub async fn read_file(&self, path: &str, limit: u64) -> Result<RawFile, CallError> {
         let query = [("path", path.to_owned()), ("limit", limit.to_string())];
-        let response =
-            self.send(Method::GET, "read-file", &query, HeaderMap::new(), full(Bytes::new())).await?;
-        let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let asked = Asked { query: &query, ..Asked::get("read_file", "read-file") };
+        let (headers, bytes) = self.exchange(asked).await?;
+        let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type = media_type.unwrap_or("application/octet-stream").to_owned();
-        Ok(RawFile { media_type, bytes: whole(response).await? })
+        Ok(RawFile { media_type, bytes })
     }
 
     /// `POST write-file`. `resolved`: where the path has to lead.
@@ -185,9 +187,10 @@ impl Remote {
         let mut query = vec![("path", path.to_owned())];
         query.extend(resolved.map(|resolved| ("resolved", resolved.to_owned())));
         // Twice the same content does no harm.
-        let response =
-            self.send(Method::POST, "write-file", &query, call.headers(false), full(content)).await?;
-        whole(response).await.map(drop)
+        let headers = call.headers(false);
+        let asked =
+            Asked { query: &query, headers, ..Asked::post("write_file", "write-file", content.into()) };
+        self.exchange(asked).await.map(drop)
     }
 
     /// `POST edit-files`.
@@ -195,7 +198,7 @@ impl Remote {
     /// # Errors
     /// When there is no answer, or nothing was edited.
     pub async fn edit_files(&self, edits: &EditFiles, call: &CallId) -> Result<(), CallError> {
-        self.post::<Done>("edit-files", edits, call.headers(self.again)).await.map(drop)
+        self.post::<Done>("edit_files", "edit-files", edits, call.headers(self.again)).await.map(drop)
     }
 
     /// `POST processes/start`.
@@ -203,7 +206,7 @@ impl Remote {
     /// # Errors
     /// When there is no answer, or nothing was started.
     pub async fn start(&self, process: &StartProcess, call: &CallId) -> Result<Started, CallError> {
-        self.post("processes/start", process, call.headers(self.again)).await
+        self.post("start_process", "processes/start", process, call.headers(self.again)).await
     }
 
     /// `GET processes/{id}/output`; with `wait` not before its end, or five minutes.
@@ -211,7 +214,8 @@ impl Remote {
     /// # Errors
     /// When there is no answer, or the chat has no such process.
     pub async fn output(&self, id: &str, wait: bool) -> Result<ProcessOutput, CallError> {
-        self.get(&format!("processes/{}/output", segment(id)), &[("wait", wait.to_string())]).await
+        let kind = if wait { "wait_for_process" } else { "process_output" };
+        self.get(kind, &format!("processes/{}/output", segment(id)), &[("wait", wait.to_string())]).await
     }
 
     /// `GET processes/list`.
@@ -219,7 +223,7 @@ impl Remote {
     /// # Errors
     /// When there is no answer.
     pub async fn processes(&self) -> Result<Processes, CallError> {
-        self.get("processes/list", &[]).await
+        self.get("list_processes", "processes/list", &[]).await
     }
 
     /// `POST processes/{id}/signal`.
@@ -228,7 +232,8 @@ impl Remote {
     /// When there is no answer, or it cannot be signalled.
     pub async fn signal(&self, id: &str, signal: &str) -> Result<Done, CallError> {
         let body = SignalProcess { signal: signal.to_owned() };
-        self.post(&format!("processes/{}/signal", segment(id)), &body, HeaderMap::new()).await
+        let path = format!("processes/{}/signal", segment(id));
+        self.post("signal_process", &path, &body, HeaderMap::new()).await
     }
 
     /// `GET mcp/tools`: what the tool servers of the workspace offer. The agent starts them for that.
@@ -236,9 +241,8 @@ impl Remote {
     /// # Errors
     /// When there is no answer, or it is too long.
     pub async fn mcp_tools(&self) -> Result<McpTools, CallError> {
-        let path = "mcp/tools";
-        let response = self.send(Method::GET, path, &[], HeaderMap::new(), full(Bytes::new())).await?;
-        json(&whole_within(response, MAX_TOOLS).await?)
+        let asked = Asked { limit: MAX_TOOLS, ..Asked::get("list_tools", "mcp/tools") };
+        json(&self.exchange(asked).await?.1)
     }
 
     /// `POST mcp/call-tool`. `None`: there is no such tool.
@@ -252,8 +256,10 @@ impl Remote {
     ) -> Result<Option<McpResult>, CallError> {
         let body = serde_json::to_vec(body).map_err(|e| CallError::Malformed(e.to_string()))?;
         let headers = call.headers(self.again);
-        match self.send(Method::POST, "mcp/call-tool", &[], headers, full(body)).await {
-            Ok(response) => json(&whole_within(response, MAX_SAID).await?).map(Some),
+        let asked =
+            Asked { headers, limit: MAX_SAID, ..Asked::post("call_tool", "mcp/call-tool", body.into()) };
+        match self.exchange(asked).await {
+            Ok((_, said)) => json(&said).map(Some),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
         }
@@ -264,7 +270,8 @@ impl Remote {
     /// # Errors
     /// When there is no answer, or it leads nowhere.
     pub async fn resolve(&self, path: &str) -> Result<String, CallError> {
-        let resolved: ResolvedPath = self.get("resolve-path", &[("path", path.to_owned())]).await?;
+        let resolved: ResolvedPath =
+            self.get("resolve_path", "resolve-path", &[("path", path.to_owned())]).await?;
         Ok(resolved.resolved_path)
     }
 
@@ -274,7 +281,8 @@ impl Remote {
     /// When there is no answer, or it cannot be listed.
     pub async fn home(&self) -> Result<String, CallError> {
         let home = ListDirectory { path: Vec::new(), relativity: Relativity::Home };
-        let listed: Directory = self.post("list-directory", &home, HeaderMap::new()).await?;
+        let listed: Directory =
+            self.post("list_directory", "list-directory", &home, HeaderMap::new()).await?;
         Ok(listed.absolute_path_string)
     }
 
@@ -285,7 +293,7 @@ impl Remote {
     pub async fn list(&self, path: &str) -> Result<Directory, CallError> {
         let path = path.split('/').filter(|step| !step.is_empty()).map(str::to_owned).collect();
         let asked = ListDirectory { path, relativity: Relativity::Root };
-        self.post("list-directory", &asked, HeaderMap::new()).await
+        self.post("list_directory", "list-directory", &asked, HeaderMap::new()).await
     }
 
     /// `GET context-config`: what the project says of itself.
@@ -293,45 +301,49 @@ impl Remote {
     /// # Errors
     /// When there is no answer.
     pub async fn context(&self) -> Result<ContextConfig, CallError> {
-        self.get("context-config", &[]).await
+        self.get("context", "context-config", &[]).await
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, CallError> {
-        let response = self.send(Method::GET, path, query, HeaderMap::new(), full(Bytes::new())).await?;
-        json(&whole(response).await?)
+    async fn get<T: DeserializeOwned>(
+        &self,
+        kind: &'static str,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T, CallError> {
+        json(&self.exchange(Asked { query, ..Asked::get(kind, path) }).await?.1)
     }
 
     async fn post<T: DeserializeOwned>(
         &self,
+        kind: &'static str,
         path: &str,
         body: &(impl Serialize + Sync),
         headers: HeaderMap,
     ) -> Result<T, CallError> {
         let body = serde_json::to_vec(body).map_err(|e| CallError::Malformed(e.to_string()))?;
-        json(&whole(self.send(Method::POST, path, &[], headers, full(body)).await?).await?)
+        json(&self.exchange(Asked { headers, ..Asked::post(kind, path, body.into()) }).await?.1)
     }
 
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        query: &[(&str, String)],
-        headers: HeaderMap,
-        body: Body,
-    ) -> Result<Response<AnswerBody>, CallError> {
-        let mut target = format!("{BASE}{path}");
-        if !query.is_empty() {
+    /// Asks, and takes the whole answer in. One with another status than success is an error.
+    async fn exchange(&self, asked: Asked<'_>) -> Result<(HeaderMap, Bytes), CallError> {
+        let begun = Instant::now();
+        let mut target = format!("{BASE}{}", asked.path);
+        if !asked.query.is_empty() {
             let mut text = form_urlencoded::Serializer::new(String::new());
-            text.extend_pairs(query.iter().map(|(name, value)| (*name, value.as_str())));
+            text.extend_pairs(asked.query.iter().map(|(name, value)| (*name, value.as_str())));
             target.push('?');
             target.push_str(&text.finish());
         }
-        let response = self.client.request(method, &target, headers, body).await?;
+        let response = self.client.request(asked.method, &target, asked.headers, full(asked.body)).await?;
         let status = response.status();
+        let headers = response.headers().clone();
+        let limit = if status.is_success() { asked.limit } else { MAX_ANSWER };
+        let bytes = whole_within(response, limit).await?;
+        ::metrics::histogram!(metrics::AGENT_REQUEST_SECONDS, "request" => asked.kind)
+            .record(begun.elapsed().as_secs_f64());
         if status.is_success() {
-            return Ok(response);
+            return Ok((headers, bytes));
         }
-        let bytes = whole(response).await?;
         let message = match serde_json::from_slice::<ErrorBody>(&bytes) {
             Ok(body) if !body.message.is_empty() => body.message,
             _ => format!("the workspace's agent answered with status {status}"),
@@ -340,8 +352,35 @@ impl Remote {
     }
 }
 
-async fn whole(response: Response<AnswerBody>) -> Result<Bytes, CallError> {
-    whole_within(response, MAX_ANSWER).await
+/// A request to an agent.
+struct Asked<'a> {
+    /// What it is called in metrics.
+    kind: &'static str,
+    method: Method,
+    path: &'a str,
+    query: &'a [(&'a str, String)],
+    headers: HeaderMap,
+    body: Bytes,
+    /// Most bytes of a good answer.
+    limit: usize,
+}
+
+impl<'a> Asked<'a> {
+    fn get(kind: &'static str, path: &'a str) -> Self {
+        Self { method: Method::GET, ..Self::post(kind, path, Bytes::new()) }
+    }
+
+    fn post(kind: &'static str, path: &'a str, body: Bytes) -> Self {
+        Self {
+            kind,
+            method: Method::POST,
+            path,
+            query: &[],
+            headers: HeaderMap::new(),
+            body,
+            limit: MAX_ANSWER,
+        }
+    }
 }
 
 async fn whole_within(response: Response<AnswerBody>, limit: usize) -> Result<Bytes, CallError> {

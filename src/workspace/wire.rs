@@ -312,6 +312,9 @@ pub enum ContextPart {
 pub struct McpTools {
     /// By name.
     pub tools: Vec<McpTool>,
+    /// A server did not answer, so that its tools are missing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
 }
 
 /// A tool of a workspace's tool server.

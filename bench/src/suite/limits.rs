@@ -7,6 +7,7 @@ use crate::{
     library, links,
     process::Daemon,
     report::{self, Column},
+    round_trip,
     scale::{self, Place},
     session::Target,
     takeover::{self, Replicas},
@@ -81,6 +82,17 @@ impl Suite {
         eprintln!("links of {OPEN} agents");
         let grown = links::memory(program, &self.home, OPEN).await?;
         self.ledger.add(report::LINKS, Column::Sqlite, grown);
+        Ok(())
+    }
+
+    /// What a request through a link takes.
+    pub(super) async fn round_trip(&mut self, options: &Options) -> Result<()> {
+        let Some(program) = &options.chatd else { return Ok(()) };
+        eprintln!("reads through a link");
+        for times in round_trip::measure(program, &self.home, TIMES).await? {
+            self.ledger.add(report::ROUND_TRIP, Column::Floor, times.bare);
+            self.ledger.add(report::ROUND_TRIP, Column::Sqlite, times.link);
+        }
         Ok(())
     }
 

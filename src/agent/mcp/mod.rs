@@ -44,6 +44,7 @@ impl Servers {
         let servers: Vec<_> = self.current(settings).await.into_values().collect();
         let listed = join_all(servers.iter().map(|server| server.connection(settings))).await;
         let mut tools: Vec<McpTool> = Vec::new();
+        let incomplete = listed.iter().any(Result::is_err);
         for (server, connection) in servers.iter().zip(listed) {
             match connection {
                 Ok(connection) => tools.extend(connection.tools().cloned()),
@@ -51,7 +52,7 @@ impl Servers {
             }
         }
         tools.sort_by(|a, b| a.name.cmp(&b.name));
-        Answer::ok(&McpTools { tools })
+        Answer::ok(&McpTools { tools, incomplete })
     }
 
     /// `POST mcp/call-tool`

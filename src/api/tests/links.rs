@@ -3,11 +3,13 @@
 use super::support::{Engine, NOW, World, on_both, world};
 use crate::{
     api::serve,
+    chat::json::Json,
     ids::{AgentId, BuildId, OrganizationId, TemplateId, WorkerId, WorkspaceId},
     store::records::{
         models::Source,
         workspaces::{
-            AgentRecord, BuildReason, NewBuild, TemplateKind, TemplateRecord, Transition, WorkspaceRecord,
+            AgentFacts, AgentRecord, BuildReason, NewBuild, TemplateKind, TemplateRecord, Transition,
+            WorkspaceRecord,
         },
     },
     workspace::{
@@ -40,6 +42,7 @@ use tokio_tungstenite::{
 on_both![
     requests_go_through_the_link,
     a_newer_link_replaces_the_older,
+    a_new_token_ends_the_link_of_the_old_one,
     only_the_newest_builds_agent_may_link
 ];
 
@@ -68,6 +71,8 @@ async fn workspace(world: &World) -> (WorkspaceId, AgentId, String) {
         start_command: None,
         stop_command: None,
         status_command: None,
+        parameters: Json::of(&[(); 0]),
+        presets: Json::of(&[(); 0]),
         default_ttl_ms: 0,
         activity_bump_ms: 0,
         deprecated: false,
@@ -84,6 +89,7 @@ async fn workspace(world: &World) -> (WorkspaceId, AgentId, String) {
         owner_id: world.owner_id,
         organization_id: world.organization.parse::<OrganizationId>().unwrap(),
         template_id: template.id,
+        parameters: Json::of(&serde_json::Map::new()),
         ttl_ms: None,
         deadline: None,
         last_used_at: NOW,
@@ -252,6 +258,38 @@ async fn a_newer_link_replaces_the_older(on: Engine) {
     assert_eq!(dial(address, &token).await.err(), Some(503));
 }
 
+async fn a_new_token_ends_the_link_of_the_old_one(on: Engine) {
+    let world = world(on).await;
+    let address = listen(&world);
+    let (_, agent, token) = workspace(&world).await;
+    let first = serve_agent(dial(address, &token).await.unwrap());
+    let earlier = client(&world, agent).await;
+    assert_eq!(ask(&earlier, "/", b"!".to_vec()).await, b"POST http://agent/ - 7\n!!");
+    let path = format!("/api/v2/workspaceagents/{agent}/token");
+    let answer = world.own("POST", &path, serde_json::json!({})).await;
+    assert_eq!(answer.status, 201);
+    let new = answer.body["token"].as_str().unwrap().to_owned();
+    assert_eq!(timeout(PATIENCE, first).await.unwrap().unwrap(), 4001);
+    let row = world.state.store.agent(agent).await.unwrap();
+    assert!(row.disconnected_at.is_some() && row.link_id.is_none(), "{row:?}");
+    assert!(world.state.links.client(agent).is_none());
+    assert_eq!(dial(address, &token).await.err(), Some(401));
+    // A dial that had shown the old token before it ended is refused as well.
+    let (link, worker) = (uuid::Uuid::from_u128(1), world.state.worker);
+    let late = world.state.store.agent_connected(
+        agent,
+        worker,
+        link,
+        token::hash(&token),
+        AgentFacts::default(),
+        NOW,
+    );
+    assert!(matches!(late.await, Err(crate::store::Error::Stale)));
+    let second = serve_agent(dial(address, &new).await.unwrap());
+    client(&world, agent).await;
+    second.abort();
+}
+
 async fn only_the_newest_builds_agent_may_link(on: Engine) {
     let world = world(on).await;
     let address = listen(&world);
@@ -262,7 +300,7 @@ async fn only_the_newest_builds_agent_may_link(on: Engine) {
     let store = &world.state.store;
     let (link, worker) = (uuid::Uuid::from_u128(1), world.state.worker);
     store
-        .agent_connected(agent, worker, link, crate::store::records::workspaces::AgentFacts::default(), NOW)
+        .agent_connected(agent, worker, link, token::hash(&token), AgentFacts::default(), NOW)
         .await
         .unwrap();
     assert!(store.agent_beat(agent, link, NOW).await.unwrap());

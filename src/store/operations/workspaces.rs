@@ -46,6 +46,8 @@ operations! {
     write pub patch_workspace = workspaces::patch(id: WorkspaceId, patch: WorkspacePatch, now: Timestamp) -> WorkspaceView;
     /// A chat used a workspace.
     write pub bump_workspace = workspaces::bump(id: WorkspaceId, now: Timestamp) -> ();
+    /// The workspaces of these chats, each once.
+    read pub workspaces_of_chats = workspaces::of_chats(ids: Vec<ChatId>) -> Vec<WorkspaceId>;
     /// Workspaces whose time is over.
     read pub due_workspaces = workspaces::due(now: Timestamp, limit: i64) -> Vec<WorkspaceId>;
     /// Builds of a workspace, newest first.
@@ -56,6 +58,10 @@ operations! {
     write pub begin_build = workspace_builds::begin(new: NewBuild, now: Timestamp) -> BuildRecord;
     /// Asks for the end of a workspace whose time is over. Whether it did.
     write pub autostop = workspace_builds::autostop(workspace: WorkspaceId, id: BuildId, now: Timestamp) -> bool;
+    /// Running workspaces whose template has a command that tells whether they run.
+    snapshot pub workspaces_with_status = workspaces::with_status_command(limit: i64) -> Vec<WorkspaceView>;
+    /// Asks for the end of a workspace that does not run any more, as of the build `seen`. Whether it did.
+    write pub workspace_has_stopped = workspace_builds::has_stopped(workspace: WorkspaceId, seen: BuildId, id: BuildId, now: Timestamp) -> bool;
     /// Whether there is a build that nobody runs.
     read pub has_builds = workspace_builds::has_open(now: Timestamp) -> bool;
     /// Takes on the oldest build that nobody runs.
@@ -77,9 +83,9 @@ operations! {
     /// The agent whose token has this hash, while its build is the newest.
     read pub agent_by_token = workspace_agents::by_token(hash: Vec<u8>) -> AgentRecord;
     /// Gives an agent another token.
-    write pub set_agent_token = workspace_agents::set_token(id: AgentId, hash: Vec<u8>) -> ();
+    write pub set_agent_token = workspace_agents::set_token(id: AgentId, hash: Vec<u8>, now: Timestamp) -> ();
     /// A link of an agent was made, in place of the one before.
-    write pub agent_connected = workspace_agents::connected(id: AgentId, worker: WorkerId, link: Uuid, facts: AgentFacts, now: Timestamp) -> AgentRecord;
+    write pub agent_connected = workspace_agents::connected(id: AgentId, worker: WorkerId, link: Uuid, hash: Vec<u8>, facts: AgentFacts, now: Timestamp) -> AgentRecord;
     /// A link lives; false when another one has replaced it.
     write pub agent_beat = workspace_agents::beat(id: AgentId, link: Uuid, now: Timestamp) -> bool;
     /// A link ended.

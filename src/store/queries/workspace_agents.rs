@@ -48,26 +48,36 @@ pub async fn by_token(conn: &mut Conn, hash: Vec<u8>) -> Result<AgentRecord> {
     if newest.is_none() { Err(Error::NotFound) } else { Ok(row.into()) }
 }
 
-/// Gives an agent another token; the earlier one is of no more use.
-pub async fn set_token(conn: &mut Conn, id: AgentId, hash: Vec<u8>) -> Result<()> {
-    let changed = diesel::update(workspace_agents::table.find(Id(id.0)))
+/// Gives an agent another token; the earlier one is of no more use, nor is the link that was made with it.
+pub async fn set_token(conn: &mut Conn, id: AgentId, hash: Vec<u8>, now: Timestamp) -> Result<()> {
+    let row = for_update!(workspace_agents::table.find(Id(id.0)).select(AgentRow::as_select()));
+    let before: AgentRow = row.first(conn).await?;
+    if let Some(link) = before.link_id {
+        disconnected(conn, id, link.0, now).await?;
+    }
+    diesel::update(workspace_agents::table.find(Id(id.0)))
         .set(workspace_agents::token_hash.eq(Some(hash)))
         .execute(conn)
         .await?;
-    if changed == 0 { Err(Error::NotFound) } else { Ok(()) }
+    Ok(())
 }
 
-/// A link of an agent was made. It replaces the one before.
+/// A link of an agent was made with this token. It replaces the one before. [`Error::Stale`] when the agent has another token
+/// by now.
 pub async fn connected(
     conn: &mut Conn,
     id: AgentId,
     worker: WorkerId,
     link: Uuid,
+    hash: Vec<u8>,
     facts: AgentFacts,
     now: Timestamp,
 ) -> Result<AgentRecord> {
     let row = for_update!(workspace_agents::table.find(Id(id.0)).select(AgentRow::as_select()));
     let before: AgentRow = row.first(conn).await?;
+    if before.token_hash != Some(hash) {
+        return Err(Error::Stale);
+    }
     diesel::update(workspace_agents::table.find(Id(id.0)))
         .set((
             workspace_agents::worker_id.eq(Some(Id(worker.0))),

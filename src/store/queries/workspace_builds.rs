@@ -1,6 +1,6 @@
 //! Builds of workspaces: asked for, taken on by a replica under a lease, ended.
 
-use super::{Conn, clock, workspaces as views};
+use super::{Conn, Statement, clock, workspaces as views};
 use crate::{
     clock::Timestamp,
     ids::{BuildId, WorkerId, WorkspaceId},
@@ -11,11 +11,14 @@ use crate::{
             Transition,
         },
         schema::{workspace_agents, workspace_build_logs, workspace_builds, workspaces},
-        types::{Id, Ts},
+        types::{Id, Ts, sql},
         workspace_rows::{AgentRow, BuildRow, LogRow, log},
     },
 };
-use diesel::prelude::*;
+use diesel::{
+    prelude::*,
+    sql_types::{BigInt, Text},
+};
 use diesel_async::RunQueryDsl;
 use std::time::Duration;
 
@@ -69,6 +72,33 @@ pub async fn autostop(conn: &mut Conn, workspace: WorkspaceId, id: BuildId, now:
     let found = workspaces::table.find(Id(workspace.0)).select(workspaces::deadline);
     let deadline: Option<Option<Ts>> = for_update!(found).first(conn).await.optional()?;
     if deadline.flatten().is_none_or(|end| end.0 > now) {
+        return Ok(false);
+    }
+    let new = NewBuild {
+        id,
+        workspace_id: workspace,
+        transition: Transition::Stop,
+        reason: BuildReason::Autostop,
+        initiator_id: None,
+    };
+    match begin(conn, new, now).await {
+        Ok(_) => Ok(true),
+        Err(Error::Conflict(_)) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Asks for the end of a workspace that does not run any more, unless it was built anew meanwhile.
+pub async fn has_stopped(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    seen: BuildId,
+    id: BuildId,
+    now: Timestamp,
+) -> Result<bool> {
+    let found = workspaces::table.find(Id(workspace.0)).select(workspaces::latest_build_id);
+    let latest: Option<Id> = for_update!(found).first(conn).await.optional()?;
+    if latest != Some(Id(seen.0)) {
         return Ok(false);
     }
     let new = NewBuild {
@@ -188,20 +218,19 @@ pub async fn append(
         .first(conn)
         .await
         .optional()?;
-    let mut seq = last.unwrap_or(0);
-    for (at, source, output) in lines {
-        seq += 1;
-        diesel::insert_into(workspace_build_logs::table)
-            .values((
-                workspace_build_logs::build_id.eq(Id(build.0)),
-                workspace_build_logs::seq.eq(seq),
-                workspace_build_logs::created_at.eq(Ts(at)),
-                workspace_build_logs::source.eq(source.as_str()),
-                workspace_build_logs::output.eq(output),
-            ))
-            .execute(conn)
-            .await?;
+    if lines.is_empty() {
+        return Ok(());
     }
+    // One statement for all of them: a build that prints a lot should not keep other writers waiting.
+    let mut s = Statement::default();
+    s.sql("INSERT INTO workspace_build_logs (build_id, seq, created_at, source, output) VALUES ");
+    for (seq, (at, source, output)) in (last.unwrap_or(0) + 1..).zip(lines) {
+        s.sql(if seq == last.unwrap_or(0) + 1 { "(" } else { ", (" });
+        s.bind::<sql::Uid, _>(Id(build.0)).sql(", ").bind::<BigInt, _>(seq);
+        s.sql(", ").bind::<sql::Moment, _>(Ts(at)).sql(", ").bind::<Text, _>(source.as_str());
+        s.sql(", ").bind::<Text, _>(output).sql(")");
+    }
+    s.execute(conn).await?;
     Ok(())
 }
 

@@ -1,21 +1,21 @@
 //! Workspaces.
 
-use super::{Conn, chats, workspace_builds::begin};
+use super::{Conn, Statement, chats, workspace_builds::begin};
 use crate::{
     clock::Timestamp,
     ids::{BuildId, ChatId, OrganizationId, UserId, WorkspaceId},
     store::{
         error::{Error, Result},
         records::workspaces::{
-            AgentRecord, BuildRecord, NewBuild, WorkspaceFilter, WorkspacePatch, WorkspaceRecord,
-            WorkspaceView,
+            AgentRecord, BuildRecord, BuildStatus, NewBuild, Transition, WorkspaceFilter, WorkspacePatch,
+            WorkspaceRecord, WorkspaceView,
         },
         schema::{organizations, templates, users, workspace_agents, workspace_builds, workspaces},
-        types::{Id, Ts},
+        types::{Id, Ts, sql},
         workspace_rows::{AgentRow, BuildRow, TemplateRow, WorkspaceRow},
     },
 };
-use diesel::prelude::*;
+use diesel::{QueryableByName, prelude::*};
 use diesel_async::RunQueryDsl;
 use std::collections::HashMap;
 
@@ -223,6 +223,26 @@ pub async fn bump(conn: &mut Conn, id: WorkspaceId, now: Timestamp) -> Result<()
     Ok(())
 }
 
+/// The workspaces of these chats, each once.
+pub async fn of_chats(conn: &mut Conn, ids: Vec<ChatId>) -> Result<Vec<WorkspaceId>> {
+    #[derive(QueryableByName)]
+    struct Bound {
+        #[diesel(sql_type = sql::Uid)]
+        workspace_id: Id,
+    }
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut s = Statement::default();
+    s.sql("SELECT DISTINCT workspace_id FROM chats WHERE workspace_id IS NOT NULL AND id IN (");
+    for (n, id) in ids.into_iter().enumerate() {
+        s.sql(if n == 0 { "" } else { ", " }).bind::<sql::Uid, _>(Id(id.0));
+    }
+    s.sql(")");
+    let bound: Vec<Bound> = s.load(conn).await?;
+    Ok(bound.into_iter().map(|row| WorkspaceId(row.workspace_id.0)).collect())
+}
+
 /// Workspaces whose time is over.
 pub async fn due(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<WorkspaceId>> {
     let ids: Vec<Id> = workspaces::table
@@ -233,6 +253,30 @@ pub async fn due(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<Work
         .load(conn)
         .await?;
     Ok(ids.into_iter().map(|id| WorkspaceId(id.0)).collect())
+}
+
+/// Running workspaces whose template has a command that tells whether they run.
+pub async fn with_status_command(conn: &mut Conn, limit: i64) -> Result<Vec<WorkspaceView>> {
+    let asked: Vec<Id> = templates::table
+        .filter(templates::kind.eq("command").and(templates::status_command.is_not_null()))
+        .select(templates::id)
+        .load(conn)
+        .await?;
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<WorkspaceRow> = workspaces::table
+        .filter(workspaces::template_id.eq_any(asked))
+        .order(workspaces::last_used_at.desc())
+        .limit(limit)
+        .select(WorkspaceRow::as_select())
+        .load(conn)
+        .await?;
+    let mut found = views(conn, rows).await?;
+    found.retain(|view| {
+        (view.build.transition, view.build.status) == (Transition::Start, BuildStatus::Succeeded)
+    });
+    Ok(found)
 }
 
 /// The builds of a workspace, newest first.

@@ -2,6 +2,7 @@
 
 use super::models::Source;
 use crate::{
+    chat::json::Json,
     clock::Timestamp,
     ids::{AgentId, BuildId, OrganizationId, TemplateId, UserId, WorkerId, WorkspaceId},
 };
@@ -115,6 +116,10 @@ pub struct TemplateRecord {
     pub stop_command: Option<String>,
     /// command: status 0 says that it runs.
     pub status_command: Option<String>,
+    /// What it asks of whoever builds from it: an array of `workspace::parameters::Parameter`.
+    pub parameters: Json,
+    /// Answers that are ready: an array of `workspace::parameters::Preset`.
+    pub presets: Json,
     /// How long a workspace runs after a start, in milliseconds; 0 = for ever.
     pub default_ttl_ms: i64,
     /// How far activity puts the end off, in milliseconds from then.
@@ -159,6 +164,8 @@ pub struct WorkspaceRecord {
     pub organization_id: OrganizationId,
     /// What it is built from.
     pub template_id: TemplateId,
+    /// The answers to what its template asks: an object of texts.
+    pub parameters: Json,
     /// How long it runs after a start, in milliseconds; `None` = as the template says, 0 = for ever.
     pub ttl_ms: Option<i64>,
     /// When it is stopped by itself.

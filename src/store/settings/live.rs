@@ -13,7 +13,10 @@ use serde::Serialize;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -37,6 +40,8 @@ pub struct LiveSettings {
     store: Store,
     defaults: Deployment,
     current: RwLock<Arc<Deployment>>,
+    /// Whether a workspace could be made from something.
+    templates: AtomicBool,
     /// One read at a time: a later one always stores what is newer.
     reading: tokio::sync::Mutex<()>,
     users: Mutex<Users>,
@@ -53,7 +58,14 @@ impl LiveSettings {
     #[must_use]
     pub fn new(store: Store, defaults: Deployment) -> Self {
         let current = RwLock::new(Arc::new(defaults.clone()));
-        Self { store, defaults, current, reading: tokio::sync::Mutex::default(), users: Mutex::default() }
+        Self {
+            store,
+            defaults,
+            current,
+            templates: AtomicBool::new(false),
+            reading: tokio::sync::Mutex::default(),
+            users: Mutex::default(),
+        }
     }
 
     /// The settings in force. Take them once for everything that belongs together.
@@ -69,9 +81,25 @@ impl LiveSettings {
     pub async fn refresh(&self) -> Result<()> {
         let _reading = self.reading.lock().await;
         let rows = self.store.deployment_settings().await?;
+        let templates = self.store.has_templates().await?;
+        self.templates.store(templates, Ordering::Relaxed);
         let all = Arc::new(self.defaults.clone().with(&rows));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = all;
         Ok(())
+    }
+
+    /// Whether the deployment has templates, so that chats can have workspaces.
+    #[must_use]
+    pub fn has_templates(&self) -> bool {
+        self.templates.load(Ordering::Relaxed)
+    }
+
+    /// There is a template more or less.
+    ///
+    /// # Errors
+    /// When that cannot be read back.
+    pub async fn templates_changed(&self) -> Result<()> {
+        self.changed().await
     }
 
     fn lock(&self) -> MutexGuard<'_, Users> {

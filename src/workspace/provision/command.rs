@@ -32,12 +32,8 @@ impl Drop for Running {
     }
 }
 
-/// Runs a command of the template to its end.
-///
-/// # Errors
-/// When it cannot be started, or ends with another status than 0.
-pub async fn run(host: &Host, job: &Job, text: &str, log: &LogSink) -> Result<(), String> {
-    let what = job.transition.as_str();
+/// A command of the template, with what it may know in its environment.
+fn prepared(host: &Host, job: &Job, what: &str, text: &str) -> Command {
     let mut command = Command::new("sh");
     command
         .arg("-c")
@@ -50,20 +46,53 @@ pub async fn run(host: &Host, job: &Job, text: &str, log: &LogSink) -> Result<()
         .env("CHATD_WORKSPACE_OWNER", &job.owner)
         .env("CHATD_TEMPLATE_NAME", &job.template.name)
         .env("CHATD_BUILD_ID", job.build.to_string())
+        .envs(job.variables())
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .process_group(0);
     if let Some((agent, token)) = &job.agent {
         command.env("CHATD_AGENT_ID", agent.to_string()).env("CHATD_AGENT_TOKEN", token);
     }
+    command
+}
+
+/// The processes of a command that was started.
+fn group(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
+}
+
+/// Whether the workspace runs, as the status command of its template tells. What that prints is nobody's.
+///
+/// # Errors
+/// When the command cannot be run.
+pub async fn runs(host: &Host, job: &Job, text: &str) -> Result<bool, String> {
+    let mut command = prepared(host, job, "status", text);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().map_err(|e| format!("the status command could not be started: {e}"))?;
+    let group = group(&child);
+    let mut running = Running { child, group };
+    let status = running.child.wait().await.map_err(|e| format!("the status command was lost: {e}"))?;
+    running.group = None;
+    match status.code() {
+        Some(code) => Ok(code == 0),
+        None => Err(format!("the status command ended with {status}")),
+    }
+}
+
+/// Runs a command of the template to its end.
+///
+/// # Errors
+/// When it cannot be started, or ends with another status than 0.
+pub async fn run(host: &Host, job: &Job, text: &str, log: &LogSink) -> Result<(), String> {
+    let what = job.transition.as_str();
+    let mut command = prepared(host, job, what, text);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     say(log, format!("Running the {what} command of the template {:?}.", job.template.name)).await;
     let mut child = command.spawn().map_err(|e| {
         format!("the {what} command could not be started: {e}. It runs with `sh -c`, so a shell has to be on the PATH")
     })?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+    let group = group(&child);
     let mut running = Running { child, group };
     let reading = async {
         tokio::join!(lines(job, out, LogSource::Stdout, log), lines(job, err, LogSource::Stderr, log));

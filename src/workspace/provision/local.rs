@@ -127,6 +127,7 @@ pub async fn start(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> 
         .current_dir(&folder)
         .env_clear()
         .envs(PASSED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
+        .envs(job.variables())
         .env("CHATD_URL", &host.url)
         .env(ENV_URL_FILE, url_file(host))
         .env("CHATD_AGENT_TOKEN", token)

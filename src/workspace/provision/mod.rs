@@ -4,11 +4,12 @@
 mod command;
 mod local;
 
+use super::parameters;
 use crate::{
     ids::{AgentId, BuildId, WorkspaceId},
     store::records::workspaces::{LogSource, TemplateKind, TemplateRecord, Transition},
 };
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use tokio::sync::mpsc;
 
 /// How long a start, a stop or a deletion may take.
@@ -57,11 +58,18 @@ pub struct Job {
     pub owner: String,
     /// What it is built from.
     pub template: TemplateRecord,
+    /// The answers to what its template asks.
+    pub parameters: BTreeMap<String, String>,
     /// After a start: the agent, and its token.
     pub agent: Option<(AgentId, String)>,
 }
 
 impl Job {
+    /// The answers as variables.
+    fn variables(&self) -> impl Iterator<Item = (String, &str)> {
+        self.parameters.iter().map(|(name, value)| (parameters::variable(name), value.as_str()))
+    }
+
     /// What a text is without the agent's token.
     fn without_token(&self, text: &str) -> String {
         match &self.agent {
@@ -93,6 +101,17 @@ pub async fn run(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> {
             }
             Ok(())
         }
+    }
+}
+
+/// Whether a workspace runs, where its template has a command that tells.
+///
+/// # Errors
+/// When that cannot be told.
+pub async fn runs(host: &Host, job: &Job) -> Result<bool, String> {
+    match &job.template.status_command {
+        Some(text) => command::runs(host, job, text).await,
+        None => Ok(true),
     }
 }
 

@@ -1,27 +1,16 @@
 //! Tool servers of the project: small shell scripts that speak JSON-RPC, good and bad ones.
 
 use super::Inside;
-use crate::support::outside::{eventually, within};
+use crate::support::{
+    outside::{eventually, within},
+    tool_server,
+};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
 use tokio::time::Instant;
 
-/// A server in shell: it answers `initialize` and `tools/list`, and calls by the case given.
 fn script(inside: &Inside, name: &str, tools: &str, calls: &str) {
-    let text = format!(
-        r#"echo started >> {name}.log
-say() {{ printf '{{"jsonrpc":"2.0","id":%s,"result":%s}}\n' "$id" "$1"; }}
-while read -r line; do
-  id=$(printf %s "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
-  case "$line" in
-    *'"method":"initialize"'*) say '{{"protocolVersion":"2025-06-18","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"t","version":"1"}}}}';;
-    *'"method":"tools/list"'*) say '{{"tools":[{tools}]}}';;
-    *'"method":"tools/call"'*) {calls};;
-  esac
-done
-"#
-    );
-    fs::write(inside.at(&format!("{name}.sh")), text).unwrap();
+    tool_server::write(inside.at(""), name, tools, calls);
 }
 
 fn configure(inside: &Inside, servers: Value) {

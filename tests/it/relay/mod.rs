@@ -49,7 +49,7 @@ async fn figure(api: &Api, name: &str) -> f64 {
 }
 
 /// Waits until a figure is this. Another process tells nobody when it changes.
-async fn until_figure(api: &Api, name: &str, wanted: f64) {
+pub async fn until_figure(api: &Api, name: &str, wanted: f64) {
     let since = Instant::now();
     let mut tick = tokio::time::interval(Duration::from_millis(20));
     loop {

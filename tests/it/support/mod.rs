@@ -20,6 +20,7 @@ pub mod logs;
 pub mod outside;
 pub mod postgres;
 pub mod sql;
+pub mod tool_server;
 pub mod turns;
 
 use daemon::{DaemonProcess, merge};

@@ -1,13 +1,89 @@
-use super::{LOCAL, error, ok, template};
+use super::{Bound, LOCAL, error, ok, template};
 use crate::support::{
     both,
-    fake_model::{Reply, calls, says},
-    outside::eventually,
+    client::Fold,
+    fake_model::{Gate, Reply, calls, says},
+    outside::{eventually, stays},
     turns::{id, text, working_directory},
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use std::time::Duration;
 
 both! {
+    async fn a_turn_puts_the_end_of_its_workspace_off(h: Harness) {
+        h.configure("[[templates]]\nname = \"box\"\nkind = \"local\"\nttl = \"6s\"\nactivity_bump = \"4s\"\n");
+        let daemon = h.daemon().await;
+        let gate = Gate::new();
+        h.model.push([Reply::empty().gate(&gate).says("Hi.")]);
+        let bound = Bound::make(&daemon, "used").await;
+        let path = format!("/api/v2/workspaces/{}", bound.workspace);
+        // The turn asks nothing of the workspace: it waits for the model.
+        h.turn(0).await;
+        stays(Duration::from_secs(10), "it runs", async || {
+            bound.api.get(&path).await.json(200)["status"] == "running"
+        })
+        .await;
+        gate.open();
+        bound.ends("Hi.").await;
+        eventually("its end", async || (bound.api.get(&path).await.json(200)["status"] == "stopped").then_some(())).await;
+        bound.end().await;
+    }
+
+    async fn a_template_asks_and_a_chat_answers(h: Harness) {
+        let long = "x".repeat(400);
+        h.configure(&format!(
+            "[[templates]]\nname = \"box\"\nkind = \"local\"\n\
+             parameters = [{{ name = \"tea\", description = \"{long}\", options = [{{ name = \"Green\", value = \"green\" }}, {{ name = \"Black\", value = \"black\" }}] }}, {{ name = \"cups\", type = \"number\", default = \"1\" }}]\n\
+             presets = [{{ name = \"party\", default = true, parameters = {{ cups = \"9\" }} }}]\n"
+        ));
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let template_id = template(&api, "box").await;
+        let preset = api.get("/api/v2/templates").await.json(200)[0]["presets"][0]["id"].clone();
+        let create = |more: Value| {
+            let mut args = json!({ "template_id": template_id });
+            args.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            calls("create_workspace", args)
+        };
+        h.model.push([
+            calls("read_template", json!({ "template_id": template_id })),
+            create(json!({})),
+            create(json!({ "parameters": { "tea": "red" } })),
+            create(json!({ "parameters": { "tea": "green", "milk": "yes" } })),
+            create(json!({ "parameters": { "tea": "green" }, "preset_id": template_id })),
+            create(json!({ "parameters": { "tea": "green" }, "preset_id": preset })),
+            calls("execute", json!({ "command": "echo $CHATD_PARAMETER_TEA $CHATD_PARAMETER_CUPS" })),
+            says("Done."),
+        ]);
+        let chat = id(&api.create_chat("Tea").await);
+        let mut stream = api.stream(&chat, None).await;
+        let ended = |held: &Fold| held.texts("assistant").last().is_some_and(|text| text == "Done.");
+        let results = stream.until("the end", ended).await.parts_of("tool-result");
+        let read = ok(&results[0]);
+        assert_eq!(read["parameters"][0]["description"].as_str().map(str::len), Some(300), "{read}");
+        assert_eq!(
+            read["parameters"][1],
+            json!({ "name": "cups", "display_name": "", "description": "", "type": "number", "default": "1",
+                "required": false, "mutable": false, "ephemeral": false }),
+        );
+        assert_eq!(read["parameters"][0]["required"], json!(true));
+        assert_eq!(read["parameters"][0]["options"][1]["value"], "black");
+        assert_eq!(
+            read["presets"],
+            json!([{ "id": preset, "name": "party", "description": "", "default": true,
+                "parameters": [{ "name": "cups", "value": "9" }] }]),
+        );
+        for (result, said) in results[1..5].iter().zip(["requires the parameter", "one of green, black", "no parameter \"milk\"", "no preset"]) {
+            assert!(error(result).contains(said), "{result}");
+        }
+        assert_eq!(ok(&results[5])["created"], json!(true), "{}", results[5]);
+        assert_eq!(ok(&results[6])["output"], "green 9\n");
+        let workspace = api.chat(&chat).await["workspace_id"].as_str().expect("an id").to_owned();
+        let path = format!("/api/v2/workspaces/{workspace}");
+        api.post(&format!("{path}/builds"), json!({ "transition": "delete" })).await.json(201);
+        eventually("the workspace is gone", async || (api.get(&path).await.status == 404).then_some(())).await;
+    }
+
     async fn a_chat_creates_stops_and_starts_its_workspace(h: Harness) {
         h.configure(LOCAL);
         let daemon = h.daemon().await;

@@ -1,14 +1,16 @@
 //! What a workspace says of its project: files of instructions and skills.
 
-use super::{Bound, LOCAL, error, ok};
+use super::{Bound, LOCAL, error, ok, person::worker};
 use crate::support::{
     Harness, both,
     daemon::DaemonProcess,
-    fake_model::{RecordedRequest, says},
+    fake_model::{Gate, RecordedRequest, Reply, says},
+    outside::{eventually, stays},
     turns::id,
 };
+use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 /// A chat at rest that is bound to a workspace with this project in it.
 async fn with_project(h: &Harness, daemon: &DaemonProcess, name: &str) -> Bound {
@@ -106,6 +108,47 @@ both! {
         bound.api.stream(&bound.chat, None).await.until("the answer", |held| held.texts("assistant").last().is_some_and(|t| t == "After it.")).await;
         assert_eq!(block(&last(&h).await, "workspace-context"), Some(said));
         assert_eq!(context_parts(&bound.api.history(&bound.chat).await).len(), 2);
+        bound.end().await;
+    }
+
+    async fn clients_are_told_that_a_chat_has_its_agent(h: Harness) {
+        h.configure(LOCAL);
+        let daemon = h.daemon().await;
+        let gate = Gate::new();
+        h.model.push([Reply::empty().gate(&gate).says("Hi.")]);
+        let bound = Bound::workspace(&daemon, "told").await;
+        let mut watch = bound.api.watch().await;
+        let bound = bound.with_chat().await;
+        // The turn goes on: this is not its end.
+        let told = watch.until("the agent", |event| {
+            let chat = &event["chat"];
+            event["kind"] == "status_change" && chat["id"] == bound.chat.as_str() && chat["agent_id"].is_string()
+        });
+        assert_eq!(told.await["chat"]["status"], "running");
+        gate.open();
+        bound.ends("Hi.").await;
+        bound.end().await;
+    }
+
+    async fn to_ask_an_agent_is_an_attempt_and_the_model_belongs_to_it(h: Harness) {
+        h.configure(LOCAL);
+        let daemon = h.daemon().await;
+        let gate = Gate::new();
+        h.model.push([Reply::empty().gate(&gate).says("Hi.")]);
+        let bound = Bound::workspace(&daemon, "attempt").await;
+        let note = fs::read_to_string(daemon.data_dir().join("agents").join(&bound.workspace)).expect("a note");
+        let agent = worker(note.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a process id"));
+        kill(agent, Signal::SIGSTOP).expect("freeze the agent");
+        let bound = bound.with_chat().await;
+        let sql = format!("SELECT generation_attempt AS n FROM chats WHERE id = {}", h.uuid(&bound.chat));
+        eventually("the agent is asked", async || (h.number(&daemon, &sql).await == 1).then_some(())).await;
+        // It has 5 s, and then the turn goes on without it; its tools are asked for before the model is.
+        stays(Duration::from_secs(7), "nobody answers", async || h.turns() == 0).await;
+        kill(agent, Signal::SIGCONT).expect("go on");
+        h.turn(0).await;
+        assert_eq!(h.number(&daemon, &sql).await, 1);
+        gate.open();
+        bound.ends("Hi.").await;
         bound.end().await;
     }
 

@@ -8,7 +8,7 @@ use crate::support::{
     daemon::DaemonProcess,
     fake_model::{calls, says},
     outside::{eventually, within},
-    run, run_within,
+    run, run_within, tool_server,
 };
 use serde_json::{Value, json};
 use std::{net::SocketAddr, path::Path, time::Duration};
@@ -16,6 +16,7 @@ use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::Instant,
 };
 
 /// Stands between the agents and the daemon.
@@ -97,6 +98,52 @@ both! {
     }
 }
 
+/// A call waits for a link as long as a dial may take, which is half of this: it ends with what is known, and the command,
+/// which goes on, can be asked for as soon as the link is back.
+#[test]
+fn a_command_whose_link_is_cut_for_a_minute_is_found_again() {
+    run_within(Duration::from_secs(180), Engine::Sqlite, "link_minute", |h| async move {
+        let between = Between::start().await;
+        let (daemon, bound) = running(&h, &between, "150s").await;
+        let cut = Instant::now();
+        between.cut();
+        let failed = within(Duration::from_secs(58), "the result", async || {
+            let history = bound.api.history(&bound.chat).await;
+            let mut parts = history.iter().flat_map(|m| m["content"].as_array().cloned().unwrap_or_default());
+            parts.find(|part| part["type"] == "tool-result")
+        })
+        .await;
+        let why = error(&failed).to_owned();
+        assert!(cut.elapsed() > Duration::from_secs(25), "it was waited for: {:?}", cut.elapsed());
+        // The command does not know of all this.
+        std::fs::write(format!("{}/go", bound.folder), "").unwrap();
+        result(&bound).await;
+        tokio::time::sleep_until(cut + Duration::from_secs(60)).await;
+        between.mend(daemon.url());
+        bound.has_agent("connected").await;
+        let process = match why.split('"').nth(1) {
+            Some(id) => {
+                assert!(
+                    why.contains("process_output") && why.contains("do not start it a second time"),
+                    "{why}"
+                );
+                id.to_owned()
+            }
+            None => {
+                assert!(why.contains("whether it has done this is not known"), "{why}");
+                let list = bound.call(&h, "process_list", json!({})).await;
+                ok(&list)["processes"][0]["id"].as_str().expect("an id").to_owned()
+            }
+        };
+        let seen = bound.call(&h, "process_output", json!({ "process_id": process })).await;
+        assert_eq!((&ok(&seen)["exit_code"], &ok(&seen)["output"]), (&json!(0), &json!("ended\n")), "{seen}");
+        assert_eq!(std::fs::read_to_string(format!("{}/marks", bound.folder)).unwrap(), "started\n");
+        let list = bound.call(&h, "process_list", json!({})).await;
+        assert_eq!(ok(&list)["processes"].as_array().map(Vec::len), Some(1), "{list}");
+        bound.end().await;
+    });
+}
+
 #[test]
 fn a_link_that_does_not_come_back_is_told_and_nothing_starts_twice() {
     run_within(Duration::from_secs(120), Engine::Sqlite, "link_gone", |h| async move {
@@ -149,7 +196,7 @@ fn it_does_not_matter_which_replica_has_the_link() {
         // Whichever takes the build on is the one that the agent dials.
         let bound = Bound::make(&first, "shared").await;
         bound.api.stream(&bound.chat, None).await.settled().await;
-        mcp::script(&bound.folder, "one", &mcp::tool("add"), mcp::TEXT);
+        tool_server::write(&bound.folder, "one", &mcp::tool("add"), mcp::TEXT);
         mcp::configure(&bound.folder, &["one"]);
         let repository = Path::new(&bound.folder).join("repository");
         panel::init(&repository);

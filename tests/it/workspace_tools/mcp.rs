@@ -1,34 +1,18 @@
 //! Tools of the tool servers of a chat's workspace: real agents, and servers that are small shell scripts.
 
 use super::{Bound, LOCAL, error, ok, person::Person};
+use crate::relay::until_figure;
 use crate::support::{
     Engine, Harness, both,
     daemon::DaemonProcess,
     fake_model::{Reply, calls, says},
-    outside::{eventually, memory_kib},
+    outside::{eventually, memory_kib, within},
     run_within,
+    tool_server::write as script,
 };
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
 use tokio::time::Instant;
-
-/// A server in shell: it lists `tools`, and answers calls by the case given.
-pub fn script(folder: &str, name: &str, tools: &str, calls: &str) {
-    let text = format!(
-        r#"echo started >> {name}.log
-say() {{ printf '{{"jsonrpc":"2.0","id":%s,"result":%s}}\n' "$id" "$1"; }}
-while read -r line; do
-  id=$(printf %s "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
-  case "$line" in
-    *'"method":"initialize"'*) say '{{"protocolVersion":"2025-06-18","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"t","version":"1"}}}}';;
-    *'"method":"tools/list"'*) say '{{"tools":[{tools}]}}';;
-    *'"method":"tools/call"'*) {calls};;
-  esac
-done
-"#
-    );
-    fs::write(format!("{folder}/{name}.sh"), text).unwrap();
-}
 
 /// Names the scripts in this folder as its tool servers.
 pub fn configure(folder: &str, servers: &[&str]) {
@@ -193,6 +177,46 @@ both! {
         bound.end().await;
     }
 
+    async fn a_call_that_was_cut_off_before_plan_mode_is_unknown(h: Harness) {
+        h.configure(LOCAL);
+        let mut daemon = h.daemon().await;
+        let bound = bound(&h, &daemon, "planned").await;
+        script(&bound.folder, "one", &tool("wait"), WAITS);
+        configure(&bound.folder, &["one"]);
+        h.model.push([calls("one__wait", json!({"a": 1})), says("Done.")]);
+        bound.api.send(&bound.chat, "Go.").await;
+        eventually("the call runs", async || (lines(&bound.folder, "calls.log") == 1).then_some(())).await;
+        bound.api.patch(&format!("/chats/{}", bound.chat), json!({ "plan_mode": "plan" })).await.empty(204);
+        daemon.kill_9().await;
+        daemon.restart().await;
+        fs::write(format!("{}/go", bound.folder), "").unwrap();
+        let bound = Bound { api: daemon.api(), ..bound };
+        bound.ends("Done.").await;
+        let result = bound.results(1).await.remove(0);
+        assert!(error(&result).contains("nobody knows how far it came"), "{result}");
+        assert_eq!(lines(&bound.folder, "calls.log"), 1);
+        bound.end().await;
+    }
+
+    async fn a_list_goes_with_the_chats_actor(h: Harness) {
+        h.configure(LOCAL);
+        h.configure("[stream]\nretain_grace = \"100ms\"\njanitor_interval = \"200ms\"\n");
+        let daemon = h.daemon().await;
+        let bound = bound(&h, &daemon, "reaped").await;
+        script(&bound.folder, "one", &tool("add"), TEXT);
+        script(&bound.folder, "two", &tool("add"), TEXT);
+        configure(&bound.folder, &["one"]);
+        let first = h.turns();
+        assert_eq!(ok(&bound.call(&h, "one__add", json!({"a": 1})).await), "first\nsecond");
+        assert_eq!(offered(&h, first).await, ["one__add"]);
+        configure(&bound.folder, &["one", "two"]);
+        until_figure(&bound.api, "chatd_streams_active", 0.0).await;
+        let second = h.turns();
+        assert_eq!(ok(&bound.call(&h, "two__add", json!({"a": 1})).await), "first\nsecond");
+        assert_eq!(offered(&h, second).await, ["one__add", "two__add"]);
+        bound.end().await;
+    }
+
     async fn a_call_that_the_agent_did_not_live_to_see_is_unknown(h: Harness) {
         h.configure(LOCAL);
         h.model.push([says("Hi.")]);
@@ -274,6 +298,37 @@ fn servers_that_hang_or_flood_cost_a_turn_their_time_once() {
         error(&bound.results(2).await[1]);
         let grown = memory_kib(daemon.pid()).saturating_sub(memory);
         assert!(grown < 20 << 10, "{grown} KiB more");
+        bound.end().await;
+    });
+}
+
+#[test]
+fn a_server_that_was_missing_is_asked_for_once_more() {
+    run_within(Duration::from_secs(150), Engine::Sqlite, "mcp_missing", |h| async move {
+        h.configure(LOCAL);
+        h.configure("[stream]\nretain_grace = \"5m\"\n");
+        let daemon = h.daemon().await;
+        let bound = bound(&h, &daemon, "missing").await;
+        script(&bound.folder, "one", &tool("add"), TEXT);
+        let good = json!({"command": "sh", "args": ["one.sh"]});
+        write_config(&bound.folder, &json!({ "one": good, "two": {"command": "./not-there", "args": []} }));
+        let turn = async || {
+            let before = h.turns();
+            h.model.push([says("Done.")]);
+            bound.api.send(&bound.chat, "Go.").await;
+            h.turn(before).await;
+            bound.ends("Done.").await;
+            offered(&h, before).await
+        };
+        assert_eq!(turn().await, ["one__add"]);
+        script(&bound.folder, "two", &tool("add"), TEXT);
+        configure(&bound.folder, &["one", "two"]);
+        assert_eq!(turn().await, ["one__add"], "not at once");
+        within(Duration::from_secs(90), "the missing tools", async || {
+            let offered = turn().await;
+            (offered == ["one__add", "two__add"]).then_some(())
+        })
+        .await;
         bound.end().await;
     });
 }

@@ -15,6 +15,13 @@ use serde_json::json;
 use std::{process::Stdio, time::Duration};
 use tokio::process::{Child, Command};
 
+/// The process of an agent that does the work: the one child of the other.
+pub fn worker(supervisor: i32) -> Pid {
+    let path = format!("/proc/{supervisor}/task/{supervisor}/children");
+    let children = std::fs::read_to_string(path).expect("the supervisor runs");
+    Pid::from_raw(children.trim().parse().unwrap_or_else(|e| panic!("{children:?}: {e}")))
+}
+
 /// An agent of the test's own.
 pub struct Person {
     pub bound: Bound,
@@ -72,10 +79,7 @@ impl Person {
 
     /// The process that does the work: the one child of the other.
     pub fn worker(&self) -> Pid {
-        let own = self.supervisor();
-        let path = format!("/proc/{own}/task/{own}/children");
-        let children = std::fs::read_to_string(path).expect("the supervisor runs");
-        Pid::from_raw(children.trim().parse().unwrap_or_else(|e| panic!("{children:?}: {e}")))
+        worker(self.supervisor().as_raw())
     }
 
     /// Freezes or thaws the process that does the work.

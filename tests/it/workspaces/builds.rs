@@ -1,9 +1,18 @@
 //! Builds with commands of the operator: run, printed, failed, broken off, at the end of their time.
 
 use super::{build, create, has_status, path, printed};
-use crate::support::{both, outside::eventually};
+use crate::support::{
+    Engine, both,
+    outside::{eventually, within},
+    run_within,
+};
 use futures_util::StreamExt as _;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 
 fn command(start: &str, stop: &str, more: &str) -> String {
@@ -28,6 +37,64 @@ async fn followed(url: &str, token: &str, build: &Value) -> (Vec<String>, u16) {
             _ => {}
         }
     }
+}
+
+#[test]
+fn a_workspace_that_has_died_is_found_stopped() {
+    run_within(Duration::from_secs(150), Engine::Sqlite, "died", |h| async move {
+        // Its agent is a process of this host; its status command knows whether it should run.
+        let program = env!("CARGO_BIN_EXE_chatd");
+        let start = format!(
+            "touch up-$CHATD_WORKSPACE_NAME; mkdir -p w; \
+             CHATD_AGENT_TOKEN=$CHATD_AGENT_TOKEN setsid {program} agent --dir w >/dev/null 2>&1 & echo $! >pid-$CHATD_WORKSPACE_NAME"
+        );
+        let stop = "kill $(cat pid-$CHATD_WORKSPACE_NAME) 2>/dev/null; rm -f up-$CHATD_WORKSPACE_NAME";
+        let status = "echo \"$CHATD_TRANSITION [$CHATD_AGENT_TOKEN]\" >>asked-$CHATD_WORKSPACE_NAME; test -e up-$CHATD_WORKSPACE_NAME";
+        h.configure(&command(&start, stop, &format!("status = '{status}'")));
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let data = daemon.data_dir();
+        let (alive, dead) = (create(&api, "alive", "host").await, create(&api, "dead", "host").await);
+        for workspace in [&alive, &dead] {
+            has_status(&api, workspace, "running").await;
+            eventually("its agent", async || {
+                let now = api.get(&path(workspace)).await.json(200);
+                (now["agents"][0]["status"] == "connected").then_some(())
+            })
+            .await;
+        }
+        std::fs::remove_file(data.join("up-dead")).expect("it was up");
+        for name in ["alive", "dead"] {
+            let pid = std::fs::read_to_string(data.join(format!("pid-{name}"))).expect("a process id");
+            kill(Pid::from_raw(pid.trim().parse().expect("a number")), Signal::SIGTERM)
+                .expect("end the agent");
+        }
+        within(Duration::from_secs(90), "it is found", async || {
+            (api.get(&path(&dead)).await.json(200)["status"] == "stopped").then_some(())
+        })
+        .await;
+        within(Duration::from_secs(30), "the other one is asked for", async || {
+            std::fs::exists(data.join("asked-alive")).expect("look").then_some(())
+        })
+        .await;
+        let asked = std::fs::read_to_string(data.join("asked-dead")).expect("it was asked");
+        assert!(asked.starts_with("status []\n"), "{asked}");
+        let now = api.get(&path(&alive)).await.json(200);
+        assert_eq!(
+            (&now["status"], &now["latest_build"]["transition"]),
+            (&json!("running"), &json!("start"))
+        );
+        let ended = api.get(&path(&dead)).await.json(200)["latest_build"].clone();
+        assert_eq!((&ended["transition"], &ended["reason"]), (&json!("stop"), &json!("autostop")));
+        // It can be started again.
+        build(&api, &dead, "start").await;
+        has_status(&api, &dead, "running").await;
+        for workspace in [&alive, &dead] {
+            build(&api, workspace, "delete").await;
+            eventually("it is gone", async || (api.get(&path(workspace)).await.status == 404).then_some(()))
+                .await;
+        }
+    });
 }
 
 both! {
@@ -134,6 +201,39 @@ both! {
         api.patch(&path(&made), json!({ "ttl_ms": 3_600_000 })).await.json(200);
         build(&api, &made, "start").await;
         assert!(has_status(&api, &made, "running").await["deadline"].is_string());
+    }
+
+    async fn a_template_asks_and_its_commands_know_the_answers(h: Harness) {
+        let asks = "parameters = [{ name = \"branch\" }, { name = \"cpu-count\", type = \"number\", default = \"2\", validation_max = 8 }]\n\
+                    presets = [{ name = \"big\", parameters = { cpu-count = \"8\", branch = \"dev\" } }]\n";
+        h.configure(&command("echo \"$CHATD_PARAMETER_BRANCH $CHATD_PARAMETER_CPU_COUNT\"", "echo \"$CHATD_PARAMETER_BRANCH\"", asks));
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let all = api.get("/api/v2/templates").await.json(200);
+        assert_eq!(all[0]["parameters"][1]["validation_max"], json!(8), "{all}");
+        let preset = &all[0]["presets"][0];
+        assert_eq!(preset["parameters"], json!({ "branch": "dev", "cpu-count": "8" }), "{all}");
+        let post = async |name: &str, more: Value| {
+            let mut body = json!({ "name": name, "template_id": all[0]["id"] });
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            api.post("/api/v2/workspaces", body).await
+        };
+        for (more, said) in [
+            (json!({}), "requires the parameter \"branch\""),
+            (json!({ "parameters": { "branch": "a", "none": "b" } }), "no parameter \"none\""),
+            (json!({ "parameters": { "branch": "a", "cpu-count": "9" } }), "out of the range"),
+            (json!({ "preset_id": all[0]["id"] }), "no preset"),
+        ] {
+            let problem = post("bad", more).await.problem(400);
+            assert!(problem.to_string().contains(&said.replace('"', "\\\"")), "{problem}");
+        }
+        let own = post("own", json!({ "preset_id": preset["id"], "parameters": { "branch": "main" } })).await.json(201);
+        assert_eq!(own["parameters"], json!({ "branch": "main", "cpu-count": "8" }));
+        has_status(&api, &own, "running").await;
+        assert_eq!(printed(&api, &own["latest_build"]).await[1], ("stdout".to_owned(), "main 8".to_owned()));
+        let stop = build(&api, &own, "stop").await;
+        has_status(&api, &own, "stopped").await;
+        assert_eq!(printed(&api, &stop).await[1], ("stdout".to_owned(), "main".to_owned()));
     }
 
     async fn workspaces_are_administered_on_the_machine(h: Harness) {

@@ -8,7 +8,7 @@ use crate::{
     store::{self, commit::Committed, records::ChatRecord},
     turn::{history::History, project::Project},
     workspace::{
-        connection::NoConnection,
+        connection::{AtHand, NoConnection},
         status::{self, INACTIVE},
     },
 };
@@ -19,18 +19,20 @@ use tokio::time::timeout;
 const WITHIN: Duration = Duration::from_secs(5);
 
 /// Binds a chat that has used nothing of its workspace yet to the agent there, if that is connected: so its first prompt
-/// has the project's instructions already. Nothing is dialled for it.
-pub(super) async fn bind(work: &Work, chat: &mut ChatRecord) {
+/// has the project's instructions already. Nothing is dialled for it. Returns what it found, if it had to look: the rest of
+/// the pass does not look again.
+pub(super) async fn bind(work: &Work, chat: &mut ChatRecord) -> Option<AtHand> {
     if chat.workspace_id.is_none() || chat.agent_id.is_some() {
-        return;
+        return None;
     }
-    match work.session.connection.at_hand(chat).await {
-        Ok(Some((agent, _))) => chat.agent_id = Some(agent),
-        Ok(None) | Err(NoConnection::Deleted) => {}
-        Err(e) => {
+    let found = work.session.connection.at_hand(chat).await.unwrap_or_else(|e| {
+        if !matches!(e, NoConnection::Deleted) {
             tracing::warn!(chat = %work.chat, error = %e, "the agent of a workspace cannot be looked up");
         }
-    }
+        None
+    });
+    chat.agent_id = found.as_ref().map(|(agent, _)| *agent);
+    Some(found)
 }
 
 /// The agent that is to be asked: the chat's own, if it has said nothing yet and was not asked in vain in this turn.
@@ -42,7 +44,7 @@ pub(super) fn due(
 ) -> Option<AgentId> {
     chat.workspace_id?;
     let agent = chat.agent_id.filter(|agent| known.is_none_or(|project| project.agent_id != *agent))?;
-    (!work.session.asked_in_vain(agent, turn_of(history))).then_some(agent)
+    (work.session.silent.last() != Some((agent, turn_of(history)))).then_some(agent)
 }
 
 /// What a turn is told by: the message that began it.
@@ -50,11 +52,12 @@ fn turn_of(history: &History<'_>) -> i64 {
     history.last_user().map_or(0, |index| history.entries()[index].row.id.0)
 }
 
-/// Asks, and keeps what was said. `None`: there was no answer, and the turn goes on without it.
+/// Asks, and keeps what was said, in this attempt. `None`: there was no answer, and the turn goes on without it.
 pub(super) async fn run(
     work: &Work,
     agent: AgentId,
     history: &History<'_>,
+    attempt: i64,
 ) -> Result<Option<Committed>, End> {
     let project = match timeout(WITHIN, ask(work, agent)).await {
         Ok(Ok(project)) => project,
@@ -64,12 +67,12 @@ pub(super) async fn run(
                 _ => "it did not answer in time".to_owned(),
             };
             tracing::info!(chat = %work.chat, %agent, why, "the project of a workspace is not known in this turn");
-            work.session.set_asked_in_vain(agent, turn_of(history));
+            work.session.silent.remember((agent, turn_of(history)));
             return Ok(None);
         }
     };
     let commit = Command::CommitStep(vec![project.message()]);
-    let done = work.commit(commit, work.fence(Status::Running, None)).await?;
+    let done = work.commit(commit, work.fence(Status::Running, Some(attempt))).await?;
     // Whoever loses this line asks the agent once more after the next compaction, and no more than that.
     if let Err(e) = work.shared.store.set_injected_context(work.chat, project.injected()).await {
         tracing::warn!(chat = %work.chat, error = %e, "what a workspace said of its project is not shown with the chat");

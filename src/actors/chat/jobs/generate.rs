@@ -16,6 +16,7 @@ use crate::{
         records::{ChatRecord, MessageRow, TurnRead, debug::RunKind},
         spend::{CallKind, ModelCall},
     },
+    stream::episode::EpisodeKey,
     tools::offer,
     turn::{
         compact::{Measurement, STILL_OVER_LIMIT},
@@ -41,7 +42,7 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
         return Err(End::Stale);
     }
     let engine = &work.shared.turn;
-    let attempt = head.versions.attempt;
+    let mut attempt = head.versions.attempt;
     let mut choice = match engine.model(chat.last_model_config_id, chat.owner_id) {
         Ok(choice) => choice,
         Err(failure) => return work.fail(last_error(&failure), attempt).await,
@@ -50,11 +51,10 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     if let Some(percent) = own.thresholds.get(&choice.id) {
         Arc::make_mut(&mut choice).user_threshold = Some(*percent);
     }
-    context::bind(work, &mut chat).await;
+    let mut at_hand = context::bind(work, &mut chat).await;
     let history = History::new(&rows).with_earlier_steps(earlier_steps);
     let project = Project::latest(&history);
-    let workspaces =
-        engine.templates || chat.workspace_id.is_some() || work.shared.store.has_templates().await?;
+    let workspaces = chat.workspace_id.is_some() || work.shared.live.has_templates();
     let mut registry = match engine.tools(&chat, &own, project.as_ref(), workspaces) {
         Ok(registry) => registry,
         Err(e) => {
@@ -65,6 +65,8 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     };
     let names = ToolNames::of(&registry, offer::stop_after());
     let mut context_due = context::due(work, &chat, project.as_ref(), &history);
+    // An attempt that is recorded, and in which nothing was committed yet.
+    let mut open = None;
     loop {
         let settings = Settings {
             max_steps: engine.max_steps,
@@ -88,20 +90,32 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
                 let fence = work.fence(Status::Running, None);
                 work.commit(Command::EnterRequiresAction { deadline }, fence).await
             }
-            NextAction::PersistWorkspaceContext(agent) => match context::run(work, agent, &history).await? {
-                Some(done) => Ok(done),
-                // There was no answer, and the turn goes on without it.
-                None => {
-                    context_due = None;
-                    continue;
+            // Each of these attempts has ended with its process: the project may be what ends it.
+            NextAction::PersistWorkspaceContext(_) if attempt >= engine.policy.max_attempts => {
+                context_due = None;
+                continue;
+            }
+            NextAction::PersistWorkspaceContext(agent) => {
+                let (key, this) = work.attempt(attempt).await?;
+                match context::run(work, agent, &history, this).await? {
+                    Some(done) => Ok(done),
+                    // There was no answer, and the turn goes on without it.
+                    None => {
+                        context_due = None;
+                        open = Some(key);
+                        attempt = this;
+                        chat.head.versions.attempt = this;
+                        continue;
+                    }
                 }
-            },
+            }
             NextAction::Compact(source) => compaction::run(work, &chat, &rows, &choice, source).await,
             NextAction::StillOverLimit(_) => still_over(work, &choice, attempt, None).await,
             NextAction::Generate { already_compacted } => {
                 title::start(work, &chat, &rows, &choice);
-                served::offer(work, &chat, &mut registry).await;
-                let turn = Asked { chat: &chat, rows: &rows, choice: &choice, project: project.as_ref() };
+                served::offer(work, &chat, &mut registry, at_hand.take()).await;
+                let turn =
+                    Asked { chat: &chat, rows: &rows, choice: &choice, project: project.as_ref(), open };
                 ask(work, &turn, registry.specs(), already_compacted).await
             }
         };
@@ -126,6 +140,8 @@ struct Asked<'a> {
     rows: &'a [MessageRow],
     choice: &'a ModelChoice,
     project: Option<&'a Project>,
+    /// The attempt that the first call belongs to; `None`: it is not recorded yet.
+    open: Option<EpisodeKey>,
 }
 
 /// Asks the model until an attempt succeeds or the policy gives up.
@@ -135,9 +151,10 @@ async fn ask(
     tools: &[ToolSpec],
     already_compacted: bool,
 ) -> Result<Committed, End> {
-    let Asked { chat, rows, choice, project } = *asked;
+    let Asked { chat, rows, choice, project, mut open } = *asked;
     // Attempts that failed have ended the turn; these were cut short, each with its process.
-    if chat.head.versions.attempt >= work.shared.turn.policy.max_attempts {
+    let cut_short = chat.head.versions.attempt - i64::from(open.is_some());
+    if cut_short >= work.shared.turn.policy.max_attempts {
         let error =
             turn_error("The model was asked too often without an answer: the server stopped each time.");
         return work.fail(error, chat.head.versions.attempt).await;
@@ -173,8 +190,14 @@ async fn ask(
     let mut recording = work.shared.debug.step(RunKind::ChatTurn, chat, rows, choice, &request).await;
     let mut attempt = chat.head.versions.attempt;
     loop {
-        let (key, this) = work.attempt(attempt).await?;
-        attempt = this;
+        let key = match open.take() {
+            Some(key) => key,
+            None => {
+                let (key, this) = work.attempt(attempt).await?;
+                attempt = this;
+                key
+            }
+        };
         let link = work.link.clone();
         let publish = move |parts| link.parts(key, parts);
         let tap = recording.as_mut().map(|r| r.attempt(attempt));

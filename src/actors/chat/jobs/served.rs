@@ -10,14 +10,17 @@ use crate::{
         registry::{Lookup, Registry},
         workspace_mcp::WorkspaceMcp,
     },
-    workspace::mcp_tools::{List, is_served},
+    workspace::{
+        connection::AtHand,
+        mcp_tools::{List, is_served},
+    },
 };
 use std::sync::Arc;
 
-/// Before the model is asked: those that there are.
-pub(super) async fn offer(work: &Work, chat: &ChatRecord, registry: &mut Registry) {
+/// Before the model is asked: those that there are. `found`: the agent that this pass has looked for already.
+pub(super) async fn offer(work: &Work, chat: &ChatRecord, registry: &mut Registry, found: Option<AtHand>) {
     if chat.plan_mode.is_none() {
-        add(work, registry, &work.session.mcp.list(chat).await);
+        add(work, registry, &work.session.mcp.list(chat, found).await);
     }
 }
 

@@ -98,8 +98,12 @@ impl<'a> Journal<'a> {
         let batch =
             Batch { chat: work.chat, runner: work.owner.runner, history_version: work.seen.versions.history };
         let open = tool_batch::unrepeatable(registry, calls, &answers);
-        let entered: HashSet<&str> = open.iter().map(|call| call.tool_call_id.as_str()).collect();
-        if !open.is_empty() {
+        let mut entered: HashSet<&str> = open.iter().map(|call| call.tool_call_id.as_str()).collect();
+        // A call that began when its tool was there, as before plan mode was switched on.
+        let lost = |call: &ToolCallPart| {
+            matches!(registry.lookup(&call.tool_name), Lookup::Unknown | Lookup::Inactive)
+        };
+        if !open.is_empty() || calls.iter().any(lost) {
             let entry = |call: &&ToolCallPart| NewEntry {
                 tool_call_id: call.tool_call_id.clone(),
                 tool_name: call.tool_name.clone(),
@@ -113,6 +117,9 @@ impl<'a> Journal<'a> {
                 let attaches = has_agent
                     && entry.outcome.is_none()
                     && matches!(registry.lookup(&call.tool_name), Lookup::Tool(tool) if tool.repeat() == Repeat::Attach);
+                if lost(call) {
+                    entered.insert(&call.tool_call_id);
+                }
                 if attaches {
                     repeated.insert(call.tool_call_id.clone());
                 } else if answer.is_none() && entered.contains(call.tool_call_id.as_str()) {

@@ -1,0 +1,3 @@
+ALTER TABLE workspaces DROP COLUMN parameters;
+ALTER TABLE templates DROP COLUMN presets;
+ALTER TABLE templates DROP COLUMN parameters;

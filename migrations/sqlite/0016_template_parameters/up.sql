@@ -1,0 +1,5 @@
+-- What a template asks of whoever makes a workspace from it, its ready-made answers, and the answers of a workspace.
+
+ALTER TABLE templates ADD COLUMN parameters TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE templates ADD COLUMN presets TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE workspaces ADD COLUMN parameters TEXT NOT NULL DEFAULT '{}';

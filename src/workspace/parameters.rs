@@ -1,0 +1,239 @@
+//! What a template asks of whoever makes a workspace from it (tools.md §9.2, §9.3). The answers are texts; a workspace
+//! keeps them, and its commands find them in their environment.
+
+use crate::{chat::json::Json, ids::TemplateId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Longest answer, in bytes.
+pub const MAX_VALUE: usize = 8 << 10;
+/// Before the name of a parameter in the environment of commands.
+const VARIABLE: &str = "CHATD_PARAMETER_";
+
+/// What an answer has to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = TemplateParameterType)]
+pub enum Kind {
+    /// Any text.
+    #[default]
+    String,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Bool,
+}
+
+/// One of the answers that there are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TemplateParameterOption)]
+pub struct Choice {
+    /// For people.
+    pub name: String,
+    /// The answer.
+    pub value: String,
+    /// More for people; may be empty.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// A question of a template.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TemplateParameter)]
+pub struct Parameter {
+    /// Unique in its template.
+    pub name: String,
+    /// For people; may be empty.
+    #[serde(default)]
+    pub display_name: String,
+    /// What it is; may be empty.
+    #[serde(default)]
+    pub description: String,
+    /// What an answer has to be.
+    #[serde(default, rename = "type")]
+    pub kind: Kind,
+    /// The answer where nobody gives one. Without it one has to be given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// The answers that there are; empty = all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<Choice>,
+    /// Least number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_min: Option<i64>,
+    /// Greatest number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_max: Option<i64>,
+}
+
+impl Parameter {
+    /// Why this is no answer.
+    fn refusal(&self, value: &str) -> Option<String> {
+        let name = &self.name;
+        if value.len() > MAX_VALUE || value.contains('\0') {
+            return Some(format!("the value of {name:?} may have at most {MAX_VALUE} bytes, without NUL"));
+        }
+        if !self.options.is_empty() && !self.options.iter().any(|option| option.value == value) {
+            let values: Vec<&str> = self.options.iter().map(|option| option.value.as_str()).collect();
+            return Some(format!("{value:?} is no value of {name:?}; it is one of {}", values.join(", ")));
+        }
+        match self.kind {
+            Kind::String => None,
+            Kind::Bool if value == "true" || value == "false" => None,
+            Kind::Bool => Some(format!("{name:?} is true or false, not {value:?}")),
+            Kind::Number => {
+                let Ok(number) = value.parse::<f64>() else {
+                    return Some(format!("{name:?} is a number, not {value:?}"));
+                };
+                #[expect(clippy::cast_precision_loss, reason = "a limit that large is none")]
+                let (min, max) = (
+                    self.validation_min.map_or(f64::NEG_INFINITY, |min| min as f64),
+                    self.validation_max.map_or(f64::INFINITY, |max| max as f64),
+                );
+                let fits = number.is_finite() && (min..=max).contains(&number);
+                (!fits).then(|| format!("{value} is out of the range of {name:?}, from {min} to {max}"))
+            }
+        }
+    }
+}
+
+/// Answers that are ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preset {
+    /// Unique in its template.
+    pub name: String,
+    /// What it is good for; may be empty.
+    #[serde(default)]
+    pub description: String,
+    /// It is what most take.
+    #[serde(default)]
+    pub default: bool,
+    /// By the name of the parameter.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// Namespace of derived ids: a random UUID, fixed for ever.
+const NAMESPACE: Uuid = Uuid::from_u128(0x7b0c_51f2_9e1d_4c0e_a4d7_0f86_31b2_95ea);
+
+impl Preset {
+    /// Its id: derived from its template and its name, so that it stays the same.
+    #[must_use]
+    pub fn id(&self, template: TemplateId) -> Uuid {
+        Uuid::new_v5(&NAMESPACE, format!("{template}/{}", self.name).as_bytes())
+    }
+}
+
+/// What a template asks, as its row keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Questions {
+    /// In the order of the template.
+    pub parameters: Vec<Parameter>,
+    /// In the order of the template.
+    pub presets: Vec<Preset>,
+}
+
+impl Questions {
+    /// Of the columns of a template.
+    ///
+    /// # Errors
+    /// When they hold something else.
+    pub fn of(parameters: &Json, presets: &Json) -> Result<Self, serde_json::Error> {
+        Ok(Self { parameters: parameters.read()?, presets: presets.read()? })
+    }
+
+    /// The answer to each question: the one that is given, else the preset's, else the default.
+    ///
+    /// # Errors
+    /// The name of what is wrong, and why.
+    pub fn answered(
+        &self,
+        template: TemplateId,
+        preset: Option<&str>,
+        given: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, String> {
+        let preset = match preset.map(str::trim).filter(|id| !id.is_empty()) {
+            None => None,
+            Some(_) if self.presets.is_empty() => return Err("this template has no presets".into()),
+            Some(id) => {
+                let wanted = Uuid::try_parse(id).map_err(|_| format!("preset_id {id:?} is no UUID"))?;
+                let found = self.presets.iter().find(|preset| preset.id(template) == wanted);
+                Some(found.ok_or_else(|| format!("this template has no preset {id}"))?)
+            }
+        };
+        if let Some(name) = given.keys().find(|name| !self.parameters.iter().any(|p| p.name == **name)) {
+            return Err(format!("this template has no parameter {name:?}"));
+        }
+        let mut answers = BTreeMap::new();
+        for parameter in &self.parameters {
+            let name = &parameter.name;
+            let ready = preset.and_then(|preset| preset.parameters.get(name));
+            let Some(value) = given.get(name).or(ready).or(parameter.default.as_ref()) else {
+                return Err(format!("this template requires the parameter {name:?}"));
+            };
+            if let Some(why) = parameter.refusal(value) {
+                return Err(why);
+            }
+            answers.insert(name.clone(), value.clone());
+        }
+        Ok(answers)
+    }
+}
+
+/// The variable of a parameter's answer: capital letters, digits and underscores.
+#[must_use]
+pub fn variable(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    format!("{VARIABLE}{}", name.chars().map(plain).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn questions() -> Questions {
+        let parameters = json!([
+            {"name": "branch"},
+            {"name": "cpus", "type": "number", "default": "2", "validation_min": 1, "validation_max": 8},
+            {"name": "gpu", "type": "bool", "default": "false"},
+            {"name": "region", "default": "eu", "options": [{"name": "Europe", "value": "eu"}, {"name": "US", "value": "us"}]},
+        ]);
+        let presets = json!([{"name": "big", "parameters": {"cpus": "8", "branch": "main"}}]);
+        Questions::of(&Json::of(&parameters), &Json::of(&presets)).unwrap()
+    }
+
+    #[test]
+    fn what_is_given_comes_before_the_preset_and_that_before_the_default() {
+        let (questions, template) = (questions(), TemplateId(Uuid::nil()));
+        let big = questions.presets[0].id(template).to_string();
+        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let all = questions.answered(template, Some(&big), &map(&[("branch", "dev")])).unwrap();
+        assert_eq!(all, map(&[("branch", "dev"), ("cpus", "8"), ("gpu", "false"), ("region", "eu")]));
+        let other = TemplateId(Uuid::from_u128(1));
+        for (preset, given, said) in [
+            (None, map(&[]), "requires the parameter \"branch\""),
+            (None, map(&[("nope", "x")]), "no parameter \"nope\""),
+            (None, map(&[("branch", "a"), ("cpus", "many")]), "is a number"),
+            (None, map(&[("branch", "a"), ("cpus", "9")]), "from 1 to 8"),
+            (None, map(&[("branch", "a"), ("cpus", "NaN")]), "out of the range"),
+            (None, map(&[("branch", "a"), ("gpu", "yes")]), "true or false"),
+            (None, map(&[("branch", "a"), ("region", "mars")]), "one of eu, us"),
+            (Some("x"), map(&[]), "is no UUID"),
+            (Some(&*Uuid::nil().to_string()), map(&[]), "no preset"),
+        ] {
+            let why = questions.answered(template, preset, &given).unwrap_err();
+            assert!(why.contains(said), "{why}");
+        }
+        assert!(questions.answered(other, Some(&big), &map(&[])).is_err(), "another template's");
+    }
+
+    #[test]
+    fn variables_are_plain() {
+        assert_eq!(variable("git-branch.x"), "CHATD_PARAMETER_GIT_BRANCH_X");
+    }
+}
