@@ -454,6 +454,6 @@ pub async fn token(
     let token = token::mint();
     state.store.set_agent_token(id, token::hash(&token), state.clock.now()).await.map_err(gone)?;
     // Another replica's link with the earlier token ends with its next beat.
-    state.links.end(id);
+    state.dialer.links.end(id);
     Ok(body::json(StatusCode::CREATED, &TokenOut { token }))
 }

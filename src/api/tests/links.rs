@@ -272,7 +272,7 @@ async fn a_new_token_ends_the_link_of_the_old_one(on: Engine) {
     assert_eq!(timeout(PATIENCE, first).await.unwrap().unwrap(), 4001);
     let row = world.state.store.agent(agent).await.unwrap();
     assert!(row.disconnected_at.is_some() && row.link_id.is_none(), "{row:?}");
-    assert!(world.state.links.client(agent).is_none());
+    assert!(world.state.dialer.links.client(agent).is_none());
     assert_eq!(dial(address, &token).await.err(), Some(401));
     // A dial that had shown the old token before it ended is refused as well.
     let (link, worker) = (uuid::Uuid::from_u128(1), world.state.worker);
