@@ -149,14 +149,24 @@ async fn diff(settings: &Settings, root: &Path) -> Result<Output, Failed> {
     let index = root.join(index.trim_end_matches('\n'));
     let copy = std::env::temp_dir().join(format!("chatd-index-{}", super::answer::fresh_id()));
     let copy = Temporary(copy);
-    match tokio::fs::copy(&index, &copy.0).await {
-        Ok(_) => {}
+    let to = copy.0.clone();
+    let copied = tokio::task::spawn_blocking(move || copy_index(&index, &to)).await;
+    match copied.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
+        Ok(()) => {}
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(e) => return Err(Failed::Io(e)),
     }
     git(settings, root, &["add", "--intent-to-add", "--all", "--ignore-errors", "."], Some(&copy.0)).await?;
     let args = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--unified=3", base.trim(), "--"];
     git(settings, root, &args, Some(&copy.0)).await
+}
+
+/// Copies an index with its time. By that git tells which files were changed within the second in which the index was
+/// written, and looks into those: with a younger copy it would miss such a change if the file has kept its size.
+fn copy_index(from: &Path, to: &Path) -> std::io::Result<()> {
+    let written = fs::metadata(from)?.modified()?;
+    fs::copy(from, to)?;
+    fs::File::open(to)?.set_modified(written)
 }
 
 /// A file that goes with its owner.

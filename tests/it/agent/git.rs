@@ -2,7 +2,11 @@
 
 use super::{Inside, escaped};
 use serde_json::{Value, json};
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, SystemTime},
+};
 
 fn git(dir: &str, args: &[&str]) {
     let mut command = Command::new("git");
@@ -96,4 +100,25 @@ async fn a_hostile_repository_runs_nothing() {
     fs::write(inside.at(".gitattributes"), "* diff=x\n").unwrap();
     assert!(changes(&inside).await[0]["unified_diff"].as_str().unwrap().contains("+y\n"));
     assert!(!fs::exists(inside.at("pwned")).unwrap());
+}
+
+/// Git tells by the time of its index that it has to look into such a file.
+#[tokio::test]
+async fn a_change_within_the_second_of_the_commit_is_seen() {
+    let inside = Inside::new().await;
+    let root = inside.at("");
+    let then = SystemTime::now() - Duration::from_secs(10);
+    let set_back = |path: &str| {
+        fs::File::options().write(true).open(inside.at(path)).unwrap().set_modified(then).unwrap();
+    };
+    git(&root, &["init", "-q"]);
+    git(&root, &["config", "core.trustctime", "false"]);
+    fs::write(inside.at("f"), "x\n").unwrap();
+    set_back("f");
+    git(&root, &["add", "."]);
+    git(&root, &["commit", "-q", "-m", "one"]);
+    fs::write(inside.at("f"), "y\n").unwrap();
+    set_back("f");
+    set_back(".git/index");
+    assert!(changes(&inside).await[0]["unified_diff"].as_str().unwrap().contains("+y\n"));
 }

@@ -13,15 +13,21 @@ use serde_json::json;
 const METRIC: &str = "chatd_store_statements_total";
 /// Measurements of each request: the loops of the daemon also read, but not each time.
 const TIMES: usize = 6;
+/// Most measurements until a request is seen without them, on a machine that has other work.
+const PATIENCE: usize = 60;
 /// No reading request takes more statements.
 const MOST: i64 = 10;
 
-/// The fewest statements that went to the database while a path was read.
-async fn statements(daemon: &DaemonProcess, api: &Api, path: &str) -> i64 {
+/// The fewest statements that went to the database while a path was read. What else reads only adds to them, so it is
+/// looked until they are `enough`.
+async fn statements(daemon: &DaemonProcess, api: &Api, path: &str, enough: Option<i64>) -> i64 {
     let count = async || daemon.metric(METRIC).await.expect("it is counted");
     api.get(path).await.json(200);
     let mut fewest = i64::MAX;
-    for _ in 0..TIMES {
+    for time in 0..PATIENCE {
+        if enough.map_or(time == TIMES, |enough| fewest <= enough) {
+            break;
+        }
         let before = count().await;
         api.get(path).await.json(200);
         #[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
@@ -77,15 +83,16 @@ both! {
         for (chats, turns) in [(0, 0), (25, 15)] {
             fill(&api, &one, chats, turns).await;
             let mut row = Vec::new();
-            for path in &paths {
-                row.push(statements(&daemon, &api, path).await);
+            for (at, path) in paths.iter().enumerate() {
+                let enough = counts.first().map(|first| first[at]);
+                row.push(statements(&daemon, &api, path, enough).await);
             }
             counts.push(row);
         }
         assert!(api.history(&one).await.len() >= 30, "there is more than at first");
         for (at, path) in paths.iter().enumerate() {
             let of: Vec<i64> = counts.iter().map(|row| row[at]).collect();
-            assert!(of.iter().all(|n| *n == of[0] && (1..=MOST).contains(n)), "{path}: {of:?}");
+            assert!(of.iter().all(|n| *n <= of[0] && (1..=MOST).contains(n)), "{path}: {of:?}");
         }
     }
 }
