@@ -38,7 +38,7 @@ both! {
         let api = daemon.api();
         let chat = id(&api.create_chat("Search and draw").await);
         let mut stream = api.stream(&chat, None).await;
-        let held = stream.until("the parts before the gate", |f| f.preview.parts.len() >= 4).await;
+        let held = stream.until("the parts before the gate", |f| !of_type(&f.preview.parts, "file").is_empty()).await;
         let live = held.preview.parts.clone();
         gate.open();
         stream.answered(1).await;
