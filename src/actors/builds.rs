@@ -25,7 +25,7 @@ use crate::{
         token,
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
@@ -143,7 +143,10 @@ fn job(view: WorkspaceView, agent: Option<(AgentId, String)>) -> Job {
         owner: view.owner_name,
         template: view.template,
         // They were written by this program; a workspace without its answers still has to be stopped.
-        parameters: view.workspace.parameters.read().unwrap_or_default(),
+        parameters: view.workspace.parameters.read().unwrap_or_else(|error| {
+            tracing::error!(workspace = %view.workspace.id, %error, "the answers for a template cannot be read");
+            BTreeMap::new()
+        }),
         agent,
     }
 }

@@ -74,6 +74,11 @@ pub async fn autostop(conn: &mut Conn, workspace: WorkspaceId, id: BuildId, now:
     if deadline.flatten().is_none_or(|end| end.0 > now) {
         return Ok(false);
     }
+    ask_to_stop(conn, workspace, id, now).await
+}
+
+/// Asks for the end of a workspace in nobody's name. False when it is being built anyway.
+async fn ask_to_stop(conn: &mut Conn, workspace: WorkspaceId, id: BuildId, now: Timestamp) -> Result<bool> {
     let new = NewBuild {
         id,
         workspace_id: workspace,
@@ -101,18 +106,7 @@ pub async fn has_stopped(
     if latest != Some(Id(seen.0)) {
         return Ok(false);
     }
-    let new = NewBuild {
-        id,
-        workspace_id: workspace,
-        transition: Transition::Stop,
-        reason: BuildReason::Autostop,
-        initiator_id: None,
-    };
-    match begin(conn, new, now).await {
-        Ok(_) => Ok(true),
-        Err(Error::Conflict(_)) => Ok(false),
-        Err(e) => Err(e),
-    }
+    ask_to_stop(conn, workspace, id, now).await
 }
 
 /// Nobody runs it, or whoever did has let the lease pass.

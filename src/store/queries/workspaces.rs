@@ -1,6 +1,6 @@
 //! Workspaces.
 
-use super::{Conn, Statement, chats, workspace_builds::begin};
+use super::{Conn, chats, workspace_builds::begin};
 use crate::{
     clock::Timestamp,
     ids::{BuildId, ChatId, OrganizationId, UserId, WorkspaceId},
@@ -10,14 +10,18 @@ use crate::{
             AgentRecord, BuildRecord, BuildStatus, NewBuild, Transition, WorkspaceFilter, WorkspacePatch,
             WorkspaceRecord, WorkspaceView,
         },
-        schema::{organizations, templates, users, workspace_agents, workspace_builds, workspaces},
-        types::{Id, Ts, sql},
+        schema::{
+            chats as chats_table, organizations, templates, users, workspace_agents, workspace_builds,
+            workspaces,
+        },
+        types::{Id, Ts},
+        wide,
         workspace_rows::{AgentRow, BuildRow, TemplateRow, WorkspaceRow},
     },
 };
-use diesel::{QueryableByName, prelude::*};
+use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const TAKEN: &str = "a workspace of this name";
 
@@ -223,24 +227,20 @@ pub async fn bump(conn: &mut Conn, id: WorkspaceId, now: Timestamp) -> Result<()
     Ok(())
 }
 
-/// The workspaces of these chats, each once.
+/// The workspaces of these chats, each once. By diesel, because a statement of our own would stay prepared for each number of
+/// chats.
 pub async fn of_chats(conn: &mut Conn, ids: Vec<ChatId>) -> Result<Vec<WorkspaceId>> {
-    #[derive(QueryableByName)]
-    struct Bound {
-        #[diesel(sql_type = sql::Uid)]
-        workspace_id: Id,
+    let mut found = HashSet::new();
+    for part in ids.chunks(chats::MOST_BINDS) {
+        let bound: Vec<Option<Id>> = chats_table::table
+            .filter(chats_table::id.eq_any(part.iter().map(|chat| Id(chat.0))))
+            .filter(wide::workspace_id.is_not_null())
+            .select(wide::workspace_id)
+            .load(conn)
+            .await?;
+        found.extend(bound.into_iter().flatten().map(|id| WorkspaceId(id.0)));
     }
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut s = Statement::default();
-    s.sql("SELECT DISTINCT workspace_id FROM chats WHERE workspace_id IS NOT NULL AND id IN (");
-    for (n, id) in ids.into_iter().enumerate() {
-        s.sql(if n == 0 { "" } else { ", " }).bind::<sql::Uid, _>(Id(id.0));
-    }
-    s.sql(")");
-    let bound: Vec<Bound> = s.load(conn).await?;
-    Ok(bound.into_iter().map(|row| WorkspaceId(row.workspace_id.0)).collect())
+    Ok(found.into_iter().collect())
 }
 
 /// Workspaces whose time is over.

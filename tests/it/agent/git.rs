@@ -2,11 +2,7 @@
 
 use super::{Inside, escaped};
 use serde_json::{Value, json};
-use std::{
-    fs,
-    process::Command,
-    time::{Duration, SystemTime},
-};
+use std::{fs, process::Command, time::Duration};
 
 fn git(dir: &str, args: &[&str]) {
     let mut command = Command::new("git");
@@ -107,13 +103,13 @@ async fn a_hostile_repository_runs_nothing() {
 async fn a_change_within_the_second_of_the_commit_is_seen() {
     let inside = Inside::new().await;
     let root = inside.at("");
-    let then = SystemTime::now() - Duration::from_secs(10);
+    fs::write(inside.at("f"), "x\n").unwrap();
+    let then = fs::metadata(inside.at("f")).unwrap().modified().unwrap() - Duration::from_secs(10);
     let set_back = |path: &str| {
         fs::File::options().write(true).open(inside.at(path)).unwrap().set_modified(then).unwrap();
     };
     git(&root, &["init", "-q"]);
     git(&root, &["config", "core.trustctime", "false"]);
-    fs::write(inside.at("f"), "x\n").unwrap();
     set_back("f");
     git(&root, &["add", "."]);
     git(&root, &["commit", "-q", "-m", "one"]);
