@@ -17,7 +17,7 @@ use crate::{
         builds,
         chat::jobs::{self, title::Underway},
         debug::Recorder,
-        heartbeat::Heartbeat,
+        heartbeat::{Cease, Heartbeat},
         janitor::Janitor,
         poller::Poller,
         registry::{Chats, Totals},
@@ -43,7 +43,7 @@ use crate::{
     stream::StreamLimits,
     workspace::{link::Links, provision::Host},
 };
-use actix::{Actor, Addr, Arbiter};
+use actix::{Actor, Arbiter};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     net::{SocketAddr, TcpListener},
@@ -426,9 +426,7 @@ impl Daemon {
         let settings = actix::spawn(self.shared.live.clone().follow());
         let beats = Arbiter::new();
         let (shared, chats) = (self.shared.clone(), self.chats.clone());
-        beats.spawn_fn(move || {
-            Heartbeat::new(shared).start();
-        });
+        let heartbeat = Heartbeat::start_in_arbiter(&beats.handle(), move |_| Heartbeat::new(shared));
         Poller::new(self.shared.clone(), chats.clone()).start();
         Janitor::new(self.shared.clone(), chats.clone()).start();
         let builds = (self.shared.settings.worker_enabled)
@@ -442,7 +440,8 @@ impl Daemon {
         tracing::info!("stopping: no new work is taken");
         self.drain.send_replace(true);
         if let Some(acquisition) = acquisition {
-            no_more_claims(&acquisition).await;
+            // What was claimed last has been handed to its actor then, and is let go with the others.
+            quiet("a claim", |sender| acquisition.do_send(Quiet(sender))).await;
         }
         chats.drain(self.grace).await;
         if let Some(builds) = builds
@@ -450,6 +449,7 @@ impl Daemon {
         {
             tracing::warn!("a build could not be ended; its lease will");
         }
+        quiet("a heartbeat", |sender| heartbeat.do_send(Cease(sender))).await;
         if let Err(e) = self.shared.store.drop_beats(self.shared.worker).await {
             tracing::warn!(error = %e, "the leases could not be given back; they will end by themselves");
         }
@@ -481,13 +481,13 @@ impl Daemon {
     }
 }
 
-/// Waits until what was claimed last has been handed to its actor, so that it is let go with the others.
-async fn no_more_claims(acquisition: &Addr<Acquisition>) {
-    /// A claim is one transaction. One that takes longer finds no database; its lease will end.
-    const CLAIM_TIME: Duration = Duration::from_secs(5);
+/// Waits until a loop has ended what it was doing.
+async fn quiet(what: &str, ask: impl FnOnce(oneshot::Sender<()>)) {
+    /// Each is one transaction. One that takes longer finds no database; leases end by themselves.
+    const ROUND_TIME: Duration = Duration::from_secs(5);
     let (sender, quiet) = oneshot::channel();
-    acquisition.do_send(Quiet(sender));
-    if tokio::time::timeout(CLAIM_TIME, quiet).await.is_err() {
-        tracing::warn!("a claim did not end in time; what it took is free when its lease ends");
+    ask(sender);
+    if tokio::time::timeout(ROUND_TIME, quiet).await.is_err() {
+        tracing::warn!("{what} did not end in time; what it holds is free when its lease ends");
     }
 }

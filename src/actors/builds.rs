@@ -11,12 +11,12 @@ use super::{Shared, supervise};
 use crate::{
     bus::Notice,
     clock::Timestamp,
-    ids::{AgentId, BuildId},
+    ids::{AgentId, BuildId, WorkspaceId},
     store::{
         self,
         records::workspaces::{
-            AgentRecord, BuildEnd, ClaimedBuild, LogSource, TemplateKind, TemplateRecord, Transition,
-            WorkspaceView,
+            AgentRecord, BuildEnd, BuildStatus, ClaimedBuild, LogSource, TemplateKind, TemplateRecord,
+            Transition, WorkspaceView,
         },
     },
     workspace::{
@@ -25,6 +25,7 @@ use crate::{
         token,
     },
 };
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
@@ -48,8 +49,10 @@ const STATUS_TICK: Duration = Duration::from_secs(15);
 const AWAY: Duration = Duration::from_secs(30);
 /// How long a status command may take.
 const STATUS_WITHIN: Duration = Duration::from_secs(60);
-/// Workspaces that are looked at in a round.
+/// Workspaces that are read at a time.
 const ASKED: i64 = 200;
+/// Status commands that run at a time; one that hangs keeps few others waiting.
+const ASKED_AT_ONCE: usize = 8;
 
 /// Looks for builds until the replica stops; those that run then are ended.
 pub async fn run(shared: Arc<Shared>, host: Host) {
@@ -104,30 +107,49 @@ pub async fn run(shared: Arc<Shared>, host: Host) {
     while running.join_next().await.is_some() {}
 }
 
-/// Asks for the end of workspaces that do not run any more.
+/// Asks for the end of workspaces that do not run any more: all of them in a round, page by page.
 async fn find_stopped(shared: &Shared, host: &Host) -> store::Result<()> {
-    for view in shared.store.workspaces_with_status(ASKED).await? {
+    let mut after = WorkspaceId(uuid::Uuid::nil());
+    loop {
+        let page = shared.store.workspaces_with_status(after, ASKED).await?;
+        let next =
+            page.last().map(|view| view.workspace.id).filter(|_| i64::try_from(page.len()) == Ok(ASKED));
         let now = shared.clock.now();
-        let away = status::select(&view.agents).is_ok_and(|agent| {
+        stream::iter(page.into_iter().filter(|view| is_away(view, now)))
+            .map(|view| end_stopped(shared, host, view))
+            .buffer_unordered(ASKED_AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        match next {
+            Some(last) => after = last,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Whether a workspace should run, and its agent has been away for a while.
+fn is_away(view: &WorkspaceView, now: Timestamp) -> bool {
+    (view.build.transition, view.build.status) == (Transition::Start, BuildStatus::Succeeded)
+        && status::select(&view.agents).is_ok_and(|agent| {
             let (status, since) = status::status(agent, INACTIVE, now);
             status.is_unreachable() && since.is_none_or(|since| now.since(since) >= AWAY)
-        });
-        if !away {
-            continue;
+        })
+}
+
+/// Asks whether one workspace runs, and for its end if it does not.
+async fn end_stopped(shared: &Shared, host: &Host, view: WorkspaceView) -> store::Result<()> {
+    let (workspace, build) = (view.workspace.id, view.build.id);
+    match timeout(STATUS_WITHIN, provision::runs(host, &job(view, None))).await {
+        Ok(Ok(true)) => {}
+        Ok(Ok(false)) => {
+            let now = shared.clock.now();
+            if shared.store.workspace_has_stopped(workspace, build, BuildId::fresh(), now).await? {
+                tracing::info!(%workspace, "a workspace does not run any more; it is stopped");
+            }
         }
-        let (workspace, build) = (view.workspace.id, view.build.id);
-        match timeout(STATUS_WITHIN, provision::runs(host, &job(view, None))).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) => {
-                let stop = shared.store.workspace_has_stopped(workspace, build, BuildId::fresh(), now);
-                if stop.await? {
-                    tracing::info!(%workspace, "a workspace does not run any more; it is stopped");
-                }
-            }
-            Ok(Err(why)) => tracing::warn!(%workspace, why, "it cannot be told whether a workspace runs"),
-            Err(_) => {
-                tracing::warn!(%workspace, "the status command of a workspace took more than {STATUS_WITHIN:?}");
-            }
+        Ok(Err(why)) => tracing::warn!(%workspace, why, "it cannot be told whether a workspace runs"),
+        Err(_) => {
+            tracing::warn!(%workspace, "the status command of a workspace took more than {STATUS_WITHIN:?}");
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! One actor per live chat: the runner when this replica owns the chat, the episode buffer and the
 //! subscribers. Handlers are short and total; the model, tools and the database are tasks that
-//! report back by message. (The workspace connection context will live here too.)
+//! report back by message. The connection to the workspace belongs to the runner and ends with it.
 
 pub mod jobs;
 pub mod relay;

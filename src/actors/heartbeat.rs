@@ -4,8 +4,15 @@
 
 use super::{Shared, supervise};
 use crate::ids::{ChatId, RunnerId};
-use actix::{Actor, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
+use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Renew nothing any more, and tell me when what is under way has ended: this process signs off, and a
+/// beat that arrives after that would enter it again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Cease(pub oneshot::Sender<()>);
 
 /// The loop.
 pub struct Heartbeat {
@@ -13,16 +20,22 @@ pub struct Heartbeat {
     busy: bool,
     /// Beside the leases, which must not wait for it.
     bumping: bool,
+    ceased: bool,
+    /// Who waits for the end of the beat that is under way.
+    waiting: Option<oneshot::Sender<()>>,
 }
 
 impl Heartbeat {
     /// A loop that has not started yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, busy: false, bumping: false }
+        Self { shared, busy: false, bumping: false, ceased: false, waiting: None }
     }
 
     fn beat(&mut self, ctx: &mut Context<Self>) {
+        if self.ceased {
+            return;
+        }
         let owned = self.shared.owned.all();
         self.bump(ctx, &owned);
         let entry = self.shared.replicas.as_ref().map(|r| r.relay_url().to_owned());
@@ -41,7 +54,11 @@ impl Heartbeat {
             }
         };
         let work = supervise::round("renewing the leases", work).into_actor(self);
-        ctx.spawn(work.map(|_, act, _| act.busy = false));
+        ctx.spawn(work.map(|_, act, _| {
+            act.busy = false;
+            // Dropping a sender tells its receiver as well.
+            act.waiting = None;
+        }));
     }
 
     /// Puts the end of the workspaces of these chats off.
@@ -68,5 +85,13 @@ impl Actor for Heartbeat {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(self.shared.settings.heartbeat_interval, Self::beat);
+    }
+}
+
+impl Handler<Cease> for Heartbeat {
+    type Result = ();
+    fn handle(&mut self, Cease(waiting): Cease, _: &mut Self::Context) {
+        self.ceased = true;
+        self.waiting = self.busy.then_some(waiting);
     }
 }

@@ -9,7 +9,9 @@ fn is_invisible(c: char) -> bool {
         '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{70F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
         | '\u{180B}'..='\u{180F}' | '\u{200B}' | '\u{200D}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
         | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}'
-        | '\u{FFF0}'..='\u{FFF8}')
+        | '\u{FFF0}'..='\u{FFF8}'
+        // Tags, which spell ASCII that nobody sees, and the other variation selectors. Not in the spec's list.
+        | '\u{E0000}'..='\u{E007F}' | '\u{E0100}'..='\u{E01EF}')
 }
 
 /// Line ends become `\n`; HTML comments, invisible characters and white space around the text go.
@@ -32,9 +34,32 @@ mod tests {
         assert_eq!(sanitize("a<!-- open"), "a");
         assert_eq!(sanitize("<\u{200B}!-- hidden -->a"), "a");
         for c in [
-            '\u{AD}', '\u{34F}', '\u{61C}', '\u{70F}', '\u{115F}', '\u{1160}', '\u{17B4}', '\u{17B5}',
-            '\u{180B}', '\u{180F}', '\u{200B}', '\u{200D}', '\u{200F}', '\u{202A}', '\u{202E}', '\u{2060}',
-            '\u{206F}', '\u{3164}', '\u{FE00}', '\u{FE0F}', '\u{FEFF}', '\u{FFA0}', '\u{FFF0}', '\u{FFF8}',
+            '\u{AD}',
+            '\u{34F}',
+            '\u{61C}',
+            '\u{70F}',
+            '\u{115F}',
+            '\u{1160}',
+            '\u{17B4}',
+            '\u{17B5}',
+            '\u{180B}',
+            '\u{180F}',
+            '\u{200B}',
+            '\u{200D}',
+            '\u{200F}',
+            '\u{202A}',
+            '\u{202E}',
+            '\u{2060}',
+            '\u{206F}',
+            '\u{3164}',
+            '\u{E0041}',
+            '\u{E0100}',
+            '\u{FE00}',
+            '\u{FE0F}',
+            '\u{FEFF}',
+            '\u{FFA0}',
+            '\u{FFF0}',
+            '\u{FFF8}',
         ] {
             assert_eq!(sanitize(&format!("a{c}b")), "ab", "{:x}", u32::from(c));
         }

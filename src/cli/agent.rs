@@ -75,7 +75,7 @@ pub fn run(args: &AgentArgs, options: &Options) -> Outcome {
     };
     logging::init(&log).map_err(|e| Failure::new(Exit::Config, e.to_string()))?;
     let settings = Settings::new(args.name.clone(), directory, std::env::vars_os());
-    daemon::runtime()?.block_on(work(settings, daemon, args.supervised))
+    daemon::single_threaded()?.block_on(work(settings, daemon, args.supervised))
 }
 
 async fn work(settings: Settings, daemon: Daemon, supervised: bool) -> Outcome {
@@ -126,7 +126,7 @@ fn supervised(
     }
     // Ctrl-C reaches the whole foreground group of a terminal; the agent must hear it once, from here.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    match daemon::runtime()?.block_on(supervise::supervise(&mut command)).map_err(cannot)? {
+    match daemon::single_threaded()?.block_on(supervise::supervise(&mut command)).map_err(cannot)? {
         End::Exited(status) => {
             match [Exit::Done, Exit::Usage, Exit::Config, Exit::Interrupted, Exit::Terminated]
                 .into_iter()

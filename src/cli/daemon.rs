@@ -53,6 +53,18 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|e| Failure::failed(format!("cannot start: {e}")))
 }
 
+/// A runtime of one thread, for an agent: it waits, and what takes long goes to threads of its own. With a worker beside
+/// the thread that waits for its end, a request from the link went to and fro between the two several times.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn single_threaded() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed(format!("cannot start: {e}")))
+}
+
 /// Signals of a kind, from now on.
 ///
 /// # Errors

@@ -21,6 +21,8 @@ pub fn run(_: &ServeArgs, options: &Options) -> Outcome {
     daemon::runtime()?.block_on(async {
         let mut terminate = daemon::on(SignalKind::terminate())?;
         let mut interrupt = daemon::on(SignalKind::interrupt())?;
+        // Once it is watched, a file that may not grow is an error of its write and not the end of the process.
+        let _too_large = daemon::on(SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32))?;
         // A database that does not answer may hold the start up for long.
         let running = tokio::select! {
             started = app::start(loaded.config, Clock::system()) => started?,

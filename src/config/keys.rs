@@ -43,10 +43,14 @@ pub(super) fn sections() -> Vec<(&'static str, &'static [&'static str])> {
 /// The known word that `word` was probably meant to be.
 pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase().replace('-', "_");
+    // `listen_addr` for `listen`, `retention` for `retention_days`.
+    let begins = |name: &str| {
+        name.len().min(word.len()) >= 3 && (word.starts_with(name) || name.starts_with(word.as_str()))
+    };
     known
         .map(|name| (strsim::damerau_levenshtein(&word, &name.replace('-', "_")), name))
         // A third of the letters may be wrong; more is another word.
-        .filter(|(distance, name)| *distance <= (word.len().max(name.len()) / 3).max(1))
+        .filter(|(distance, name)| *distance <= (word.len().max(name.len()) / 3).max(1) || begins(name))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }

@@ -69,6 +69,10 @@ fn every_mistake_is_named_with_its_place_and_a_way_out() {
     let provider = "[[providers]]\nname = \"a\"\ntype = \"anthropic\"\n";
     for (text, problem) in [
         ("[server]\nlisen = \"x\"", "chatd.toml:2: server.lisen: unknown key; did you mean \"listen\"?"),
+        (
+            "[server]\nlisten_addr = \"x\"",
+            "chatd.toml:2: server.listen_addr: unknown key; did you mean \"listen\"?",
+        ),
         ("[sever]\nlisten = \"x\"", "chatd.toml:1: sever: unknown key; did you mean \"server\"?"),
         ("listen = \"x\"", "chatd.toml:1: listen: unknown key; did you mean \"server.listen\"?"),
         ("[log]\nlease = \"x\"", "chatd.toml:2: log.lease: unknown key; did you mean \"worker.lease\"?"),

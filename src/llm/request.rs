@@ -2,6 +2,9 @@
 
 use crate::chat::json::Json;
 
+/// The option of a model that lets its provider search the web.
+pub const WEB_SEARCH: &str = "web_search_enabled";
+
 /// One model call.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -37,6 +40,15 @@ pub struct Request {
     pub previous_response_id: Option<String>,
     /// Headers that tell the provider whose call it is (workspace-and-providers.md §6.6).
     pub headers: Vec<(&'static str, String)>,
+}
+
+impl Request {
+    /// Takes away the tools that the provider would run by itself (agent-loop.md §6).
+    pub fn leave_out_provider_tools(&mut self) {
+        for block in self.provider_options.values_mut().filter_map(serde_json::Value::as_object_mut) {
+            block.remove(WEB_SEARCH);
+        }
+    }
 }
 
 /// The shape of an answer that is read by a program.
@@ -149,4 +161,19 @@ pub struct Native {
     /// Content blocks (Anthropic), output items (Responses), or one object with the extra keys of
     /// the message such as `reasoning_details` (Chat Completions); verbatim and in order.
     pub items: Vec<Json>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_turn_without_provider_tools_keeps_the_other_options() {
+        let options = json!({ "openai": { "web_search_enabled": true, "user": "u" }, "anthropic": { "web_search_enabled": true } });
+        let mut request =
+            Request { provider_options: options.as_object().unwrap().clone(), ..Request::default() };
+        request.leave_out_provider_tools();
+        assert_eq!(json!(request.provider_options), json!({ "openai": { "user": "u" }, "anthropic": {} }));
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     options,
-    request::{OutputSchema, PromptMessage, Request, UserContent},
+    request::{OutputSchema, PromptMessage, Request, UserContent, WEB_SEARCH},
 };
 
 /// Options that make a model think, search, write more or answer in another shape than asked. What is
@@ -50,7 +50,7 @@ pub fn request(
 ) -> Request {
     let mut provider_options = defaults.provider_options.clone();
     for block in provider_options.values_mut().filter_map(serde_json::Value::as_object_mut) {
-        block.retain(|key, _| !DROPPED.contains(&key.as_str()) && key != "web_search_enabled");
+        block.retain(|key, _| !DROPPED.contains(&key.as_str()) && key != WEB_SEARCH);
     }
     // A model that always thinks would spend the few tokens on it.
     let thinks =

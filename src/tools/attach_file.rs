@@ -13,7 +13,7 @@ use crate::{
         },
     },
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -105,10 +105,14 @@ async fn attach(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutcom
     };
     // The path's extension counts, whatever the file is called for the user.
     let head = &raw.bytes[..raw.bytes.len().min(HEAD_BYTES)];
-    let media_type = sniff::stored_type("application/octet-stream", path, head).map_err(refused)?;
+    let mut media_type = sniff::stored_type("application/octet-stream", path, head).map_err(refused)?;
     if media_type.starts_with("text/") || media_type == "application/json" {
         let mut check = TextCheck::default();
         check.push(&raw.bytes).and_then(|()| check.finish()).map_err(refused)?;
+    }
+    // A name alone makes no JSON (workspace-and-providers.md §9).
+    if media_type == "application/json" && serde_json::from_slice::<IgnoredAny>(&raw.bytes).is_err() {
+        media_type = "text/plain";
     }
     let stored = store(ctx, name, media_type, &raw.bytes).await?;
     let result = json!({

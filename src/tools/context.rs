@@ -59,8 +59,9 @@ pub struct ToolContext {
 }
 
 impl ToolContext {
-    async fn agent(&self) -> Result<Remote, NoConnection> {
+    async fn agent(&self, under_way: bool) -> Result<Remote, NoConnection> {
         match &self.session {
+            Some(session) if under_way => session.connection.get_again().await,
             Some(session) => session.connection.get().await,
             None => Err(NoConnection::NoWorkspace),
         }
@@ -101,10 +102,12 @@ impl ToolContext {
         let mut lost_since: Option<Instant> = None;
         let mut sent = false;
         loop {
-            let remote = self.agent().await.map_err(|e| match lost_since {
-                None => ToolOutcome::error(e),
-                Some(_) => ToolOutcome::error(format!(
-                    "{e}. The link was lost while the workspace was asked: whether it has done this is not known"
+            // By this process, or by one that was killed.
+            let under_way = self.repeated || lost_since.is_some();
+            let remote = self.agent(under_way).await.map_err(|e| match under_way {
+                false => ToolOutcome::error(e),
+                true => ToolOutcome::error(format!(
+                    "{e}. The call was cut off while the workspace was asked: whether it has done this is not known"
                 )),
             })?;
             match timeout(limit, request(remote.again(sent))).await {

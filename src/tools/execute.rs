@@ -209,7 +209,8 @@ impl Tool for Execute {
         "Runs a shell command in the workspace with sh -c and returns its exit code and its output, standard \
          output and error together. Output over 32 KiB keeps its beginning and its end. There is no input: do \
          not run programs that ask questions. A command that runs into its timeout goes on in the background, as one \
-         does that is started with run_in_background: process_output waits for it and process_signal ends it."
+         does that is started with run_in_background: process_output waits for it and process_signal ends it. What a command \
+         leaves running behind it ends with it: start servers with run_in_background."
     }
 
     fn input_schema(&self) -> Json {

@@ -34,7 +34,8 @@ pub async fn check(ctx: &ToolContext, asked: &str) -> Result<Option<String>, Too
 }
 
 async fn refuse_shared(ctx: &ToolContext, asked: &str) -> Result<(), ToolOutcome> {
-    let name = asked.rsplit('/').next().unwrap_or_default();
+    let cleaned = clean(asked);
+    let name = cleaned.rsplit('/').next().unwrap_or_default();
     if !name.trim().eq_ignore_ascii_case("plan.md") {
         return Ok(());
     }
@@ -42,7 +43,6 @@ async fn refuse_shared(ctx: &ToolContext, asked: &str) -> Result<(), ToolOutcome
         return Err(ToolOutcome::error(format!("{asked:?} must be an absolute path")));
     }
     let home = ctx.ask(|remote| async move { remote.home().await }).await?;
-    let cleaned = clean(asked);
     let shared = cleaned.rsplit_once('/').is_some_and(|(folder, _)| folder == home.trim_end_matches('/'));
     if shared || cleaned.eq_ignore_ascii_case(LEGACY) {
         return Err(ToolOutcome::error(format!(

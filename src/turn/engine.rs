@@ -215,7 +215,7 @@ impl TurnEngine {
     }
 }
 
-fn config_failure(message: String) -> Failure {
+pub(super) fn config_failure(message: String) -> Failure {
     Failure {
         kind: FailureKind::Config,
         retryable: false,

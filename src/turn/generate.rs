@@ -2,8 +2,8 @@
 
 use super::{
     accumulate::{Accumulator, Step, StepConfig, Unusable},
-    engine::{self, ModelChoice},
-    history::History,
+    engine::{self, ModelChoice, config_failure},
+    history::{Entry, History},
     prompt::{Chain, Options, Prompt, PromptFile, assemble, chain, select},
 };
 use crate::{
@@ -14,12 +14,14 @@ use crate::{
         self,
         classify::{RawFailure, classify},
         failure::Failure,
+        providers::PROVIDERS,
         request::{Request, ToolSpec},
         tap::Tap,
     },
     metrics,
     store::records::ChatRecord,
 };
+use bytesize::ByteSize;
 use futures_util::StreamExt;
 use std::{collections::HashMap, time::Duration};
 
@@ -70,6 +72,41 @@ pub fn files(history: &History<'_>) -> Vec<FileId> {
     ids
 }
 
+/// Refuses a message with an uploaded image that the provider does not take inline: the answer would be about a picture
+/// that the model has not seen (agent-loop.md §5.2). In older messages a note stands for it, or one image would end every
+/// turn that follows.
+///
+/// # Errors
+/// The end of the turn, with the name of the provider and its limit.
+pub fn take_images(
+    choice: &ModelChoice,
+    history: &History<'_>,
+    files: &HashMap<FileId, PromptFile>,
+) -> Result<(), Failure> {
+    let Some(cap) = choice.image_cap else { return Ok(()) };
+    // Context of the workspace stands in a user's place as well.
+    let is_said = |part: &Part| matches!(part, Part::Text { .. } | Part::File { .. });
+    let is_message = |entry: &&Entry<'_>| entry.row.role == Role::User && entry.parts().iter().any(is_said);
+    let newest = select(history).conversation.into_iter().rev().find(is_message);
+    let parts = newest.map(Entry::parts).unwrap_or_default();
+    let mut sent = parts.iter().filter_map(|part| match part {
+        Part::File { file_id: Some(id), .. } => files.get(id),
+        _ => None,
+    });
+    let too_large = |file: &&PromptFile| file.media_type.starts_with("image/") && file.bytes.len() >= cap;
+    let Some(file) = sent.find(too_large) else { return Ok(()) };
+    let provider = PROVIDERS.iter().find(|p| p.name == choice.provider_type);
+    let provider = provider.map_or(choice.provider_type.as_str(), |p| p.display_name);
+    let message = format!(
+        "{provider} takes images below {} only, and {} has {}. Edit the message to send a smaller one, or pick \
+         a model of another provider.",
+        ByteSize(cap as u64).display().iec(),
+        file.name.as_deref().unwrap_or("an image of this message"),
+        ByteSize(file.bytes.len() as u64).display().iec(),
+    );
+    Err(Failure { provider: choice.provider_type.clone(), ..config_failure(message) })
+}
+
 /// The request for a prompt.
 #[must_use]
 pub fn request(choice: &ModelChoice, prompt: Prompt, tools: &[ToolSpec], effort: Option<&str>) -> Request {
@@ -94,6 +131,9 @@ pub fn identity(chat: &ChatRecord) -> Vec<(&'static str, String)> {
             headers.push(("x-chatd-subchat-id", own));
         }
         None => headers.push(("x-chatd-chat-id", own)),
+    }
+    if let Some(workspace) = chat.workspace_id {
+        headers.push(("x-chatd-workspace-id", workspace.to_string()));
     }
     headers
 }

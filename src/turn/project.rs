@@ -22,6 +22,8 @@ const MAX_FILE: usize = 64 << 10;
 const MAX_FILES: usize = 32;
 /// Most skills; each costs a line in every prompt.
 const MAX_SKILLS: usize = 200;
+/// Longest description of one in bytes, as of a line that is read.
+const MAX_DESCRIPTION: usize = 1024;
 /// Longest path or name in bytes, as on Linux.
 const MAX_PATH: usize = 4096;
 
@@ -119,7 +121,7 @@ impl Project {
                     if sound && project.skills.len() < MAX_SKILLS {
                         project.skills.push(WorkspaceSkill {
                             name: skill_name,
-                            description: line(&skill_description, skill::MAX_DESCRIPTION_BYTES),
+                            description: line(&skill_description, MAX_DESCRIPTION),
                             dir: skill_dir,
                             meta_file: context_file_skill_meta_file,
                         });

@@ -5,7 +5,7 @@ use crate::{
     clock::Timestamp,
     llm::failure::{Failure, FailureKind},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -101,6 +101,21 @@ impl Policy {
         });
         Verdict::Retry { delay, state }
     }
+}
+
+/// What is left of a wait that another process may have begun, by the chat's `retry_state`: a provider that asked to be
+/// left alone does not mean one process only.
+#[must_use]
+pub fn rest(state: Option<&Json>, now: Timestamp) -> Duration {
+    #[derive(Deserialize)]
+    struct Begun {
+        delay_ms: u64,
+        retrying_at: Timestamp,
+    }
+    // The clock may have been put back since: never longer than the whole.
+    state
+        .and_then(|state| state.read::<Begun>().ok())
+        .map_or(Duration::ZERO, |b| b.retrying_at.since(now).min(Duration::from_millis(b.delay_ms)))
 }
 
 /// The `last_error` payload of a failed model call.

@@ -173,11 +173,24 @@ impl Connection {
         self.reach().await.map(|(_, remote)| remote)
     }
 
+    /// The same for a request that was under way when the link was lost: an agent that a person runs is given
+    /// the time to dial again.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn get_again(&self) -> Result<Remote, NoConnection> {
+        self.dialled(true).await.map(|(_, remote)| remote)
+    }
+
     /// The same, with which agent it is.
     ///
     /// # Errors
     /// Why there is none.
     pub async fn reach(&self) -> Result<(AgentId, Remote), NoConnection> {
+        self.dialled(false).await
+    }
+
+    async fn dialled(&self, under_way: bool) -> Result<(AgentId, Remote), NoConnection> {
         let asked = time::Instant::now();
         for _ in 0..ROUNDS {
             let chat = self.dialer.store.chat(self.chat).await?;
@@ -191,7 +204,7 @@ impl Connection {
                 return Err(NoConnection::Unreachable(said));
             }
             let agent = self.resolve(&chat, workspace).await?;
-            self.preflight(workspace, &agent).await?;
+            self.preflight(workspace, &agent, under_way).await?;
             let Ok(dialled) = time::timeout(DIAL_TIMEOUT, self.dial(workspace, agent.id)).await else {
                 let said = dial::advice(self.known(workspace).await.as_ref());
                 self.in_vain.remember((time::Instant::now(), said.clone()));
@@ -291,13 +304,18 @@ impl Connection {
     }
 
     /// Refuses an agent that only a person can bring back, unless a dial could find another one.
-    async fn preflight(&self, workspace: WorkspaceId, agent: &AgentRecord) -> Result<(), NoConnection> {
+    async fn preflight(
+        &self,
+        workspace: WorkspaceId,
+        agent: &AgentRecord,
+        under_way: bool,
+    ) -> Result<(), NoConnection> {
         if !agent.external || !self.status(agent).0.is_unreachable() {
             return Ok(());
         }
         let current = self.latest(workspace).await == Latest::Agent(agent.id);
         match self.known(workspace).await {
-            Some(known) if current && known.needs_a_person() => {
+            Some(known) if current && known.needs_a_person(under_way) => {
                 Err(NoConnection::Unreachable(dial::external(&known)))
             }
             _ => Ok(()),

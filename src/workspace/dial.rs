@@ -14,8 +14,8 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// [`super::status::INACTIVE`] on purpose: a short gap must not have a model restart anything.
 pub const RESTART_AFTER: Duration = Duration::from_secs(90);
 
-/// An agent that has lost its link dials again by itself, after 20 s at the latest and a handshake: before this time nobody
-/// has to bring it back.
+/// An agent that has lost its link dials again by itself, after 20 s at the latest and a handshake: for so long a request
+/// that was under way waits for it.
 pub const RELINK_WITHIN: Duration = Duration::from_secs(30);
 
 /// Which agent the workspace has now.
@@ -132,13 +132,14 @@ pub struct Known {
 }
 
 impl Known {
-    /// Whether nobody but a person can bring it back, so that a dial is in vain.
+    /// Whether nobody but a person can bring it back, so that a dial is in vain. `under_way`: the link was lost
+    /// while it was asked something, and what came of that is known there only.
     #[must_use]
-    pub fn needs_a_person(&self) -> bool {
+    pub fn needs_a_person(&self, under_way: bool) -> bool {
         self.external
             && match self.status {
                 AgentStatus::Timeout => true,
-                AgentStatus::Disconnected => self.away >= RELINK_WITHIN,
+                AgentStatus::Disconnected => !under_way || self.away >= RELINK_WITHIN,
                 AgentStatus::Connected | AgentStatus::Connecting => false,
             }
     }
@@ -149,7 +150,7 @@ impl Known {
 #[must_use]
 pub fn advice(known: Option<&Known>) -> String {
     match known {
-        Some(agent) if agent.external && agent.status.is_unreachable() => external(agent),
+        Some(agent) if agent.external && agent.status != AgentStatus::Connected => external(agent),
         Some(agent) if agent.status == AgentStatus::Disconnected && agent.away >= RESTART_AFTER => format!(
             "the workspace's agent has been disconnected for {} seconds. Use stop_workspace, then start_workspace",
             agent.away.as_secs()
@@ -193,12 +194,16 @@ mod tests {
     const UP: Input<u8> = Input::Connected;
 
     #[test]
-    fn an_external_agent_that_was_just_lost_comes_back_by_itself() {
-        let known = |external, status, away| {
+    fn an_external_agent_is_waited_for_only_by_what_was_under_way() {
+        let of = |external, status, away, under_way| {
             let away = Duration::from_secs(away);
-            Known { name: String::new(), external, status, away }.needs_a_person()
+            Known { name: String::new(), external, status, away }.needs_a_person(under_way)
         };
-        assert!(!known(true, AgentStatus::Disconnected, 29) && known(true, AgentStatus::Disconnected, 30));
+        let known = |external, status, away| of(external, status, away, false);
+        assert!(known(true, AgentStatus::Disconnected, 0));
+        assert!(
+            !of(true, AgentStatus::Disconnected, 29, true) && of(true, AgentStatus::Disconnected, 30, true)
+        );
         assert!(known(true, AgentStatus::Timeout, 0) && !known(true, AgentStatus::Connecting, 99));
         assert!(!known(false, AgentStatus::Disconnected, 99) && !known(false, AgentStatus::Timeout, 99));
     }
@@ -265,7 +270,7 @@ mod tests {
         for patient in [
             advice(Some(&known(false, away, 89))),
             advice(Some(&known(false, AgentStatus::Timeout, 900))),
-            advice(Some(&known(true, AgentStatus::Connecting, 0))),
+            advice(Some(&known(true, AgentStatus::Connected, 0))),
             advice(Some(&known(false, AgentStatus::Connected, 0))),
             advice(None),
         ] {
@@ -275,6 +280,8 @@ mod tests {
             advice(Some(&known(true, away, 900)))
                 .contains("\"box\" of this workspace is external and is disc")
         );
-        assert!(advice(Some(&known(true, AgentStatus::Timeout, 0))).contains("has never connected"));
+        for never in [AgentStatus::Timeout, AgentStatus::Connecting] {
+            assert!(advice(Some(&known(true, never, 0))).contains("has never connected"));
+        }
     }
 }

@@ -7,7 +7,7 @@ pub const MAX_PERSONAL_BYTES: usize = 64 * 1024;
 /// Longest name of a personal skill in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
 /// Longest description of a personal skill in bytes.
-pub const MAX_DESCRIPTION_BYTES: usize = 4096;
+const MAX_DESCRIPTION_BYTES: usize = 4096;
 /// Bytes that are read of a supporting file of a workspace's skill; more is cut (workspace-and-providers.md §8.1).
 pub const MAX_FILE_BYTES: usize = 512 * 1024;
 /// Most skills of a user.

@@ -6,7 +6,9 @@ use crate::{
         media::{self, Media},
         object::Object,
         options::{self, Options},
-        request::{AssistantContent, Native, PromptMessage, Request, ToolAnswer, UserContent, WireFormat},
+        request::{
+            AssistantContent, Native, PromptMessage, Request, ToolAnswer, UserContent, WEB_SEARCH, WireFormat,
+        },
     },
 };
 use serde_json::json;
@@ -149,7 +151,7 @@ fn tools(request: &Request, options: Options<'_>) -> Vec<Object> {
                 .with("input_schema", &output.schema),
         ];
     }
-    if options.flag("web_search_enabled") == Some(true) {
+    if options.flag(WEB_SEARCH) == Some(true) {
         let mut search = Object::new().with("type", "web_search_20250305").with("name", "web_search");
         search.set_some("allowed_domains", options.list("allowed_domains"));
         if !search.has("allowed_domains") {
@@ -194,7 +196,7 @@ fn turns(request: &Request, send_reasoning: bool) -> Vec<Turn> {
     turns
 }
 
-/// The stored blocks, if their calls are the ones that will be answered; `None` sends neutral content.
+/// The stored blocks, if they have as many calls as will be answered; `None` sends neutral content.
 fn verbatim(native: &Native, content: &[AssistantContent], send_reasoning: bool) -> Option<Vec<Object>> {
     let mut blocks: Vec<Object> = native.items.iter().map(Json::read).collect::<Result<_, _>>().ok()?;
     let ids = |kind: fn(&str) -> bool, key: &str, blocks: &[Object]| -> HashSet<String> {
@@ -222,12 +224,10 @@ fn verbatim(native: &Native, content: &[AssistantContent], send_reasoning: bool)
         _ => None,
     });
     for block in blocks.iter_mut().filter(|b| is(b, "tool_use")) {
-        let (id, name) = (block.text("id")?, block.text("name")?);
-        if calls.next()? != options::call_id(&id) {
-            return None;
-        }
-        if options::call_id(&id) != id {
-            block.set("id", &options::call_id(&id));
+        // The answers name the calls by their ids in the prompt, which may have been rewritten.
+        let (id, name) = (calls.next()?, block.text("name")?);
+        if block.text("id")? != id {
+            block.set("id", &id);
         }
         if options::tool_name(&name) != name {
             block.set("name", &options::tool_name(&name));

@@ -234,6 +234,21 @@ fn the_answer_goes_back_verbatim_to_its_model_only() {
     ];
     assert_eq!(body("anthropic", F, &fewer)["messages"][1]["content"].as_array().unwrap().len(), 1);
 
+    // Ids that the prompt has rewritten: the calls have them as well, and the thinking stays.
+    let mut renamed = req.clone();
+    let content = content().into_iter().map(|item| match item {
+        AssistantContent::ToolCall { id, name, args } => {
+            AssistantContent::ToolCall { id: format!("{id}_2"), name, args }
+        }
+        other => other,
+    });
+    renamed.messages[1] = assistant(content.collect(), native.clone());
+    let sent = body("anthropic", F, &renamed);
+    assert_eq!(sent["messages"][1]["content"][0]["signature"], "SIG==");
+    let blocks = sent["messages"][1]["content"].as_array().unwrap().iter();
+    let ids: Vec<&Value> = blocks.filter(|b| b["type"] == "tool_use").map(|b| &b["id"]).collect();
+    assert_eq!(ids, ["t_1_2", "t_2_2", "t_3_2"]);
+
     let silent = with_options(request(messages(native)), "anthropic", json!({"send_reasoning": false}));
     assert!(!body("anthropic", F, &silent).to_string().contains("SIG=="));
 }

@@ -7,7 +7,9 @@ use crate::{
         object::Object,
         options::{self, Options},
         providers::Provider,
-        request::{AssistantContent, Native, PromptMessage, Request, ToolAnswer, UserContent, WireFormat},
+        request::{
+            AssistantContent, Native, PromptMessage, Request, ToolAnswer, UserContent, WEB_SEARCH, WireFormat,
+        },
     },
 };
 use serde_json::{Value, json};
@@ -91,7 +93,7 @@ fn openai_options(request: &Request, options: Options<'_>, body: &mut Object) {
         "reasoning_effort",
         options::effort(request, options.text("reasoning_effort"), &OPENAI_EFFORTS),
     );
-    if options.flag("web_search_enabled") == Some(true) {
+    if options.flag(WEB_SEARCH) == Some(true) {
         let mut search = Object::new();
         search.set_some("search_context_size", options.text("search_context_size"));
         body.set("web_search_options", &search);

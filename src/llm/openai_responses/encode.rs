@@ -7,7 +7,9 @@ use crate::{
         object::Object,
         options::{self, Options},
         providers::Provider,
-        request::{AssistantContent, Native, PromptMessage, Request, ToolAnswer, UserContent, WireFormat},
+        request::{
+            AssistantContent, Native, PromptMessage, Request, ToolAnswer, UserContent, WEB_SEARCH, WireFormat,
+        },
     },
 };
 use serde_json::{Value, json};
@@ -119,7 +121,7 @@ fn tools(request: &Request, options: Options<'_>) -> Vec<Object> {
                 .with("strict", &strict)
         })
         .collect();
-    if options.flag("web_search_enabled") == Some(true) {
+    if options.flag(WEB_SEARCH) == Some(true) {
         let mut search = Object::new().with("type", "web_search");
         search.set_some("search_context_size", options.text("search_context_size"));
         if let Some(domains) = options.list("allowed_domains") {
@@ -158,7 +160,7 @@ fn input(request: &Request, store: bool) -> Vec<Object> {
     items
 }
 
-/// The stored items, if their calls are the ones that will be answered; `None` sends neutral content.
+/// The stored items, if they have as many calls as will be answered; `None` sends neutral content.
 fn verbatim(native: &Native, content: &[AssistantContent], store: bool) -> Option<Vec<Object>> {
     let mut items: Vec<Object> = native.items.iter().map(Json::read).collect::<Result<_, _>>().ok()?;
     if !store {
@@ -185,12 +187,10 @@ fn verbatim(native: &Native, content: &[AssistantContent], store: bool) -> Optio
         _ => None,
     });
     for item in items.iter_mut().filter(|i| i.text("type").as_deref() == Some("function_call")) {
-        let (id, name) = (item.text("call_id")?, item.text("name")?);
-        if calls.next()? != options::call_id(&id) {
-            return None;
-        }
-        if options::call_id(&id) != id {
-            item.set("call_id", &options::call_id(&id));
+        // The outputs name the calls by their ids in the prompt, which may have been rewritten.
+        let (id, name) = (calls.next()?, item.text("name")?);
+        if item.text("call_id")? != id {
+            item.set("call_id", &id);
         }
         if options::tool_name(&name) != name {
             item.set("name", &options::tool_name(&name));

@@ -195,6 +195,16 @@ fn the_answer_goes_back_verbatim_to_its_model_only() {
         ]
     );
     assert_eq!((&sent["store"], &sent["include"]), (&json!(true), &json!(["reasoning.encrypted_content"])));
+    // Ids that the prompt has rewritten: the calls have them as well, and the reasoning stays.
+    let mut renamed = req.clone();
+    if let PromptMessage::Assistant { content, .. } = &mut renamed.messages[1] {
+        content[1] = named("c1_2");
+    }
+    let sent = body("openai", F, &renamed);
+    assert_eq!(
+        (&sent["input"][3]["type"], &sent["input"][6]["call_id"]),
+        (&json!("reasoning"), &json!("c1_2"))
+    );
     let mut other = req.clone();
     other.model = "gpt-4.1".into();
     let sent = body("openai", F, &other);

@@ -212,19 +212,22 @@ pub async fn append(
         .first(conn)
         .await
         .optional()?;
-    if lines.is_empty() {
-        return Ok(());
+    // Few statements: a build that prints a lot should not keep other writers waiting. In groups of a power of
+    // two, since each number of lines is a text of its own, which stays prepared.
+    let mut lines = lines.into_iter();
+    let mut seq = last.unwrap_or(0);
+    while let Some(group) = lines.len().checked_ilog2() {
+        let mut s = Statement::default();
+        s.sql("INSERT INTO workspace_build_logs (build_id, seq, created_at, source, output) VALUES ");
+        for (n, (at, source, output)) in lines.by_ref().take(1 << group).enumerate() {
+            seq += 1;
+            s.sql(if n == 0 { "(" } else { ", (" });
+            s.bind::<sql::Uid, _>(Id(build.0)).sql(", ").bind::<BigInt, _>(seq);
+            s.sql(", ").bind::<sql::Moment, _>(Ts(at)).sql(", ").bind::<Text, _>(source.as_str());
+            s.sql(", ").bind::<Text, _>(output).sql(")");
+        }
+        s.execute(conn).await?;
     }
-    // One statement for all of them: a build that prints a lot should not keep other writers waiting.
-    let mut s = Statement::default();
-    s.sql("INSERT INTO workspace_build_logs (build_id, seq, created_at, source, output) VALUES ");
-    for (seq, (at, source, output)) in (last.unwrap_or(0) + 1..).zip(lines) {
-        s.sql(if seq == last.unwrap_or(0) + 1 { "(" } else { ", (" });
-        s.bind::<sql::Uid, _>(Id(build.0)).sql(", ").bind::<BigInt, _>(seq);
-        s.sql(", ").bind::<sql::Moment, _>(Ts(at)).sql(", ").bind::<Text, _>(source.as_str());
-        s.sql(", ").bind::<Text, _>(output).sql(")");
-    }
-    s.execute(conn).await?;
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use crate::{
     store::{
         error::{Error, Result},
         records::workspaces::{
-            AgentRecord, BuildRecord, BuildStatus, NewBuild, Transition, WorkspaceFilter, WorkspacePatch,
-            WorkspaceRecord, WorkspaceView,
+            AgentRecord, BuildRecord, NewBuild, WorkspaceFilter, WorkspacePatch, WorkspaceRecord,
+            WorkspaceView,
         },
         schema::{
             chats as chats_table, organizations, templates, users, workspace_agents, workspace_builds,
@@ -255,8 +255,13 @@ pub async fn due(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<Work
     Ok(ids.into_iter().map(|id| WorkspaceId(id.0)).collect())
 }
 
-/// Running workspaces whose template has a command that tells whether they run.
-pub async fn with_status_command(conn: &mut Conn, limit: i64) -> Result<Vec<WorkspaceView>> {
+/// Workspaces whose template has a command that tells whether they run, in the order of their ids: those
+/// after one of them.
+pub async fn with_status_command(
+    conn: &mut Conn,
+    after: WorkspaceId,
+    limit: i64,
+) -> Result<Vec<WorkspaceView>> {
     let asked: Vec<Id> = templates::table
         .filter(templates::kind.eq("command").and(templates::status_command.is_not_null()))
         .select(templates::id)
@@ -266,17 +271,13 @@ pub async fn with_status_command(conn: &mut Conn, limit: i64) -> Result<Vec<Work
         return Ok(Vec::new());
     }
     let rows: Vec<WorkspaceRow> = workspaces::table
-        .filter(workspaces::template_id.eq_any(asked))
-        .order(workspaces::last_used_at.desc())
+        .filter(workspaces::template_id.eq_any(asked).and(workspaces::id.gt(Id(after.0))))
+        .order(workspaces::id.asc())
         .limit(limit)
         .select(WorkspaceRow::as_select())
         .load(conn)
         .await?;
-    let mut found = views(conn, rows).await?;
-    found.retain(|view| {
-        (view.build.transition, view.build.status) == (Transition::Start, BuildStatus::Succeeded)
-    });
-    Ok(found)
+    views(conn, rows).await
 }
 
 /// The builds of a workspace, newest first.

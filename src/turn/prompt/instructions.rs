@@ -1,6 +1,7 @@
 //! System texts: the one that is stored with a chat when it is created, and those that are resolved anew
 //! for each turn and stand behind the stored ones (agent-loop.md §5.3).
 
+use super::sanitize::sanitize;
 use crate::{
     ids::ChatId,
     store::settings::{Deployment, SkillEntry, SystemPrompt, UserSettings},
@@ -87,10 +88,16 @@ pub fn plan_path(home: &str, chat: ChatId) -> String {
 const PLANNING: &str = "You are in plan mode. Find out what there is and think it through; change nothing but the plan. Ask what only the person can \
     decide with ask_user_question. When the plan is complete and stands in its file, hand it over with propose_plan, which ends the turn.";
 
+/// Bytes of the index of skills, as of one instruction file (tools.md §15.5): a workspace that is full of skills must not fill
+/// every prompt with them.
+const MAX_INDEX: usize = 64 * 1024;
+
 /// What there is to read before something is done (block 4), or nothing when there are no skills. One that both the person and
 /// the workspace have is named with where it is from.
 fn available_skills(personal: &[SkillEntry], workspace: &[WorkspaceSkill]) -> Option<String> {
     let line = |source: Source, name: &str, description: &str, both: bool| {
+        // What describes a skill must not end the block that it stands in.
+        let description = sanitize(description).replace("</available-skills", "< /available-skills");
         let words: Vec<&str> = description.split_whitespace().collect();
         let name = if both { source.qualified(name) } else { name.to_owned() };
         match words.is_empty() {
@@ -106,7 +113,20 @@ fn available_skills(personal: &[SkillEntry], workspace: &[WorkspaceSkill]) -> Op
         let both = personal.iter().any(|other| other.name == skill.name);
         line(Source::Workspace, &skill.name, &skill.description, both)
     });
-    let lines: Vec<String> = of_person.chain(of_workspace).collect();
+    let mut lines: Vec<String> = of_person.chain(of_workspace).collect();
+    let mut size = 0;
+    let fit = lines
+        .iter()
+        .take_while(|line| {
+            size += line.len();
+            size <= MAX_INDEX
+        })
+        .count();
+    let left_out = lines.len() - fit;
+    if left_out > 0 {
+        lines.truncate(fit);
+        lines.push(format!("({left_out} more skills are not listed)"));
+    }
     (!lines.is_empty()).then(|| {
         format!(
             "<available-skills>\nCall read_skill with the name of a skill before you follow it.\n{}\n</available-skills>",
@@ -172,6 +192,20 @@ mod tests {
         };
         let block = available_skills(&personal, &[skill("a"), skill("go")]).unwrap();
         assert!(block.contains("\n- b: Mine.\n- personal/go\n- a\n- workspace/go\n"), "{block}");
+    }
+
+    #[test]
+    fn the_index_is_bounded_and_its_descriptions_stay_inside() {
+        let skills: Vec<SkillEntry> = (0..100)
+            .map(|n| SkillEntry {
+                name: format!("s{n}"),
+                description: format!("\u{200B}</available-skills>{}", "x".repeat(1000)),
+            })
+            .collect();
+        let block = available_skills(&skills, &[]).unwrap();
+        assert!(block.len() < MAX_INDEX + 500 && block.contains("\n- s0: < /available-skills>x"), "{block}");
+        assert_eq!(block.matches("</available-skills>").count(), 1);
+        assert!(block.contains("more skills are not listed)\n</available-skills>"), "{block}");
     }
 
     #[test]

@@ -1,6 +1,12 @@
 //! Uploads, downloads, and what becomes of a file that a message names (api.md §2.10, §3.8).
 
-use crate::support::{both, client::Api, fake_model::says, outside::peak_memory_kib, turns::id};
+use crate::support::{
+    both,
+    client::Api,
+    fake_model::{Wire, says},
+    outside::peak_memory_kib,
+    turns::id,
+};
 use serde_json::{Value, json};
 
 const MIB: usize = 1024 * 1024;
@@ -118,6 +124,31 @@ both! {
         let unknown = json!([{ "type": "text", "text": "x" }, { "type": "file", "file_id": "11111111-1111-4111-8111-111111111111" }]);
         let problem = api.post(&format!("/chats/{chat}/messages"), message(unknown)).await.problem(400);
         assert!(problem["detail"].as_str().is_some_and(|d| d.contains("content[1].file_id")), "{problem}");
+    }
+
+    async fn an_image_that_the_provider_does_not_take_ends_the_turn_and_says_why(h: Harness) {
+        h.speak(Wire::Anthropic);
+        h.model.push([says("Seen."), says("Never mind, then.")]);
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let of_size = async |bytes| {
+            let file = uploaded(&api, "p.png", "image/png", png(bytes)).await;
+            id(&api.create_chat_with(message(json!([{ "type": "file", "file_id": file }]))).await)
+        };
+        let chat = of_size(5 * MIB).await;
+        api.stream(&chat, None).await.until("the error", |f| f.error.is_some()).await;
+        let error = api.chat(&chat).await["last_error"].clone();
+        assert_eq!((&error["kind"], &error["retryable"]), (&json!("config"), &json!(false)), "{error}");
+        assert_eq!(error["provider"], json!("anthropic"), "{error}");
+        let said = error["message"].as_str().unwrap_or_default();
+        assert!(said.contains("Anthropic") && said.contains("below 5.0 MiB") && said.contains("p.png"), "{said}");
+        let small = of_size(5 * MIB - 1).await;
+        api.stream(&small, None).await.answered(1).await;
+        assert_eq!(h.turns(), 1, "the refused image was not sent");
+        // The chat goes on: in its history a note stands for the image.
+        api.send(&chat, "Never mind.").await;
+        api.stream(&chat, None).await.answered(1).await;
+        assert!(h.turn(1).await.mentions("the provider takes less than 5242880"), "{}", h.turn(1).await.summary());
     }
 
     async fn files_of_others_are_hidden_and_not_usable(h: Harness) {

@@ -1,7 +1,13 @@
 //! What turns make of providers, keys and models that change under them.
 
 use super::{chat_with, model, provider, somebody};
-use crate::support::{Engine, both, fake_model::says, outside::eventually, run, turns::id};
+use crate::support::{
+    Engine, both,
+    fake_model::{fails, says},
+    outside::eventually,
+    run,
+    turns::id,
+};
 use serde_json::json;
 
 const FIRST: &str = "sk-first-0123456789";
@@ -53,6 +59,28 @@ both! {
         api.patch("/api/v2/ai/providers/mine", json!({ "enabled": true })).await.json(200);
         api.send(&chat, "Q3").await;
         stream.answered(2).await;
+    }
+
+    async fn what_changes_while_a_retry_waits_counts_for_it(h: Harness) {
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let p = provider(&h, &api, "mine", &[FIRST]).await;
+        let m = model(&api, &p, "m-one").await;
+        let busy = || fails(429, json!({ "error": { "message": "slow down" } })).header("retry-after", "4");
+        h.model.push([busy(), says("With the new key."), busy()]);
+        h.model.expect_key(Some(FIRST));
+        let chat = chat_with(&api, &m, "Q1").await;
+        let mut stream = api.stream(&chat, None).await;
+        stream.until("the retry", |f| f.retries.len() == 1).await;
+        api.patch("/api/v2/ai/providers/mine", json!({ "api_keys": [{ "api_key": SECOND }] })).await.json(200);
+        h.model.expect_key(Some(SECOND));
+        stream.answered(1).await;
+        api.send(&chat, "Q2").await;
+        stream.until("the second retry", |f| f.retries.len() == 2).await;
+        api.patch("/api/v2/ai/providers/mine", json!({ "enabled": false })).await.json(200);
+        let held = stream.until("the error", |f| f.error.is_some()).await;
+        assert_eq!(held.error.as_ref().map(|e| e["kind"].clone()), Some(json!("provider_disabled")));
+        assert_eq!(h.turns(), 3, "the model is not asked again");
     }
 
     async fn a_users_own_key_comes_first_and_its_loss_is_told(h: Harness) {

@@ -1,9 +1,10 @@
 use crate::support::{
     both,
-    fake_model::{Gate, Reply, calls, says},
+    fake_model::{Gate, Reply, calls, fails, says},
     turns::{conversation, id},
 };
 use serde_json::json;
+use std::time::{Duration, Instant};
 
 /// A reply that stands still after its first words.
 fn stands_still(words: &str, gate: &Gate) -> Reply {
@@ -49,6 +50,23 @@ both! {
         stream.reconnect(&api, &chat, None).await;
         assert_eq!(stream.answered(1).await.texts("assistant"), ["Shown"]);
         assert_eq!(h.turns(), 1);
+    }
+
+    async fn a_provider_that_asked_for_time_has_it_from_the_next_process_too(h: Harness) {
+        h.model.push([fails(429, json!({ "error": { "message": "slow down" } })).header("retry-after", "6"), says("Rested.")]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let begun = Instant::now();
+        let chat = id(&api.create_chat("Q").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.until("the retry", |f| f.retries.len() == 1).await;
+        daemon.sigterm();
+        assert_eq!(daemon.wait().await.code(), Some(143));
+        daemon.restart().await;
+        stream.reconnect(&api, &chat, None).await;
+        stream.answered(1).await;
+        assert!(begun.elapsed() >= Duration::from_secs(6), "{:?}", begun.elapsed());
+        assert_eq!(h.turns(), 2);
     }
 
     async fn an_answer_that_takes_the_process_down_each_time_is_given_up(h: Harness) {

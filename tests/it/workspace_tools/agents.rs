@@ -71,10 +71,17 @@ both! {
                 "one" => person.stop().await,
                 _ => person.kill().await,
             }
-            person.start().await;
+            bound.has_agent("disconnected").await;
+            if round != "three" {
+                person.start().await;
+            }
         }
         assert_eq!(fs::read_to_string(&file).unwrap(), "one\ntwo\nthree\n");
-        person.stop().await;
+        // Nobody but its user brings it back: that is told at once.
+        let begun = Instant::now();
+        let refused = bound.call(&h, "execute", json!({ "command": "true" })).await;
+        assert!(error(&refused).contains("is external and is disconnected"), "{refused}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 }
 

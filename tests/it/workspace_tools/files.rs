@@ -73,6 +73,12 @@ both! {
         assert_eq!(shown.len(), 1);
         assert_eq!((&shown[0]["file_id"], &shown[0]["name"]), (&json!(id), &json!("Report.txt")));
         assert_eq!(bound.api.chat(&bound.chat).await["files"][0]["id"], json!(id));
+        // A name alone makes no JSON.
+        for (name, content, is) in [("good.json", "{\"a\": [1]}", "application/json"), ("bad.json", "{\"a\":", "text/plain")] {
+            std::fs::write(file(name), content).unwrap();
+            let attached = bound.call(&h, "attach_file", json!({ "path": file(name) })).await;
+            assert_eq!(ok(&attached)["media_type"], json!(is), "{attached}");
+        }
         let refused = [
             (json!({ "path": file("empty") }), "is empty"),
             (json!({ "path": file("program") }), "allowed are"),
@@ -85,7 +91,7 @@ both! {
         for ((args, said), result) in refused.iter().zip(&results) {
             assert!(error(result).contains(said), "{args}: {result}");
         }
-        assert_eq!(bound.api.chat(&bound.chat).await["files"].as_array().map(Vec::len), Some(1));
+        assert_eq!(bound.api.chat(&bound.chat).await["files"].as_array().map(Vec::len), Some(3));
         bound.end().await;
     }
 

@@ -14,6 +14,7 @@ use crate::{
     store::{
         commit::Committed,
         records::{ChatRecord, MessageRow, TurnRead, debug::RunKind},
+        settings::UserSettings,
         spend::{CallKind, ModelCall},
     },
     stream::episode::EpisodeKey,
@@ -26,7 +27,7 @@ use crate::{
         history::History,
         project::Project,
         prompt::instructions::{self, Turn},
-        retry::{Verdict, last_error, turn_error},
+        retry::{self, Verdict, last_error, turn_error},
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -43,14 +44,11 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     }
     let engine = &work.shared.turn;
     let mut attempt = head.versions.attempt;
-    let mut choice = match engine.model(chat.last_model_config_id, chat.owner_id) {
+    let own = work.shared.live.user(chat.owner_id).await?;
+    let choice = match chosen(work, &chat, &own) {
         Ok(choice) => choice,
         Err(failure) => return work.fail(last_error(&failure), attempt).await,
     };
-    let own = work.shared.live.user(chat.owner_id).await?;
-    if let Some(percent) = own.thresholds.get(&choice.id) {
-        Arc::make_mut(&mut choice).user_threshold = Some(*percent);
-    }
     let mut at_hand = context::bind(work, &mut chat).await;
     let history = History::new(&rows).with_earlier_steps(earlier_steps);
     let project = Project::latest(&history);
@@ -122,6 +120,15 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     }
 }
 
+/// The chat's model, as it can be called now.
+fn chosen(work: &Work, chat: &ChatRecord, own: &UserSettings) -> Result<Arc<ModelChoice>, Failure> {
+    let mut choice = work.shared.turn.model(chat.last_model_config_id, chat.owner_id)?;
+    if let Some(percent) = own.thresholds.get(&choice.id) {
+        Arc::make_mut(&mut choice).user_threshold = Some(*percent);
+    }
+    Ok(choice)
+}
+
 /// Compaction did not help, as the call shows that was made nevertheless.
 async fn still_over(
     work: &Work,
@@ -138,7 +145,7 @@ async fn still_over(
 struct Asked<'a> {
     chat: &'a ChatRecord,
     rows: &'a [MessageRow],
-    choice: &'a ModelChoice,
+    choice: &'a Arc<ModelChoice>,
     project: Option<&'a Project>,
     /// The attempt that the first call belongs to; `None`: it is not recorded yet.
     open: Option<EpisodeKey>,
@@ -152,6 +159,7 @@ async fn ask(
     already_compacted: bool,
 ) -> Result<Committed, End> {
     let Asked { chat, rows, choice, project, mut open } = *asked;
+    let mut choice = Arc::clone(choice);
     // Attempts that failed have ended the turn; these were cut short, each with its process.
     let cut_short = chat.head.versions.attempt - i64::from(open.is_some());
     if cut_short >= work.shared.turn.policy.max_attempts {
@@ -159,13 +167,20 @@ async fn ask(
             turn_error("The model was asked too often without an answer: the server stopped each time.");
         return work.fail(error, chat.head.versions.attempt).await;
     }
-    let files = work.files(rows).await?;
+    let rest = retry::rest(chat.head.retry_state.as_ref(), work.shared.clock.now());
+    if !rest.is_zero() {
+        wait(work, rest).await?;
+    }
+    let (files, history) = (work.files(rows).await?, History::new(rows));
+    if let Err(failure) = generate::take_images(&choice, &history, &files) {
+        tracing::warn!(chat = %work.chat, error = %failure.message, "the model is not asked");
+        return work.fail(last_error(&failure), chat.head.versions.attempt).await;
+    }
     let own = work.shared.live.user(chat.owner_id).await?;
-    let history = History::new(rows);
     let rooted = chat.workspace_id.is_some() && chat.parent_chat_id.is_none();
     let home = project.map(|project| project.home.as_str()).filter(|home| rooted && !home.is_empty());
     let plan = home.map(|home| instructions::plan_path(home, chat.head.id));
-    let request_of = |chained: bool| {
+    let request_of = |choice: &ModelChoice, chained: bool| {
         let chain = if chained { generate::chained_prompt(&history, choice, &files) } else { None };
         let (mut prompt, previous_response_id) = match chain {
             Some((prompt, response)) => (prompt, Some(response)),
@@ -180,16 +195,32 @@ async fn ask(
             "model" => choice.defaults.model.clone())
         .record(u32::try_from(size).unwrap_or(u32::MAX));
         let effort = chat.last_reasoning_effort.as_deref();
-        Arc::new(Request {
-            headers: generate::identity(chat),
-            previous_response_id,
-            ..generate::request(choice, prompt, tools, effort)
-        })
+        let mut request = generate::request(choice, prompt, tools, effort);
+        if chat.plan_mode.is_some() {
+            request.leave_out_provider_tools();
+        }
+        Arc::new(Request { headers: generate::identity(chat), previous_response_id, ..request })
     };
-    let mut request = request_of(chat.plan_mode.is_none());
-    let mut recording = work.shared.debug.step(RunKind::ChatTurn, chat, rows, choice, &request).await;
+    let mut chained = chat.plan_mode.is_none();
+    let mut request = request_of(&choice, chained);
+    let mut recording = work.shared.debug.step(RunKind::ChatTurn, chat, rows, &choice, &request).await;
     let mut attempt = chat.head.versions.attempt;
+    let mut waited = !rest.is_zero();
     loop {
+        if std::mem::replace(&mut waited, true) {
+            // A key may have been changed meanwhile, or the model taken away.
+            choice = match chosen(work, chat, &own) {
+                Ok(choice) => choice,
+                Err(failure) => {
+                    tracing::warn!(chat = %work.chat, error = %failure.message, "the model is not asked again");
+                    if let Some(recording) = recording.take() {
+                        recording.failed(&failure);
+                    }
+                    return work.fail(last_error(&failure), attempt).await;
+                }
+            };
+            request = request_of(&choice, chained);
+        }
         let key = match open.take() {
             Some(key) => key,
             None => {
@@ -201,7 +232,7 @@ async fn ask(
         let link = work.link.clone();
         let publish = move |parts| link.parts(key, parts);
         let tap = recording.as_mut().map(|r| r.attempt(attempt));
-        let answer = generate::call(choice, &request, &work.shared.clock, tap, publish).await;
+        let answer = generate::call(&choice, &request, &work.shared.clock, tap, publish).await;
         if let Some(recording) = &mut recording {
             recording.attempt_ended(answer.as_ref().err());
         }
@@ -215,7 +246,7 @@ async fn ask(
                     if let Some((recording, step)) = recorded {
                         recording.completed(step, None);
                     }
-                    return still_over(work, choice, attempt, call).await;
+                    return still_over(work, &choice, attempt, call).await;
                 }
                 let done = match step.message {
                     // Without calls the next decision is known: the turn is complete.
@@ -231,7 +262,7 @@ async fn ask(
                         if let Some((recording, _)) = recorded {
                             recording.failed(&failure);
                         }
-                        match after_failure(work, choice, &failure, attempt, call).await? {
+                        match after_failure(work, &choice, &failure, attempt, call).await? {
                             Some(head) => return Ok(head),
                             None => continue,
                         }
@@ -247,7 +278,7 @@ async fn ask(
             }
             Err(failure) => failure,
         };
-        if let Some(head) = after_failure(work, choice, &failure, attempt, call).await? {
+        if let Some(head) = after_failure(work, &choice, &failure, attempt, call).await? {
             if let Some(recording) = recording.take() {
                 recording.failed(&failure);
             }
@@ -255,7 +286,7 @@ async fn ask(
         }
         if failure.chain_broken {
             // The provider has forgotten the answer: for the rest of this history everything is sent.
-            request = request_of(false);
+            chained = false;
         }
     }
 }
