@@ -17,8 +17,9 @@ use std::{any::Any, io, net::TcpListener, sync::Arc, time::Duration};
 
 /// Time for a request line and its headers; longer ones are half-open or hostile.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for a closing connection to go.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a closing connection to go. Long enough for an answer that was given before all of a request was read; no longer,
+/// since a WebSocket whose close was exchanged keeps its connection for so long too.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an idle connection is kept. Above the 60 s that load balancers commonly keep theirs, so
 /// that they never send into one that is just being closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);

