@@ -139,7 +139,9 @@ impl Simulation {
             for ended in join_all(running).await {
                 self.parties.push(ended.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic())));
             }
+            let killed = self.database_time().await;
             self.daemon.restart().await;
+            self.connections_ended(killed).await;
             let api = self.daemon.api();
             for party in &mut self.parties {
                 let again = party.dice.below(2) == 0;
@@ -148,6 +150,33 @@ impl Simulation {
             self.judge_prompts();
         }
         self.rest().await;
+    }
+
+    /// Microseconds by the clock of a PostgreSQL server.
+    async fn database_time(&self) -> i64 {
+        match self.h.engine {
+            Engine::Sqlite => 0,
+            Engine::Postgres => {
+                let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1e6)::int8 AS n";
+                self.h.number(&self.daemon, now).await
+            }
+        }
+    }
+
+    /// Waits until a PostgreSQL server has carried out what a killed process had sent it: without an answer, a message
+    /// may be there or not, but only then does it stay so.
+    async fn connections_ended(&self, killed: i64) {
+        if self.h.engine == Engine::Sqlite {
+            return;
+        }
+        let older = format!(
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() \
+             AND backend_type = 'client backend' AND backend_start < to_timestamp({killed} / 1e6)"
+        );
+        within(Duration::from_secs(30), "the end of the killed process's connections", async || {
+            (self.h.number(&self.daemon, &older).await == 0).then_some(())
+        })
+        .await;
     }
 
     /// Faults of the requests so far. A kill cuts requests in the middle, which is no fault.
