@@ -14,7 +14,7 @@ use crate::{
         self,
         classify::{RawFailure, classify},
         failure::Failure,
-        providers::PROVIDERS,
+        providers::display_name,
         request::{Request, ToolSpec},
         tap::Tap,
     },
@@ -95,8 +95,7 @@ pub fn take_images(
     });
     let too_large = |file: &&PromptFile| file.media_type.starts_with("image/") && file.bytes.len() >= cap;
     let Some(file) = sent.find(too_large) else { return Ok(()) };
-    let provider = PROVIDERS.iter().find(|p| p.name == choice.provider_type);
-    let provider = provider.map_or(choice.provider_type.as_str(), |p| p.display_name);
+    let provider = display_name(&choice.provider_type);
     let message = format!(
         "{provider} takes images below {} only, and {} has {}. Edit the message to send a smaller one, or pick \
          a model of another provider.",
