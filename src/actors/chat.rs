@@ -407,7 +407,7 @@ impl Handler<ReadEnded> for ChatActor {
             }
             Err(store::Error::NotFound) => {
                 self.hub.read_failed();
-                self.hub.close_all(CloseReason::Gone);
+                self.hub.close_all(CloseReason::Deleted);
                 self.tickets.clear();
             }
             Err(e) => {

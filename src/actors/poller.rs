@@ -1,8 +1,9 @@
 //! The safety net under lost hints: one query for the versions of every chat that lives here.
 
 use super::{Shared, registry::Chats, supervise};
+use crate::ids::ChatId;
 use actix::{Actor, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// The loop.
 pub struct Poller {
@@ -25,11 +26,19 @@ impl Poller {
         }
         self.busy = true;
         let store = self.shared.store.clone();
-        let work = async move { store.snapshots(ids).await };
-        let work = supervise::round("polling the chats", work).into_actor(self).map(|found, act, _| {
+        let asked = ids.clone();
+        let work = async move { store.snapshots(asked).await };
+        let work = supervise::round("polling the chats", work).into_actor(self).map(move |found, act, _| {
             act.busy = false;
-            for (chat, snapshot) in found.unwrap_or_default() {
+            let Some(found) = found else { return };
+            let mut gone: HashSet<ChatId> = ids.into_iter().collect();
+            for (chat, snapshot) in found {
+                gone.remove(&chat);
                 act.chats.polled(chat, snapshot);
+            }
+            // Retention deletes without a word.
+            for chat in gone {
+                act.chats.poll(chat);
             }
         });
         ctx.spawn(work);

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     chat::duty::Snapshot,
-    ids::{ChatId, WorkerId},
+    ids::{ChatId, RunnerId, WorkerId},
     store::{Claimer, Taken, commit::Committed, records::Head},
     stream::{
         episode::EpisodeKey,
@@ -102,23 +102,17 @@ impl Chats {
         self.entries().get(&chat).filter(|e| e.addr.connected()).map(|e| e.addr.clone())
     }
 
-    /// The actor of a chat, started if it does not live.
-    #[must_use]
-    pub fn get_or_start(&self, chat: ChatId) -> Addr<ChatActor> {
-        self.start_in(&mut self.entries(), chat)
-    }
-
     /// The actor for a reader. While the process stops none is started for one any more: nobody would
     /// end it, and the stop would wait for it.
-    fn for_reader(&self, chat: ChatId) -> Option<Addr<ChatActor>> {
+    fn for_reader(&self, entries: &mut HashMap<ChatId, Entry>, chat: ChatId) -> Option<Addr<ChatActor>> {
         // Looked at under the lock: whoever stops the actors sets the flag and then takes the list.
-        let mut entries = self.entries();
         if *self.0.shared.draining.borrow() {
-            return entries.get(&chat).map(|e| e.addr.clone());
+            return entries.get(&chat).filter(|e| e.addr.connected()).map(|e| e.addr.clone());
         }
-        Some(self.start_in(&mut entries, chat))
+        Some(self.start_in(entries, chat))
     }
 
+    /// The actor of a chat, started if it does not live.
     fn start_in(&self, entries: &mut HashMap<ChatId, Entry>, chat: ChatId) -> Addr<ChatActor> {
         if let Some(e) = entries.get(&chat)
             && e.addr.connected()
@@ -144,19 +138,24 @@ impl Chats {
 
     /// Hands a claimed chat to its actor.
     pub fn own(&self, head: Head, with: Option<Box<Committed>>) {
-        self.get_or_start(head.id).do_send(Own { head, with });
+        // Sent under the lock, as are the two below: an actor that retires leaves the list first and then handles what it
+        // was sent. What came later would be lost with it, a claimed chat for the length of its lease.
+        let mut entries = self.entries();
+        self.start_in(&mut entries, head.id).do_send(Own { head, with });
     }
 
     /// Hands a reader of parts to the chat's actor. When there is none its queue ends at once.
     pub(super) fn select(&self, chat: ChatId, select: Select) {
-        if let Some(addr) = self.for_reader(chat) {
+        let mut entries = self.entries();
+        if let Some(addr) = self.for_reader(&mut entries, chat) {
             addr.do_send(select);
         }
     }
 
     /// Hands a subscriber to the chat's actor. When there is none it is told that the process stops.
     pub(super) fn admit(&self, chat: ChatId, subscribe: Subscribe) {
-        match self.for_reader(chat) {
+        let mut entries = self.entries();
+        match self.for_reader(&mut entries, chat) {
             Some(addr) => addr.do_send(subscribe),
             None => subscribe.sink.close(CloseReason::Shutdown),
         }
@@ -173,6 +172,13 @@ impl Chats {
     pub fn polled(&self, chat: ChatId, snapshot: i64) {
         if let Some(addr) = self.get(chat) {
             addr.do_send(Polled(snapshot));
+        }
+    }
+
+    /// The chat may have moved, or be gone.
+    pub fn poll(&self, chat: ChatId) {
+        if let Some(addr) = self.get(chat) {
+            addr.do_send(Poll);
         }
     }
 
@@ -249,6 +255,10 @@ impl Claimer for Chats {
         // not wait for.
         let limited = s.max_running_chats > 0 || s.max_running_subagents > 0;
         (s.worker_enabled && !limited && !*shared.draining.borrow()).then_some(shared.worker)
+    }
+
+    fn drives(&self, chat: ChatId, runner: RunnerId) -> bool {
+        self.0.shared.owned.has(chat, runner)
     }
 
     fn take(&self, claimed: Taken) {

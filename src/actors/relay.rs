@@ -35,6 +35,10 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(45);
 /// Time for a selection to be taken by the socket.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For so long a relay may fail unnoticed: longer than it takes to replace an owner that died.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Names the replica that is meant: what answers at its address may be another one.
+pub const MEANT: &str = "x-chatd-replica";
 /// Most frames handed to the actor at once.
 const MAX_BATCH: usize = 256;
 /// Largest frame of an owner. A frame is one part; parts are far smaller.
@@ -74,6 +78,8 @@ enum Lost {
     Store(#[from] store::Error),
     #[error("{0}")]
     Http(String),
+    #[error("the owner's address leads to another replica")]
+    Misled,
     #[error("the owner answered with status {0}")]
     Refused(StatusCode),
     #[error("the owner's handshake is not that of a WebSocket")]
@@ -107,6 +113,7 @@ pub async fn run<F: Future<Output = Taken>>(mut follow: Follow, take: impl Fn(Ve
     gauge.increment(1.0);
     let _count = scopeguard(move || gauge.decrement(1.0));
     let mut wait = BACKOFF.0;
+    let (mut failing_since, mut told) = (None, false);
     loop {
         let started = Instant::now();
         let mut accepted = false;
@@ -119,6 +126,15 @@ pub async fn run<F: Future<Output = Taken>>(mut follow: Follow, take: impl Fn(Ve
         // A connection that did its work was a good one; one that leads to gaps was not.
         if !matches!(lost, Lost::Gap) && (accepted || started.elapsed() > BACKOFF.1) {
             wait = BACKOFF.0;
+        }
+        // These come of a connection that stood.
+        if accepted || matches!(lost, Lost::Closed | Lost::Socket(_)) {
+            failing_since = None;
+        } else if failing_since.get_or_insert(started).elapsed() > PATIENCE && !told {
+            told = true;
+            tracing::warn!(chat = %follow.chat, owner = %follow.owner, error = %lost,
+                "the live output of a chat cannot be had from the replica that drives it, its messages only; \
+                 see whether server.relay_url there leads to it from here");
         }
         // Half to whole: the followers of a lost owner do not come back in step.
         sleep(wait.mul_f64(0.5 + 0.5 * rand::random::<f64>())).await;
@@ -215,12 +231,16 @@ async fn connect(follow: &Follow) -> Result<WebSocketStream<Upgraded>, Lost> {
         .client
         .get(format!("{address}/api/v2/chats/{}/stream/parts", follow.chat))
         .bearer_auth(replicas.secret.credential())
+        .header(MEANT, follow.owner.to_string())
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_VERSION, "13")
         .header(header::SEC_WEBSOCKET_KEY, &key)
         .send()
         .await?;
+    if response.status() == StatusCode::MISDIRECTED_REQUEST {
+        return Err(Lost::Misled);
+    }
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(Lost::Refused(response.status()));
     }

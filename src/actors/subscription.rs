@@ -64,6 +64,8 @@ pub enum CloseReason {
     Unavailable,
     /// The reader may no longer read this chat.
     Unauthorized,
+    /// The chat is not there any more.
+    Deleted,
 }
 
 impl CloseReason {
@@ -75,6 +77,7 @@ impl CloseReason {
             Self::Lagging => 1013,
             Self::Unavailable => 1011,
             Self::Unauthorized => 1008,
+            Self::Deleted => 1000,
         }
     }
 
@@ -86,6 +89,7 @@ impl CloseReason {
             Self::Lagging => "Reader too slow, reconnect",
             Self::Unavailable => "Storage unavailable, reconnect",
             Self::Unauthorized => "Access withdrawn",
+            Self::Deleted => "The chat was deleted",
         }
     }
 }
@@ -97,6 +101,7 @@ impl From<subscriber::CloseReason> for CloseReason {
             subscriber::CloseReason::Shutdown => Self::Shutdown,
             subscriber::CloseReason::Unauthorized => Self::Unauthorized,
             subscriber::CloseReason::Unavailable => Self::Unavailable,
+            subscriber::CloseReason::Deleted => Self::Deleted,
         }
     }
 }

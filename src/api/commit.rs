@@ -10,9 +10,12 @@ use super::{
 use crate::{
     chat::json::Json,
     ids::UserId,
-    store::commit::{Accepted, Commit, Committed, Idempotency},
+    store::{
+        self,
+        commit::{Accepted, Commit, Committed, Idempotency},
+    },
 };
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, rt};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
@@ -81,6 +84,22 @@ pub async fn replayed(state: &ApiState, key: Key) -> Result<Option<HttpResponse>
     found.map(|(status, text)| stored(status, &text)).transpose()
 }
 
+/// Does to its end what commits and then announces it. Actix drops a request whose client goes away; work that was
+/// committed would be known to the database alone then, until somebody looks.
+///
+/// # Errors
+/// Those of the work.
+pub async fn to_its_end<T: 'static>(
+    work: impl Future<Output = store::Result<T>> + 'static,
+) -> store::Result<T> {
+    match rt::spawn(work).await {
+        Ok(done) => done,
+        Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+        // The worker of this request ends, and whoever waits for it.
+        Err(e) => Err(store::Error::Unavailable(e.to_string())),
+    }
+}
+
 /// Commits and answers.
 ///
 /// # Errors
@@ -93,7 +112,8 @@ pub async fn run(
 ) -> Result<HttpResponse> {
     let render: Render<Committed> = Arc::new(render);
     commit.idempotency = key.map(|key| key.with(&render));
-    let done = state.store.commit(commit).await.map_err(Problem::of_chat)?;
+    let store = state.store.clone();
+    let done = to_its_end(async move { store.commit(commit).await }).await.map_err(Problem::of_chat)?;
     answer(done, &render)
 }
 

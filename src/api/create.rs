@@ -94,7 +94,9 @@ pub async fn create(
         (201, Json::of(&chat))
     });
     let key = key.map(|key| key.with(&render));
-    let done = state.store.create_chat(new, state.clock.now(), key).await.map_err(Problem::of_chat)?;
+    let (store, now) = (state.store.clone(), state.clock.now());
+    let done = commit::to_its_end(async move { store.create_chat(new, now, key).await });
+    let done = done.await.map_err(Problem::of_chat)?;
     commit::answer(done, &render)
 }
 

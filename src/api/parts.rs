@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     actors::{
+        relay::MEANT,
         replicas::ReplicaSecret,
         subscription::{CloseReason, PartsSubscription, Streams},
     },
@@ -17,7 +18,12 @@ use crate::{
     metrics,
     stream::{episode::EpisodeKey, relay::part_frame, schema::StreamEvent},
 };
-use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, http::header, rt, web};
+use actix_web::{
+    FromRequest, HttpRequest, HttpResponse,
+    dev::Payload,
+    http::{StatusCode, header},
+    rt, web,
+};
 use bytestring::ByteString;
 use std::{collections::VecDeque, future::ready, pin::Pin, sync::Arc};
 use tokio::sync::watch;
@@ -77,6 +83,13 @@ pub async fn parts(
         }
     };
     let is_replica = reader.0.is_none();
+    if is_replica
+        && let Some(meant) = request.headers().get(MEANT)
+        && meant.as_bytes() != state.worker.to_string().as_bytes()
+    {
+        return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "This is another replica.")
+            .detail("The address of a replica, server.relay_url, must lead to it and to no other."));
+    }
     let (response, mut socket) = sockets::open(&request, payload, state.clone(), reader.0)?;
     if !is_replica {
         socket.only_while_readable(chat);

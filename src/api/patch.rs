@@ -3,7 +3,7 @@
 use super::{
     access::{self, Right},
     auth::Caller,
-    body,
+    body, commit,
     doc::Doc,
     labels, picks,
     problem::{Problem, Result},
@@ -58,7 +58,9 @@ pub async fn patch(
     let id = chat.head.id;
     // First what can still be refused, so that a refusal leaves everything as it was.
     if let Some(archived) = archived {
-        state.store.set_archived(id, archived, state.clock.now()).await.map_err(Problem::of_chat)?;
+        let (store, now) = (state.store.clone(), state.clock.now());
+        let done = commit::to_its_end(async move { store.set_archived(id, archived, now).await });
+        done.await.map_err(Problem::of_chat)?;
     }
     if patch != MetaPatch::default() {
         let renamed = patch.title.as_ref().is_some_and(|title| *title != chat.title);

@@ -68,6 +68,8 @@ pub async fn stream(
     let after_id = query.number("after_id", 0.., "a whole number that is not negative")?;
     let events = events::wanted(&request);
     let after_id = if events { events::last_event_id(&request)?.or(after_id) } else { after_id };
+    // Ids begin with 1: who says 0 holds nothing, and there is nothing to take back from them.
+    let after_id = after_id.filter(|id| *id > 0);
     let (id, is_owner) = (chat.head.id, chat.owner_id == caller.user.id);
     if events {
         let (response, mut stream) = events::open(state.clone(), caller, after_id)?;

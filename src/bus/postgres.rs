@@ -14,7 +14,10 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use std::{pin::pin, time::Duration};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, error::Elapsed, interval_at, timeout},
+};
 
 /// How long hints are collected before one NOTIFY carries them.
 const COALESCE: Duration = Duration::from_millis(4);
@@ -23,6 +26,18 @@ const MAX_PAYLOAD: usize = 6000;
 /// First and longest wait before a lost connection is opened again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 const CHANNEL: &str = "chatd";
+/// Longest time for one statement, or for a connection with its first one. Each takes milliseconds; what lies between us and
+/// the server may swallow it without a word.
+const WITHIN: Duration = Duration::from_secs(10);
+/// How often the listening connection, which only waits, is asked whether somebody is at the other end.
+const CHECK: Duration = Duration::from_secs(15);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The same with a text that says what took too long.
+fn late(_: Elapsed) -> Failure {
+    format!("the database did not answer within {} s", WITHIN.as_secs()).into()
+}
 
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
@@ -43,30 +58,41 @@ pub async fn send(server: Server, origin: WorkerId, mut hints: mpsc::Receiver<No
             batch.push(more);
         }
         for payload in payloads(origin, &batch) {
-            if let Err(e) = notify(&mut connection, &server, &payload).await {
+            let known = connection.is_some();
+            let mut told = notify(&mut connection, &server, &payload).await;
+            if told.is_err() && known {
+                // A connection that was cut while it was idle says so only now. Nobody else repeats these hints.
+                told = notify(&mut connection, &server, &payload).await;
+            }
+            if let Err(e) = told {
                 // Hints may be lost: every receiver also polls.
                 tracing::warn!(error = %e, "could not notify the other replicas");
-                connection = None;
             }
         }
         batch.clear();
     }
 }
 
+/// Sends one payload. After a failure there is no connection.
 async fn notify(
     connection: &mut Option<AsyncPgConnection>,
     server: &Server,
     payload: &str,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let conn = match connection {
-        Some(c) => c,
-        None => connection.insert(server.connect().await?),
+) -> Result<(), Failure> {
+    let known = connection.take();
+    let work = async {
+        let mut conn = match known {
+            Some(conn) => conn,
+            None => server.connect().await?,
+        };
+        diesel::sql_query("SELECT pg_notify($1, $2)")
+            .bind::<Text, _>(CHANNEL)
+            .bind::<Text, _>(payload)
+            .execute(&mut conn)
+            .await?;
+        Ok::<_, Failure>(conn)
     };
-    diesel::sql_query("SELECT pg_notify($1, $2)")
-        .bind::<Text, _>(CHANNEL)
-        .bind::<Text, _>(payload)
-        .execute(conn)
-        .await?;
+    *connection = Some(timeout(WITHIN, work).await.map_err(late)??);
     Ok(())
 }
 
@@ -111,23 +137,46 @@ async fn listen_once(
     origin: WorkerId,
     bus: &Bus,
     wait: &mut Duration,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut conn = server.connect().await?;
-    diesel::sql_query(format!("LISTEN {CHANNEL}")).execute(&mut conn).await?;
+) -> Result<(), Failure> {
+    let begin = async {
+        let mut conn = server.connect().await?;
+        diesel::sql_query(format!("LISTEN {CHANNEL}")).execute(&mut conn).await?;
+        Ok::<_, Failure>(conn)
+    };
+    let mut conn = timeout(WITHIN, begin).await.map_err(late)??;
     *wait = BACKOFF.0;
     // Anything may have been missed while nobody listened.
     bus.publish_local(Notice::Resync);
-    let mut stream = pin!(conn.notifications_stream());
-    while let Some(n) = stream.next().await {
-        let n = n?;
-        match serde_json::from_str::<Envelope<Notice>>(&n.payload) {
-            Ok(e) if e.o == origin => {}
-            Ok(e) => e.n.into_iter().for_each(|n| bus.publish_local(n)),
-            // A newer replica may know hints that this one does not.
-            Err(_) => bus.publish_local(Notice::Resync),
+    let mut check = interval_at(Instant::now() + CHECK, CHECK);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let next = {
+            let mut stream = pin!(conn.notifications_stream());
+            tokio::select! {
+                next = stream.next() => Some(next),
+                _ = check.tick() => None,
+            }
+        };
+        match next {
+            Some(Some(n)) => receive(&n?.payload, origin, bus),
+            Some(None) => return Ok(()),
+            // What arrives meanwhile waits in the stream.
+            None => {
+                let asked = diesel::sql_query("SELECT 1").execute(&mut conn);
+                timeout(WITHIN, asked).await.map_err(late)??;
+            }
         }
     }
-    Ok(())
+}
+
+/// Passes on what another replica sent.
+fn receive(payload: &str, origin: WorkerId, bus: &Bus) {
+    match serde_json::from_str::<Envelope<Notice>>(payload) {
+        Ok(e) if e.o == origin => {}
+        Ok(e) => e.n.into_iter().for_each(|n| bus.publish_local(n)),
+        // A newer replica may know hints that this one does not.
+        Err(_) => bus.publish_local(Notice::Resync),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! The words are those of libpq, so that an address that works for psql works here.
 
 use reqwest::Url;
-use std::{path::PathBuf, str::FromStr as _};
+use std::{path::PathBuf, str::FromStr as _, time::Duration};
 use tokio_postgres::config::{Config as Parameters, Host, SslMode};
 
 /// How the server has to prove who it is.
@@ -72,6 +72,7 @@ impl PostgresAddress {
         if parameters.get_application_name().is_none() {
             parameters.application_name("chatd");
         }
+        limit_silence(&mut parameters, &rest);
         let roots = match root.as_deref() {
             None | Some("" | "system") => Roots::System,
             Some(file) => Roots::File(file.into()),
@@ -96,6 +97,28 @@ impl PostgresAddress {
         let local = parameters.get_hosts().iter().any(|host| matches!(host, Host::Unix(_)));
         parameters.ssl_mode(if local { SslMode::Disable } else { mode });
         Ok(Self { parameters, trust })
+    }
+}
+
+/// A server may go without a word: its machine dies, a firewall forgets the connection. The limits of the system are a quarter
+/// of an hour for what was sent and two hours for who only listens; ours are below the time after which others take our chats.
+/// What the address says of them counts.
+fn limit_silence(parameters: &mut Parameters, said: &[&str]) {
+    let open = |name: &str| !said.iter().any(|pair| pair.split('=').next() == Some(name));
+    if open("connect_timeout") {
+        parameters.connect_timeout(Duration::from_secs(3));
+    }
+    if open("tcp_user_timeout") {
+        parameters.tcp_user_timeout(Duration::from_secs(20));
+    }
+    if open("keepalives_idle") {
+        parameters.keepalives_idle(Duration::from_secs(10));
+    }
+    if open("keepalives_interval") {
+        parameters.keepalives_interval(Duration::from_secs(5));
+    }
+    if open("keepalives_retries") {
+        parameters.keepalives_retries(3);
     }
 }
 
@@ -168,6 +191,27 @@ mod tests {
         assert_eq!(parameters.get_hosts(), [Host::Unix("/run/pg".into())]);
         assert_eq!((parameters.get_ports(), parameters.get_dbname()), (&[5433][..], Some("chatd")));
         assert!(looks_like_one("postgresql://ann@/chatd?host=/run/pg"));
+    }
+
+    #[test]
+    fn silence_has_a_limit_unless_the_address_says_otherwise() {
+        let of = |query: &str| {
+            let p = read(&format!("postgres://u@h/d{query}")).parameters;
+            let seconds = |d: Duration| d.as_secs();
+            (
+                p.get_connect_timeout().copied().map(seconds),
+                p.get_tcp_user_timeout().copied().map(seconds),
+                (
+                    seconds(p.get_keepalives_idle()),
+                    p.get_keepalives_interval().map(seconds),
+                    p.get_keepalives_retries(),
+                ),
+            )
+        };
+        assert_eq!(of(""), (Some(3), Some(20), (10, Some(5), Some(3))));
+        let own = "?connect_timeout=2&tcp_user_timeout=60&keepalives_idle=7200&keepalives_interval=9&keepalives_retries=1";
+        assert_eq!(of(own), (Some(2), Some(60), (7200, Some(9), Some(1))));
+        assert_eq!(of("?connect_timeout=0&tcp_user_timeout=0").0, None, "0 means no limit, as with psql");
     }
 
     #[test]

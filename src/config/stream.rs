@@ -17,7 +17,8 @@ pub struct Stream {
     /// go out at once. 0s = each at once. Default: 15 ms.
     #[serde(with = "units::text")]
     pub coalesce: Duration,
-    /// How long the parts of a finished attempt are kept for late followers. Default: 5 s.
+    /// How long a chat that nobody drives or watches stays in memory. The parts of an attempt are kept
+    /// for 15 s after its end in any case, for late followers. Default: 5 s.
     #[serde(with = "units::text")]
     pub retain_grace: Duration,
     /// How often idle stream state is looked for and freed. Default: 30 s.

@@ -35,6 +35,8 @@ impl EpisodeBuffer {
     /// open still is closed. False when the episode is closed already: its attempt was interrupted
     /// before it began, and its parts are ignored.
     pub fn open(&mut self, key: EpisodeKey, now: Timestamp) -> bool {
+        // A chat that works opens one after the other; those it is done with do not wait for the janitor.
+        self.expire(now);
         for other in self.episodes.iter_mut().filter(|e| e.is_open() && e.key() != key) {
             other.phase = Phase::Closed(now);
         }
@@ -253,6 +255,7 @@ mod tests {
             for op in ops {
                 match op {
                     Op::Open(k) => {
+                        model.retain(|_, m| m.readers > 0 || m.closed.is_none_or(|c| now - c < 15));
                         for (_, other) in model.iter_mut().filter(|(n, m)| **n != k && m.open) {
                             other.open = false;
                             other.closed = Some(now);
@@ -355,6 +358,16 @@ mod tests {
         buffer.close_open(at(0));
         buffer.forget_open();
         assert!(buffer.get(key(2)).unwrap().is_closed(), "closed ones stay for their time");
+    }
+
+    #[test]
+    fn a_chat_that_works_on_and_on_keeps_the_last_seconds() {
+        let mut buffer = EpisodeBuffer::new(ChatId::fresh(), StreamLimits::default());
+        for step in 0..1000 {
+            buffer.open(key(step), at(step.unsigned_abs()));
+            buffer.push(key(step), Role::Assistant, &Part::Text { text: "x".repeat(100) }).unwrap();
+            assert!(buffer.len() <= 16, "{} after {step} steps", buffer.len());
+        }
     }
 
     #[test]

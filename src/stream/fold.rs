@@ -101,7 +101,9 @@ pub fn apply(prev: Option<&Synced>, read: &StreamRead) -> Applied {
     if synced.action_sent.is_some() && prev.is_none_or(|p| p.action_sent != synced.action_sent) {
         emit(Payload::ActionRequired(read.pending.iter().map(Into::into).collect()));
     }
+    // It stays stored when an interruption ends the wait for the next attempt, but nobody waits any more.
     if prev.is_none_or(|p| p.versions.retry_state != now.retry_state)
+        && head.status == Status::Running
         && let Some(retry) = &head.retry_state
     {
         emit(Payload::Retry(retry.clone()));

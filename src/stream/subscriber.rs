@@ -31,6 +31,8 @@ pub enum CloseReason {
     Shutdown,
     /// Its access was withdrawn.
     Unauthorized,
+    /// The chat is not there any more.
+    Deleted,
     /// The database stays away.
     Unavailable,
 }
@@ -44,6 +46,7 @@ impl CloseReason {
             Self::Gone => "reader gone",
             Self::Shutdown => "shutting down",
             Self::Unauthorized => "access withdrawn",
+            Self::Deleted => "chat deleted",
             Self::Unavailable => "storage unavailable",
         }
     }

@@ -2,13 +2,18 @@
 
 use super::support::{Engine, NOW, on_both, world, world_with};
 use crate::{
-    api::ApiSettings,
+    api::{ApiSettings, commit},
     bus::{Notice, WatchKind},
-    chat::state::State,
+    chat::{
+        command::Command,
+        state::{State, Status},
+    },
     llm::catalog::model_id,
+    store::commit::Commit,
 };
 use actix_web::test::TestRequest;
 use serde_json::{Value, json};
+use std::{pin::pin, time::Duration};
 
 on_both![
     create_answers_the_chat_and_stores_its_rows,
@@ -19,6 +24,7 @@ on_both![
     a_repeated_request_gets_the_same_answer_and_does_nothing,
     a_compaction_that_was_accepted_can_be_repeated_when_nothing_is_left,
     bodies_have_a_size_an_encoding_and_a_shape,
+    what_is_committed_is_announced_though_the_client_is_gone,
 ];
 
 fn with(mut body: Value, key: &str, value: Value) -> Value {
@@ -274,4 +280,26 @@ async fn bodies_have_a_size_an_encoding_and_a_shape(on: Engine) {
     }
     let wrong = send(br#"{"content": [{"type": "text", "text": {}}]}"#.to_vec()).await;
     assert_eq!(wrong.body["validations"][0]["field"], "content[0].text");
+}
+
+async fn what_is_committed_is_announced_though_the_client_is_gone(on: Engine) {
+    let world = world(on).await;
+    let chat = world.chat_in(State::R1).await;
+    let mut bus = world.state.store.bus().subscribe();
+    let interrupt = Commit::new(chat, Command::Interrupt { reason: "enough".into() }, NOW);
+    {
+        let mut request = pin!(commit::run(&world.state, interrupt, None, |_| (200, commit::nothing())));
+        assert!(futures_util::poll!(request.as_mut()).is_pending());
+    }
+    let told = async {
+        loop {
+            match bus.next().await {
+                Some(Notice::Chat(notice)) if notice.chat == chat => break notice.status,
+                Some(_) => {}
+                None => panic!("the bus is gone"),
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(20), told).await;
+    assert_eq!(told.expect("it is announced"), Status::Interrupting);
 }

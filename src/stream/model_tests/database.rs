@@ -152,6 +152,10 @@ impl Database {
                 self.head.versions.queue = now;
             }
             Change::Status(status) => {
+                if status == Status::Running && self.head.status != status {
+                    // What begins a turn moves the history.
+                    self.set_retry(None);
+                }
                 self.head.status = status;
                 self.head.last_error =
                     (status == Status::Error).then(|| Json::of(&json!({"message": now, "retryable": false})));
@@ -160,8 +164,10 @@ impl Database {
                 self.head.versions.attempt += 1;
                 self.set_retry(None);
             }
-            Change::Retry => self.set_retry(Some(Json::of(&json!({"attempt": now})))),
-            Change::Acquire => {}
+            Change::Retry if self.head.status == Status::Running => {
+                self.set_retry(Some(Json::of(&json!({"attempt": now}))));
+            }
+            Change::Retry | Change::Acquire => {}
         }
     }
 

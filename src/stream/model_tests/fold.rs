@@ -35,7 +35,8 @@ fn expected(prev: Option<&Synced>, read: &StreamRead) -> Vec<&'static str> {
     if status == Status::RequiresAction {
         all.extend(history_or(prev.is_some_and(|p| p.status == status)).then_some("action_required"));
     }
-    all.extend((is.retry_state > was.retry_state && read.head.retry_state.is_some()).then_some("retry"));
+    let retries = status == Status::Running && read.head.retry_state.is_some();
+    all.extend((is.retry_state > was.retry_state && retries).then_some("retry"));
     let attempt_moved = is.attempt != was.attempt && is.attempt != 0;
     all.extend((is.history > was.history || attempt_moved).then_some("preview_reset"));
     all

@@ -241,7 +241,9 @@ impl World {
                 let error = self.db.head.last_error.as_ref().map(|e| e.read().unwrap());
                 assert_eq!(client.error, error);
             }
-            if let Some(retry) = &self.db.head.retry_state {
+            if self.db.head.status == Status::Running
+                && let Some(retry) = &self.db.head.retry_state
+            {
                 assert_eq!(client.retry, Some(retry.read().unwrap()));
             }
             let key = EpisodeKey::current(&self.db.head.versions);

@@ -175,6 +175,27 @@ replicated! {
         assert_eq!(far.settled().await.texts("assistant"), [pieces(0, 20).concat() + "end"]);
     }
 
+    /// As with replicas that all say they are at 127.0.0.1, each on a host of its own.
+    async fn a_relay_that_leads_to_the_follower_itself_is_given_up(h: Harness) {
+        let proxy = Proxy::start().await;
+        h.configure(&format!("[server]\nrelay_url = \"{}\"", proxy.url()));
+        let gate = Gate::new();
+        h.model.push([says_in(pieces(0, 9)).gate(&gate).says("end")]);
+        let owner = h.daemon().await;
+        h.configure("[server]\nrelay_url = \"\"");
+        let (other, there) = follower(&h, &owner).await;
+        proxy.lead_to(other.url());
+        let chat = owner.api().create_chat("Count.").await["id"].as_str().unwrap().to_owned();
+        let mut far = there.stream(&chat, None).await;
+        far.status("running").await;
+        proxy.accepted(3).await;
+        assert_eq!(far.fold.preview.text(), "");
+        proxy.lead_to(owner.url());
+        far.until("the pieces", shows(&pieces(0, 9))).await;
+        gate.open();
+        assert_eq!(far.settled().await.texts("assistant"), [pieces(0, 9).concat() + "end"]);
+    }
+
     async fn a_frozen_owner_goes_on_where_it_was(h: Harness) {
         h.configure("[worker]\nlease = \"30s\"");
         let gate = Gate::new();

@@ -14,7 +14,7 @@ async fn answered(api: &Api) -> String {
 }
 
 fn prepared(h: &Harness) {
-    h.configure("[stream]\njanitor_interval = \"100ms\"");
+    h.configure("[stream]\njanitor_interval = \"100ms\"\nsync_interval = \"100ms\"");
     h.model.otherwise(|_| says("A"));
 }
 
@@ -62,11 +62,15 @@ both! {
         let archived = |chat: &str, days| format!("UPDATE chats SET archived_at = {} WHERE id = {}", h.moment(days), h.uuid(chat));
         h.execute(&daemon, &archived(&old, 31)).await;
         h.execute(&daemon, &archived(&recent, 29)).await;
+        let mut watching = api.stream(&old, None).await;
+        watching.until("the history", |f| f.messages.len() == 2).await;
         set(&api, "retention-days", json!({ "retention_days": 30 })).await;
         eventually("the chat is gone", async || {
             (api.get(&format!("/chats/{old}")).await.status == 404).then_some(())
         })
         .await;
+        // Nothing will ever come on its stream.
+        assert_eq!(watching.closed().await.code, 1000);
         api.get(&format!("/chats/files/{file}")).await.problem(404);
         api.get(&format!("/chats/{old}/messages")).await.problem(404);
         assert_eq!(api.get("/chats?q=archived:true").await.json(200).as_array().map(Vec::len), Some(1));

@@ -5,7 +5,7 @@ use crate::{
         both,
         client::{Api, Fold},
         fake_model::{Gate, Reply, fails, says},
-        turns::{id, words},
+        turns::{id, text, words},
     },
     tools::with_client_tool,
 };
@@ -56,6 +56,33 @@ both! {
         api.stream(&chat, None).await.until("the retry", |f| !f.retries.is_empty()).await;
         let seen = first_words(&api, &chat, |f| !f.retries.is_empty()).await;
         assert_eq!(seen, ["message user", "status running", "retry"]);
+        // Nobody retries any more: who comes now is not told that somebody does.
+        api.interrupt(&chat).await;
+        api.stream(&chat, None).await.status("waiting").await;
+        let seen = first_words(&api, &chat, |f| f.is("waiting")).await;
+        assert_eq!(seen, ["message user", "status waiting"]);
+    }
+
+    /// Who holds nothing has nothing to drop; who says that it holds a message that is gone has.
+    async fn of_an_edited_chat(h: Harness) {
+        h.model.push([says("A"), says("B")]);
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Q").await);
+        let first = api.stream(&chat, None).await.answered(1).await.messages.keys().copied().min().expect("messages");
+        api.patch(&format!("/chats/{chat}/messages/{first}"), text("Q2")).await.json(200);
+        api.stream(&chat, None).await.answered(1).await;
+        let all = ["message user", "message assistant", "status waiting"];
+        for after_id in [None, Some(0)] {
+            let mut stream = api.stream(&chat, after_id).await;
+            stream.until("the first sync", |f| f.is("waiting")).await;
+            let mut seen = words(&stream.events());
+            seen.retain(|word| word != "preview_reset");
+            assert_eq!(seen, all, "{after_id:?}");
+        }
+        let mut stream = api.stream(&chat, Some(first)).await;
+        stream.until("the first sync", |f| f.is("waiting")).await;
+        assert_eq!((words(&stream.events())[0].as_str(), stream.fold.texts("assistant")), ("history_reset", vec!["B".to_owned()]));
     }
 
     async fn of_an_archived_chat(h: Harness) {
