@@ -248,6 +248,14 @@ async fn hints_travel_between_replicas() {
     assert_eq!((seen_a.next().await, seen_b.next().await), (Some(Notice::Resync), Some(Notice::Resync)));
     from_a.publish(hint(1000));
     assert_eq!(seen_b.next().await, Some(hint(1000)));
+    // What is sent on a connection that was cut meanwhile goes over another one.
+    let cut = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+         WHERE datname = current_database() AND query LIKE '%pg_notify%' AND pid <> pg_backend_pid()";
+    for i in 2000..2003 {
+        db.sql(cut).await;
+        from_a.publish(hint(i));
+        assert_eq!(seen_b.next().await, Some(hint(i)));
+    }
 }
 
 /// Every pooled connection waits for a lock; the heartbeats have one of their own.
