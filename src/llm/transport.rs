@@ -34,6 +34,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// A model that sends nothing for this long is given up (agent-loop.md §1).
 pub const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 
+/// Part of the longest silence that is waited after an answer that is complete but for its usage or end
+/// mark, 10 seconds by default: some servers send neither and keep the connection.
+const LINGER_PART: u32 = 60;
+
 /// Time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -368,12 +372,17 @@ impl Call {
             if *bytes > MAX_ANSWER {
                 return Err(ReadError::TooLarge);
             }
-            // A keep-alive is no progress: a model that only pings is silent.
-            if !matches!(name, "ping" | "keepalive") {
+            let before = events.len();
+            wire.feed(name, data, &mut events).map_err(ReadError::Wire)?;
+            // A keep-alive, or a chunk that says nothing, is no progress: such a model is silent.
+            if events.len() > before {
                 *deadline = Some(Instant::now() + *idle);
             }
-            wire.feed(name, data, &mut events).map_err(ReadError::Wire)
+            Ok(())
         });
+        if wire.ending() {
+            *deadline = (*deadline).min(Some(Instant::now() + *idle / LINGER_PART));
+        }
         ready.extend(events);
         result
     }

@@ -27,6 +27,11 @@ pub trait Wire: Send {
         let _ = out;
     }
 
+    /// The answer is complete as far as it was said; only usage or an end mark may follow.
+    fn ending(&self) -> bool {
+        false
+    }
+
     /// The terminal event was seen and [`Event::Finish`] was given.
     fn done(&self) -> bool;
 }
@@ -95,9 +100,24 @@ pub(super) fn with_upstream(message: String, error: &Value) -> String {
 #[must_use]
 pub fn decoder(format: WireFormat, model: &str, salt: &str) -> Box<dyn Wire> {
     match format {
-        WireFormat::AnthropicMessages => Box::new(anthropic_messages::Decoder::new(model)),
+        WireFormat::AnthropicMessages => Box::new(anthropic_messages::Decoder::new(model, salt)),
         WireFormat::ChatCompletions => Box::new(chat_completions::Decoder::new(model, salt)),
-        WireFormat::OpenaiResponses => Box::new(openai_responses::Decoder::new(model)),
+        WireFormat::OpenaiResponses => Box::new(openai_responses::Decoder::new(model, salt)),
+    }
+}
+
+/// The id of the call at place `at` of an answer: what the provider calls it, unless it says nothing or
+/// repeats itself. A result finds its call by this id, so two calls of one id would get one result.
+pub(super) fn call_id<'a>(
+    said: Option<String>,
+    mut others: impl Iterator<Item = &'a str>,
+    salt: &str,
+    at: usize,
+) -> String {
+    match said.filter(|id| !id.is_empty()) {
+        None => format!("call_{salt}_{at}"),
+        Some(id) if others.any(|other| other == id) => format!("{id}_{at}"),
+        Some(id) => id,
     }
 }
 

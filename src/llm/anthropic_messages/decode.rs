@@ -6,7 +6,7 @@ use crate::{
         event::{Event, Finish, FinishReason},
         object::Object,
         request::{Native, WireFormat},
-        wire::{MAX_BLOCKS, Wire, WireError, context_limit, tokens},
+        wire::{self, MAX_BLOCKS, Wire, WireError, context_limit, tokens},
     },
 };
 use serde::Deserialize;
@@ -65,6 +65,7 @@ struct Block {
 /// Decoder of one answer.
 pub(in crate::llm) struct Decoder {
     model: String,
+    salt: String,
     blocks: Vec<Block>,
     cited: HashSet<String>,
     usage: Usage,
@@ -75,10 +76,11 @@ pub(in crate::llm) struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder for an answer of `model`.
-    pub(in crate::llm) fn new(model: &str) -> Self {
+    /// A decoder for an answer of `model`; `salt` as in [`wire::decoder`].
+    pub(in crate::llm) fn new(model: &str, salt: &str) -> Self {
         Self {
             model: model.to_owned(),
+            salt: salt.to_owned(),
             blocks: Vec::new(),
             cited: HashSet::new(),
             usage: Usage::default(),
@@ -101,10 +103,16 @@ impl Decoder {
             "server_tool_use" => Kind::Tool { provider_executed: true },
             _ => Kind::Opaque,
         };
+        let said = start.text("id");
+        let id = if kind == (Kind::Tool { provider_executed: false }) {
+            wire::call_id(said, self.blocks.iter().map(|b| b.id.as_str()), &self.salt, self.blocks.len())
+        } else {
+            said.unwrap_or_default()
+        };
         let mut block = Block {
             index,
             kind,
-            id: start.text("id").unwrap_or_default(),
+            id,
             name: start.text("name").unwrap_or_default(),
             text: String::new(),
             signature: start.text("signature").unwrap_or_default(),

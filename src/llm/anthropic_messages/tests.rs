@@ -163,6 +163,27 @@ fn stop_reasons_are_mapped() {
 }
 
 #[test]
+fn calls_get_ids_of_their_own() {
+    let start = |i: u64, id: Value| json!({"type": "content_block_start", "index": i, "content_block": {"type": "tool_use", "id": id, "name": "list", "input": {}}});
+    let stop = |i: u64| json!({"type": "content_block_stop", "index": i});
+    let events = decode(
+        F,
+        &[
+            start(0, json!("a")),
+            stop(0),
+            start(1, json!("a")),
+            stop(1),
+            start(2, Value::Null),
+            stop(2),
+            json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}}),
+            json!({"type": "message_stop"}),
+        ],
+    );
+    let calls: Vec<String> = words(&events).into_iter().filter(|w| w.starts_with("call ")).collect();
+    assert_eq!(calls, ["call a list {}", "call a_1 list {}", "call call_salt_2 list {}"]);
+}
+
+#[test]
 fn broken_arguments_are_kept_and_go_back_inside_an_object() {
     let events = decode(
         F,

@@ -11,7 +11,7 @@ use crate::{
         event::{Event, Finish, FinishReason},
         object::Object,
         request::{Native, WireFormat},
-        wire::{MAX_BLOCKS, Wire, WireError, context_limit, tokens},
+        wire::{self, MAX_BLOCKS, Wire, WireError, context_limit, tokens},
     },
 };
 use serde::Deserialize;
@@ -298,11 +298,8 @@ impl Decoder {
         {
             self.calls[at].extra.set(key, value);
         }
-        if let Some(id) = id
-            && self.calls[at].id.is_empty()
-        {
-            let taken = self.calls.iter().any(|c| c.id == id);
-            self.calls[at].id = if taken { format!("{id}_{at}") } else { id };
+        if id.is_some() && self.calls[at].id.is_empty() {
+            self.calls[at].id = wire::call_id(id, self.calls.iter().map(|c| c.id.as_str()), &self.salt, at);
         }
         if let Some(name) = name
             && self.calls[at].name.is_empty()
@@ -325,13 +322,12 @@ impl Decoder {
     }
 
     fn announce(&mut self, at: usize, out: &mut Vec<Event>) {
-        let salt = &self.salt;
         let call = &mut self.calls[at];
         if std::mem::replace(&mut call.started, true) {
             return;
         }
         if call.id.is_empty() {
-            call.id = format!("call_{salt}_{at}");
+            call.id = wire::call_id(None, std::iter::empty(), &self.salt, at);
         }
         out.push(Event::ToolInputStart {
             id: call.id.clone(),
@@ -388,13 +384,9 @@ impl Decoder {
             extra.set("reasoning_details", &self.details);
         }
         extra.set_some("extra_content", self.extra_content.take());
-        let calls: Vec<Object> = self
-            .calls
-            .iter()
-            .filter(|c| !c.extra.is_empty())
-            .map(|c| c.extra.iter().fold(Object::new().with("id", &c.id), |o, (k, v)| o.with(k, v)))
-            .collect();
-        if !calls.is_empty() {
+        // All calls, since the encoder finds them by their place.
+        if self.calls.iter().any(|c| !c.extra.is_empty()) {
+            let calls: Vec<&Object> = self.calls.iter().map(|c| &c.extra).collect();
             extra.set("tool_calls", &calls);
         }
         (!extra.is_empty()).then(|| Native {
@@ -479,6 +471,10 @@ impl Wire for Decoder {
         if !self.done && self.reason.is_some() {
             self.complete(out);
         }
+    }
+
+    fn ending(&self) -> bool {
+        self.reason.is_some()
     }
 
     fn done(&self) -> bool {

@@ -273,10 +273,12 @@ impl List {
         }
         for (key, value) in native_extras(native).iter() {
             if key == "tool_calls" {
-                for extra in value.read::<Vec<Object>>().unwrap_or_default() {
-                    let id = extra.text("id").map(|id| options::call_id(&id));
-                    if let Some(call) = calls.iter_mut().find(|c| c.text("id") == id) {
-                        extra.iter().filter(|(k, _)| *k != "id").for_each(|(k, v)| call.set(k, v));
+                // By place, since ids may have been numbered anew. With another count of calls there is no
+                // telling which is which.
+                let extras = value.read::<Vec<Object>>().unwrap_or_default();
+                if extras.len() == calls.len() {
+                    for (call, extra) in calls.iter_mut().zip(&extras) {
+                        extra.iter().for_each(|(key, value)| call.set(key, value));
                     }
                 }
             } else if !message.has(key) {

@@ -246,19 +246,29 @@ fn what_was_native_goes_back_with_its_message() {
     let signature = json!({"google": {"thought_signature": "TS"}});
     let answer_stream = [
         delta(json!({"reasoning_content": "r"})),
+        // Ids that are the same once they are spelled as providers take them.
         delta(
-            json!({"tool_calls": [{"index": 0, "id": "a.1", "type": "function", "extra_content": signature, "function": {"name": "read_file", "arguments": "{}"}}]}),
+            json!({"tool_calls": [{"index": 0, "id": "a_1", "type": "function", "function": {"name": "read_file", "arguments": "{}"}}]}),
+        ),
+        delta(
+            json!({"tool_calls": [{"index": 1, "id": "a.1", "type": "function", "extra_content": signature, "function": {"name": "read_file", "arguments": "{}"}}]}),
         ),
         end("tool_calls"),
     ];
     let native = finish(&decode(F, &answer_stream)).native.clone();
     let messages = |native| {
-        vec![user("hi"), assistant(vec![call("a_1")], native), PromptMessage::Tool(vec![answer("a_1", "1")])]
+        let calls = vec![call("a_1"), call("b")];
+        vec![
+            user("hi"),
+            assistant(calls, native),
+            PromptMessage::Tool(vec![answer("a_1", "1"), answer("b", "2")]),
+        ]
     };
     let sent = body("google", F, &request(messages(native.clone())));
     assert_eq!(sent["messages"][2]["reasoning_content"], "r");
-    assert_eq!(sent["messages"][2]["tool_calls"][0]["extra_content"], signature);
-    assert_eq!(sent["messages"][2]["tool_calls"][0]["id"], "a_1");
+    assert_eq!(sent["messages"][2]["tool_calls"][0].get("extra_content"), None);
+    assert_eq!(sent["messages"][2]["tool_calls"][1]["extra_content"], signature);
+    assert_eq!(sent["messages"][2]["tool_calls"][1]["id"], "b");
     let mut other = request(messages(native));
     other.model = "m-2".into();
     assert_eq!(body("google", F, &other)["messages"][2].get("reasoning_content"), None);

@@ -6,7 +6,7 @@ use crate::{
         event::{Event, Finish, FinishReason},
         object::Object,
         request::{Native, WireFormat},
-        wire::{MAX_BLOCKS, Wire, WireError, context_limit, tokens},
+        wire::{self, MAX_BLOCKS, Wire, WireError, context_limit, tokens},
     },
 };
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use std::{borrow::Cow, collections::HashSet};
 
 #[derive(Deserialize)]
 struct Frame<'a> {
-    #[serde(rename = "type", borrow)]
+    #[serde(rename = "type", borrow, default)]
     kind: Cow<'a, str>,
     #[serde(default)]
     output_index: u64,
@@ -48,6 +48,7 @@ struct Call {
 /// Decoder of one answer.
 pub(in crate::llm) struct Decoder {
     model: String,
+    salt: String,
     open: Option<Open>,
     calls: Vec<Call>,
     items: Vec<(u64, Json)>,
@@ -59,10 +60,11 @@ pub(in crate::llm) struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder for an answer of `model`.
-    pub(in crate::llm) fn new(model: &str) -> Self {
+    /// A decoder for an answer of `model`; `salt` as in [`wire::decoder`].
+    pub(in crate::llm) fn new(model: &str, salt: &str) -> Self {
         Self {
             model: model.to_owned(),
+            salt: salt.to_owned(),
             open: None,
             calls: Vec::new(),
             items: Vec::new(),
@@ -120,7 +122,9 @@ impl Decoder {
         if self.calls.len() >= MAX_BLOCKS {
             return Err(WireError::Malformed("too many calls".into()));
         }
-        let (id, name) = (id.unwrap_or_default(), name.unwrap_or_default());
+        let at = self.calls.len();
+        let id = wire::call_id(id, self.calls.iter().map(|c| c.id.as_str()), &self.salt, at);
+        let name = name.unwrap_or_default();
         self.switch(None, out);
         out.push(Event::ToolInputStart { id: id.clone(), name: name.clone(), provider_executed });
         self.calls.push(Call {
@@ -279,6 +283,10 @@ impl Wire for Decoder {
         let delta = || frame.delta.as_ref().and_then(|d| d.read::<String>().ok()).unwrap_or_default();
         let at = frame.output_index;
         match frame.kind.as_ref() {
+            // An error of a gateway in front, in nobody's format.
+            "" if serde_json::from_str::<Object>(data)?.has("error") => {
+                return Err(WireError::from_value(&serde_json::from_str(data)?));
+            }
             "response.created" | "response.in_progress" => {
                 if let Some(response) = &frame.response {
                     self.response_id = response.read::<Object>()?.text("id").or(self.response_id.take());

@@ -72,6 +72,17 @@ fn golden() -> Vec<Value> {
 }
 
 #[test]
+fn calls_get_ids_of_their_own() {
+    let added = |i: u64| json!({"type": "response.output_item.added", "output_index": i, "item": {"type": "function_call", "id": "f", "call_id": "a", "name": "list", "arguments": ""}});
+    let args =
+        |i: u64| json!({"type": "response.function_call_arguments.delta", "output_index": i, "delta": "{}"});
+    let end = json!({"type": "response.completed", "response": {"id": "r", "status": "completed"}});
+    let events = decode(F, &[added(0), added(1), args(1), args(0), end]);
+    let calls: Vec<String> = words(&events).into_iter().filter(|w| w.starts_with("call ")).collect();
+    assert_eq!(calls, ["call a list {}", "call a_1 list {}"]);
+}
+
+#[test]
 fn a_whole_answer_is_understood() {
     let events = decode(F, &golden());
     assert_eq!(
@@ -139,6 +150,8 @@ fn ends_are_mapped() {
         decode_err(F, &[failed]),
         WireError::Provider { status: None, code: Some("server_error".into()), message: "sorry".into() }
     );
+    let foreign = json!({"error": {"message": "upstream is down", "code": "503"}});
+    assert!(matches!(decode_err(F, &[foreign]), WireError::Provider { status: Some(503), .. }));
     let error = json!({"type": "error", "code": "rate_limit_exceeded", "message": "slow"});
     assert_eq!(
         decode_err(F, &[error]),

@@ -172,7 +172,8 @@ async fn silence_is_noticed_even_between_keep_alives() {
         let mut tick = tokio::time::interval(Duration::from_millis(10));
         loop {
             tick.tick().await;
-            if socket.write_all(b": alive\n\nevent: ping\ndata: {}\n\n").await.is_err() {
+            let nothing = b": alive\n\nevent: ping\ndata: {}\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"}}]}\n\n";
+            if socket.write_all(nothing).await.is_err() {
                 return;
             }
         }
@@ -189,6 +190,21 @@ async fn silence_is_noticed_even_between_keep_alives() {
     assert!(events.next().await.is_none());
     drop(events);
     server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_the_connection_after_its_reason_is_not_waited_for() {
+    let (address, _server) = fake(async |mut socket: TcpStream| {
+        let end = END.split(|b| *b == b'\n').next().unwrap();
+        socket.write_all(&[OK, HI, end, b"\n\n"].concat()).await.unwrap();
+        socket.read_to_end(&mut Vec::new()).await
+    })
+    .await;
+    let mut endpoint = endpoint(address);
+    endpoint.idle_timeout = Duration::from_mins(1);
+    let events = stream(&direct(), &endpoint, &request()).collect::<Vec<_>>();
+    let events = timeout(Duration::from_secs(30), events).await.expect("less than the longest silence");
+    assert!(matches!(events.last(), Some(Ok(Event::Finish(_)))), "{events:?}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use super::{End, Work, compaction, context, served, title, tool_step};
 use crate::{
+    actors::debug::Recording,
     chat::{command::Command, message::Role, state::Status},
     llm::{
         classify,
@@ -41,6 +42,11 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
         || head.versions.history != work.seen.versions.history
     {
         return Err(End::Stale);
+    }
+    // Who asks for a compaction may have interrupted the wait, which stays recorded until an attempt begins.
+    let rest = retry::rest(head.retry_state.as_ref(), work.shared.clock.now());
+    if !rest.is_zero() && chat.compaction_requested_at.is_none() {
+        wait(work, rest).await?;
     }
     let engine = &work.shared.turn;
     let mut attempt = head.versions.attempt;
@@ -167,20 +173,13 @@ async fn ask(
             turn_error("The model was asked too often without an answer: the server stopped each time.");
         return work.fail(error, chat.head.versions.attempt).await;
     }
-    let rest = retry::rest(chat.head.retry_state.as_ref(), work.shared.clock.now());
-    if !rest.is_zero() {
-        wait(work, rest).await?;
-    }
     let (files, history) = (work.files(rows).await?, History::new(rows));
-    if let Err(failure) = generate::take_images(&choice, &history, &files) {
-        tracing::warn!(chat = %work.chat, error = %failure.message, "the model is not asked");
-        return work.fail(last_error(&failure), chat.head.versions.attempt).await;
-    }
     let own = work.shared.live.user(chat.owner_id).await?;
     let rooted = chat.workspace_id.is_some() && chat.parent_chat_id.is_none();
     let home = project.map(|project| project.home.as_str()).filter(|home| rooted && !home.is_empty());
     let plan = home.map(|home| instructions::plan_path(home, chat.head.id));
     let request_of = |choice: &ModelChoice, chained: bool| {
+        generate::take_images(choice, &history, &files)?;
         let chain = if chained { generate::chained_prompt(&history, choice, &files) } else { None };
         let (mut prompt, previous_response_id) = match chain {
             Some((prompt, response)) => (prompt, Some(response)),
@@ -199,27 +198,25 @@ async fn ask(
         if chat.plan_mode.is_some() {
             request.leave_out_provider_tools();
         }
-        Arc::new(Request { headers: generate::identity(chat), previous_response_id, ..request })
+        Ok(Arc::new(Request { headers: generate::identity(chat), previous_response_id, ..request }))
     };
     let mut chained = chat.plan_mode.is_none();
-    let mut request = request_of(&choice, chained);
-    let mut recording = work.shared.debug.step(RunKind::ChatTurn, chat, rows, &choice, &request).await;
     let mut attempt = chat.head.versions.attempt;
-    let mut waited = !rest.is_zero();
+    let mut request = match request_of(&choice, chained) {
+        Ok(request) => request,
+        Err(failure) => return not_asked(work, &failure, attempt, None).await,
+    };
+    let mut recording = work.shared.debug.step(RunKind::ChatTurn, chat, rows, &choice, &request).await;
+    let mut waited = false;
     loop {
         if std::mem::replace(&mut waited, true) {
             // A key may have been changed meanwhile, or the model taken away.
-            choice = match chosen(work, chat, &own) {
-                Ok(choice) => choice,
-                Err(failure) => {
-                    tracing::warn!(chat = %work.chat, error = %failure.message, "the model is not asked again");
-                    if let Some(recording) = recording.take() {
-                        recording.failed(&failure);
-                    }
-                    return work.fail(last_error(&failure), attempt).await;
-                }
+            let again = chosen(work, chat, &own)
+                .and_then(|choice| request_of(&choice, chained).map(|request| (choice, request)));
+            (choice, request) = match again {
+                Ok(again) => again,
+                Err(failure) => return not_asked(work, &failure, attempt, recording).await,
             };
-            request = request_of(&choice, chained);
         }
         let key = match open.take() {
             Some(key) => key,
@@ -289,6 +286,20 @@ async fn ask(
             chained = false;
         }
     }
+}
+
+/// Ends the turn before the model is asked, or asked again.
+async fn not_asked(
+    work: &Work,
+    failure: &Failure,
+    attempt: i64,
+    recording: Option<Recording>,
+) -> Result<Committed, End> {
+    tracing::warn!(chat = %work.chat, error = %failure.message, "the model is not asked");
+    if let Some(recording) = recording {
+        recording.failed(failure);
+    }
+    work.fail(last_error(failure), attempt).await
 }
 
 /// Records a failure, and the call if it was one that came to its end. `None`: the wait is over, try again.
