@@ -1,5 +1,6 @@
 //! What is asked of a model, in no vendor's words. `turn::prompt` builds it, the wire formats encode it.
 
+use super::object::Object;
 use crate::chat::json::Json;
 
 /// The option of a model that lets its provider search the web.
@@ -139,6 +140,30 @@ pub struct ToolSpec {
     pub input_schema: Json,
 }
 
+impl ToolSpec {
+    /// The schema of a tool that somebody else has declared, with what providers insist on: an object schema with
+    /// properties. Without it they would refuse every request of the chat. Clients leave out what is empty, or write
+    /// null for it; whatever else they say stays as it is.
+    #[must_use]
+    pub fn declared_schema(given: Json) -> Json {
+        const REQUIRED: &str = "required";
+        let Ok(schema) = given.read::<Object>() else { return given };
+        let says = |key: &str| schema.get(key).is_some_and(|value| value.get() != "null");
+        if says("type") && says("properties") && (says(REQUIRED) || !schema.has(REQUIRED)) {
+            return given;
+        }
+        let kept = schema.iter().filter(|(key, _)| says(key));
+        let mut whole = kept.fold(Object::new(), |object, (key, value)| object.with(key, value));
+        if !whole.has("type") {
+            whole.set("type", "object");
+        }
+        if !whole.has("properties") {
+            whole.set("properties", &Object::new());
+        }
+        whole.json()
+    }
+}
+
 /// The three wire formats; vendors multiply, formats hardly do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -167,6 +192,27 @@ pub struct Native {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_declared_schema_becomes_one_that_providers_take() {
+        for (given, sent) in [
+            ("{}", r#"{"type":"object","properties":{}}"#),
+            (r#"{"type":"object"}"#, r#"{"type":"object","properties":{}}"#),
+            (
+                r#"{"type":"object","properties":null,"required":null}"#,
+                r#"{"type":"object","properties":{}}"#,
+            ),
+            (r#"{"properties": {"b": 1, "a": 2}}"#, r#"{"properties":{"b": 1, "a": 2},"type":"object"}"#),
+            (
+                r#"{ "properties": {"b": {}},"type":"object", "required":["b"], "x": null }"#,
+                r#"{ "properties": {"b": {}},"type":"object", "required":["b"], "x": null }"#,
+            ),
+            ("true", "true"),
+        ] {
+            let given = Json::parse(given.to_owned()).unwrap();
+            assert_eq!(ToolSpec::declared_schema(given).get(), sent);
+        }
+    }
 
     #[test]
     fn a_turn_without_provider_tools_keeps_the_other_options() {

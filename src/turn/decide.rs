@@ -7,7 +7,7 @@ use super::{
 use crate::{
     chat::message::{Role, ToolCallPart},
     ids::AgentId,
-    tools::registry::Registry,
+    tools::registry::{Lookup, Registry},
 };
 use std::collections::HashSet;
 
@@ -27,9 +27,11 @@ pub struct ToolNames {
 }
 
 impl ToolNames {
-    /// The names of a turn's registry.
+    /// The names of a turn's registry. Of those that end a turn only our own do, and only where the turn has them: a
+    /// client may have a tool of the same name.
     #[must_use]
-    pub fn of(registry: &Registry, stop_after: HashSet<String>) -> Self {
+    pub fn of(registry: &Registry, mut stop_after: HashSet<String>) -> Self {
+        stop_after.retain(|name| matches!(registry.lookup(name), Lookup::Tool(_)));
         Self { dynamic: registry.dynamic().clone(), exclusive: registry.exclusive(), stop_after }
     }
 }

@@ -46,6 +46,8 @@ pub struct ModelChoice {
     pub defaults: Request,
     /// Raw bytes an inline image must stay below.
     pub image_cap: Option<usize>,
+    /// Configs of models of the same name at other providers: what a provider signed there means nothing to this one.
+    pub strangers: Arc<[ModelConfigId]>,
 }
 
 impl ModelChoice {
@@ -67,6 +69,7 @@ impl ModelChoice {
             user_threshold: None,
             prices,
             image_cap: kind.and_then(|k| k.image_cap),
+            strangers: Arc::default(),
             defaults: Request {
                 model: record.model.clone(),
                 max_output_tokens: Some(call.max_output_tokens.unwrap_or(DEFAULT_MAX_OUTPUT_TOKENS)),
@@ -151,8 +154,15 @@ impl TurnEngine {
     /// # Errors
     /// A failure for the user when there is none, or it is switched off.
     pub fn model(&self, id: ModelConfigId, owner: UserId) -> Result<Arc<ModelChoice>, Failure> {
-        match self.catalog.current().model_or_default(id) {
-            Some(entry) if entry.record.enabled => Ok(Arc::new(ModelChoice::of(entry, owner))),
+        let catalog = self.catalog.current();
+        match catalog.model_or_default(id) {
+            Some(entry) if entry.record.enabled => {
+                let strange = |other: &&Arc<ModelEntry>| {
+                    other.record.model == entry.record.model && other.provider.id() != entry.provider.id()
+                };
+                let strangers = catalog.models().iter().filter(strange).map(|other| other.id()).collect();
+                Ok(Arc::new(ModelChoice { strangers, ..ModelChoice::of(entry, owner) }))
+            }
             Some(entry) => Err(config_failure(format!(
                 "The model {:?} ({}) is disabled. Choose another one.",
                 entry.display_name(),
@@ -202,7 +212,11 @@ impl TurnEngine {
             let declared: Vec<Declared> = json.read()?;
             let specs = declared
                 .into_iter()
-                .map(|d| ToolSpec { name: d.name, description: d.description, input_schema: d.input_schema })
+                .map(|d| ToolSpec {
+                    name: d.name,
+                    description: d.description,
+                    input_schema: ToolSpec::declared_schema(d.input_schema),
+                })
                 .collect();
             for lost in registry.add_dynamic(specs) {
                 tracing::warn!(

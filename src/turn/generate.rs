@@ -4,7 +4,7 @@ use super::{
     accumulate::{Accumulator, Step, StepConfig, Unusable},
     engine::{self, ModelChoice, config_failure},
     history::{Entry, History},
-    prompt::{Chain, Options, Prompt, PromptFile, assemble, chain, select},
+    prompt::{Chain, Options, Prompt, PromptFile, assemble, chain, exceeded, select},
 };
 use crate::{
     chat::message::{Part, Role},
@@ -54,7 +54,8 @@ pub fn chained_prompt(
 
 fn options<'a>(choice: &'a ModelChoice, files: &'a HashMap<FileId, PromptFile>) -> Options<'a> {
     let native_for = choice.endpoint.as_ref().ok().map(|e| (e.format, choice.defaults.model.as_str()));
-    Options { files, takes_text_files: false, max_image_bytes: choice.image_cap, native_for }
+    let strangers = &choice.strangers;
+    Options { files, takes_text_files: false, max_image_bytes: choice.image_cap, native_for, strangers }
 }
 
 /// The uploaded files that the prompt of a history needs, each once.
@@ -83,7 +84,6 @@ pub fn take_images(
     history: &History<'_>,
     files: &HashMap<FileId, PromptFile>,
 ) -> Result<(), Failure> {
-    let Some(cap) = choice.image_cap else { return Ok(()) };
     // Context of the workspace stands in a user's place as well.
     let is_said = |part: &Part| matches!(part, Part::Text { .. } | Part::File { .. });
     let is_message = |entry: &&Entry<'_>| entry.row.role == Role::User && entry.parts().iter().any(is_said);
@@ -93,8 +93,8 @@ pub fn take_images(
         Part::File { file_id: Some(id), .. } => files.get(id),
         _ => None,
     });
-    let too_large = |file: &&PromptFile| file.media_type.starts_with("image/") && file.bytes.len() >= cap;
-    let Some(file) = sent.find(too_large) else { return Ok(()) };
+    let cap = |file: &PromptFile| exceeded(choice.image_cap, &file.media_type, file.bytes.len());
+    let Some((file, cap)) = sent.find_map(|file| Some((file, cap(file)?))) else { return Ok(()) };
     let provider = display_name(&choice.provider_type);
     let message = format!(
         "{provider} takes images below {} only, and {} has {}. Edit the message to send a smaller one, or pick \

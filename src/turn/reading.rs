@@ -77,7 +77,13 @@ fn next(choice: u64, n: usize, history: &[MessageRow]) -> Vec<NewMessage> {
 
 fn prompt(rows: &[MessageRow]) -> String {
     let files = HashMap::new();
-    let options = Options { files: &files, takes_text_files: false, max_image_bytes: None, native_for: None };
+    let options = Options {
+        files: &files,
+        takes_text_files: false,
+        max_image_bytes: None,
+        native_for: None,
+        strangers: &[],
+    };
     format!("{:?}", assemble(&select(&History::new(rows)), &options))
 }
 

@@ -23,6 +23,8 @@ pub struct BatchOutput {
     pub messages: Vec<NewMessage>,
     /// The same, as live parts to publish.
     pub parts: Vec<(Role, Part)>,
+    /// Ids of the calls whose results were over the budget.
+    pub cut: HashSet<String>,
 }
 
 /// What a batch runs with.
@@ -54,19 +56,24 @@ pub async fn run(
     let budget = result_budget(with.context_limit);
     // One future polled in place, not spawned tasks: dropping it drops the tools at once.
     let running = calls.iter().zip(answers).map(async |(call, answer)| {
-        let outcome = match answer {
-            Some(outcome) => outcome.within(budget),
-            None => {
-                let outcome = one(with, call).await.within(budget);
-                ended(call, &outcome).await;
-                outcome
-            }
+        let (whole, ran) = match answer {
+            Some(outcome) => (outcome, false),
+            None => (one(with, call).await, true),
         };
-        (outcome, with.clock.now())
+        let size = whole.result.get().len();
+        let outcome = whole.within(budget);
+        if ran {
+            ended(call, &outcome).await;
+        }
+        let cut = outcome.result.get().len() < size;
+        (outcome, cut, with.clock.now())
     });
     let outcomes = join_all(running).await;
-    let mut output = BatchOutput { messages: Vec::new(), parts: Vec::new() };
-    for (call, (outcome, at)) in calls.iter().zip(outcomes) {
+    let mut output = BatchOutput { messages: Vec::new(), parts: Vec::new(), cut: HashSet::new() };
+    for (call, (outcome, cut, at)) in calls.iter().zip(outcomes) {
+        if cut {
+            output.cut.insert(call.tool_call_id.clone());
+        }
         output.add(call, outcome, at);
     }
     output
@@ -301,6 +308,7 @@ mod tests {
     async fn results_are_bounded_and_attachments_shown() {
         let output = run_all(&world(), &["long", "attach"], Some(30_000)).await;
         assert!(results(&output)[0]["result"].as_str().unwrap().len() <= 30_000);
+        assert_eq!(output.cut, HashSet::from(["c0".to_owned()]));
         let roles: Vec<Role> = output.messages.iter().map(|message| message.role).collect();
         assert_eq!(roles, [Role::Tool, Role::Assistant, Role::Tool]);
         assert_eq!(output.parts.iter().map(|(role, _)| *role).collect::<Vec<_>>(), roles);

@@ -5,7 +5,7 @@
 //! message is empty. `validity.rs` checks it over random histories.
 
 use super::{
-    PromptFile, Selection, attachments,
+    PromptFile, Selection, attachments, inline,
     pairing::{CallIds, Item, Piece, pair, safe_name},
 };
 use crate::{
@@ -13,10 +13,11 @@ use crate::{
         json::Json,
         message::{Part, Role, ToolCallPart, ToolResultPart},
     },
-    ids::FileId,
+    ids::{FileId, ModelConfigId},
     llm::request::{AssistantContent, Native, PromptMessage, ToolAnswer, UserContent, WireFormat},
     turn::history::Entry,
 };
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
@@ -29,7 +30,7 @@ const CONTINUED: &str = "(The conversation goes on here.)";
 /// What the prompt depends on besides the rows.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
-    /// The stored files of [`Selection::file_ids`] that still exist.
+    /// The stored files that user messages name and that still exist.
     pub files: &'a HashMap<FileId, PromptFile>,
     /// The provider takes text documents as files; otherwise they are put into the prompt as text.
     pub takes_text_files: bool,
@@ -38,6 +39,8 @@ pub struct Options<'a> {
     /// Format and model of the coming call: what the provider sent before goes back verbatim only
     /// to the same format and model, because signatures are valid nowhere else.
     pub native_for: Option<(WireFormat, &'a str)>,
+    /// Model configs whose answers another provider gave, under the same name of a model: not understood here either.
+    pub strangers: &'a [ModelConfigId],
 }
 
 /// The history part of a request.
@@ -96,7 +99,9 @@ fn results(parts: &[Part]) -> impl Iterator<Item = Item<'_>> {
 }
 
 fn assistant_item<'h>(entry: &'h Entry<'_>, options: &Options<'_>) -> Item<'h> {
-    let mut native = entry.row.native.as_ref().and_then(|json| json.read::<Native>().ok()).filter(|native| {
+    let strange = entry.row.model_config_id.is_some_and(|id| options.strangers.contains(&id));
+    let kept = entry.row.native.as_ref().filter(|_| !strange);
+    let mut native = kept.and_then(|json| json.read::<Native>().ok()).filter(|native| {
         options.native_for == Some((native.format, native.model.as_str())) && !native.items.is_empty()
     });
     let mut ids = HashSet::new();
@@ -146,7 +151,8 @@ fn emit(items: Vec<Item<'_>>, max_image: Option<usize>) -> Vec<PromptMessage> {
                             let (id, name) = (ids.assign(&call.tool_call_id), tool_name(&call.tool_name));
                             let (args, args_changed) = prompt_args(call);
                             if args_changed {
-                                native = None; // it would still carry them; ids and names are set by the encoder
+                                // It would still carry them; ids and names are set by the encoder.
+                                native = native.filter(|n| n.format == WireFormat::ChatCompletions);
                             }
                             let result = pairs.answers.get(&(index, number)).copied();
                             answers.push(answer(id.clone(), name.clone(), result, max_image));
@@ -169,6 +175,7 @@ fn emit(items: Vec<Item<'_>>, max_image: Option<usize>) -> Vec<PromptMessage> {
             Item::Result(_) => {}
         }
     }
+    inline::bound(&mut out, inline::MAX_INLINE);
     if out.first().is_some_and(|first| !matches!(first, PromptMessage::User(_))) {
         out.insert(0, PromptMessage::User(vec![UserContent::Text(CONTINUED.to_owned())]));
     }
@@ -213,6 +220,10 @@ fn answer(id: String, name: String, result: Option<&ToolResultPart>, max_image: 
         Some(json) if json.get().trim_start().starts_with('{') => {
             match result.is_media.then(|| split_media(json, max_image)).flatten() {
                 Some((output, image)) => (output, image.into_iter().collect()),
+                // Not every format has another way to say so.
+                None if result.is_error && !says_error(json) => {
+                    (format!("{{\"error\":{}}}", json.get()), Vec::new())
+                }
                 None => (json.get().to_owned(), Vec::new()),
             }
         }
@@ -222,6 +233,15 @@ fn answer(id: String, name: String, result: Option<&ToolResultPart>, max_image: 
         }
     };
     ToolAnswer { id, name, output, is_error: result.is_error, media }
+}
+
+/// Whether an object tells what went wrong where models look for it.
+fn says_error(json: &Json) -> bool {
+    #[derive(Deserialize)]
+    struct Failed {
+        error: Option<IgnoredAny>,
+    }
+    json.read::<Failed>().is_ok_and(|failed| failed.error.is_some())
 }
 
 /// A picture: MIME type and base64.
@@ -237,7 +257,7 @@ fn split_media(json: &Json, max_image: Option<usize>) -> Option<(String, Option<
         return None;
     }
     let bytes = data.trim_end_matches('=').len() * 3 / 4;
-    let refused = max_image.filter(|max| mime_type.starts_with("image/") && bytes >= *max);
+    let refused = attachments::exceeded(max_image, &mime_type, bytes);
     if let Some(max) = refused {
         let note = format!("The image has {bytes} bytes, the provider takes less than {max}.");
         object.insert("note".to_owned(), note.into());
@@ -246,239 +266,4 @@ fn split_media(json: &Json, max_image: Option<usize>) -> Option<(String, Option<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        store::records::MessageRow,
-        turn::{fixtures::*, history::History, prompt::select},
-    };
-
-    /// The prompt in short: one string a message.
-    pub(super) fn shown(messages: &[PromptMessage]) -> Vec<String> {
-        messages
-            .iter()
-            .map(|message| match message {
-                PromptMessage::User(content) => content
-                    .iter()
-                    .map(|c| match c {
-                        UserContent::Text(text) => format!("U:{text}"),
-                        UserContent::File { media_type, .. } => format!("U:[{media_type}]"),
-                    })
-                    .collect::<Vec<_>>()
-                    .join(" "),
-                PromptMessage::Assistant { content, native } => content
-                    .iter()
-                    .map(|c| match c {
-                        AssistantContent::Text(text) => format!("A:{text}"),
-                        AssistantContent::Reasoning(text) => format!("R:{text}"),
-                        AssistantContent::ToolCall { id, name, args } => {
-                            format!("call {id} {name} {}", args.get())
-                        }
-                    })
-                    .chain(native.iter().map(|_| "native".to_owned()))
-                    .collect::<Vec<_>>()
-                    .join(" "),
-                PromptMessage::Tool(answers) => answers
-                    .iter()
-                    .map(|a| {
-                        format!("answer {} {} {}", a.id, a.name, if a.is_error { "error" } else { &a.output })
-                    })
-                    .collect::<Vec<_>>()
-                    .join(" "),
-            })
-            .collect()
-    }
-
-    fn prompt(list: Vec<MessageRow>) -> Prompt {
-        let rows = rows(list);
-        let files = HashMap::new();
-        let options = Options {
-            files: &files,
-            takes_text_files: false,
-            max_image_bytes: None,
-            native_for: Some((WireFormat::AnthropicMessages, "m")),
-        };
-        assemble(&select(&History::new(&rows)), &options)
-    }
-
-    fn check(list: Vec<MessageRow>, expected: &[&str]) {
-        assert_eq!(shown(&prompt(list).messages), expected);
-    }
-
-    fn with_native(parts: &[Part]) -> MessageRow {
-        let mut row = assistant(parts);
-        row.native = Some(Json::of(&json!({"format": "anthropic_messages", "model": "m", "items": ["x"]})));
-        row
-    }
-
-    const OK: &str = "{\"ok\":true}";
-
-    #[test]
-    fn a_plain_turn() {
-        check(
-            vec![
-                with_parts(Role::System, &[text("sys"), text("not this")]),
-                user("q"),
-                assistant(&[text("let me see"), call("1", "execute"), call("2", "read_file")]),
-                tool("2", "read_file"),
-                tool("1", "execute"),
-                assistant(&[text("done")]),
-            ],
-            &[
-                "U:q",
-                "A:let me see call 1 execute {} call 2 read_file {}",
-                &format!("answer 1 execute {OK} answer 2 read_file {OK}"),
-                "A:done",
-            ],
-        );
-        let with_system = prompt(vec![with_parts(Role::System, &[text("sys"), text("no")]), user("q")]);
-        assert_eq!(with_system.system, ["sys"]);
-    }
-
-    #[test]
-    fn broken_pairs_are_mended() {
-        check(
-            vec![
-                user("q"),
-                assistant(&[call("lost", "t"), call("late", "t")]),
-                user("still there?"),
-                tool("late", "t"),
-                tool("late", "t"),
-                tool("never called", "t"),
-            ],
-            &[
-                "U:q",
-                "call lost t {} call late t {}",
-                &format!("answer lost t error answer late t {OK}"),
-                "U:still there?",
-                "call never_called t {}",
-                &format!("answer never_called t {OK}"),
-            ],
-        );
-    }
-
-    #[test]
-    fn reused_and_odd_ids_stay_apart() {
-        check(
-            vec![
-                user("q"),
-                assistant(&[call("a.b", "fn.x"), call("a.b", "fn.x")]),
-                tool("a.b", "fn.x"),
-                assistant(&[call("a_b", "t")]),
-                tool("a_b", "t"),
-            ],
-            &[
-                "U:q",
-                "call a_b fn_x {}",
-                &format!("answer a_b fn_x {OK}"),
-                "call a_b_2 t {}",
-                &format!("answer a_b_2 t {OK}"),
-            ],
-        );
-    }
-
-    #[test]
-    fn neighbours_and_empty_messages() {
-        let skill = Part::Skill { skill_name: "s".into(), skill_description: None };
-        let file = Part::File {
-            media_type: "image/png".into(),
-            name: None,
-            data: Some("AA==".into()),
-            file_id: None,
-        };
-        let thought = Part::Reasoning { text: "hm".into(), created_at: None, completed_at: None };
-        check(
-            vec![
-                assistant(&[text("first")]),
-                with_parts(Role::User, &[skill]),
-                user(" "),
-                user("a"),
-                user("b"),
-                assistant(std::slice::from_ref(&file)),
-                assistant(std::slice::from_ref(&thought)),
-                assistant(&[text("x")]),
-                assistant(&[text("y")]),
-                with_parts(Role::User, &[file]),
-            ],
-            &["U:(The conversation goes on here.)", "A:first", "U:a U:b", "A:x A:y", "U:[image/png]"],
-        );
-        let reference = Part::FileReference {
-            file_name: "a.rs".into(),
-            start_line: 1,
-            end_line: 2,
-            content: "fn".into(),
-        };
-        check(vec![with_parts(Role::User, &[reference])], &["U:Excerpt of a.rs, lines 1 to 2:\nfn"]);
-    }
-
-    #[test]
-    fn arguments_and_outputs_become_objects() {
-        let arg = |json: &str| match call("1", "t") {
-            Part::ToolCall(call) => {
-                prompt_args(&ToolCallPart { args: Some(Json::parse(json.into()).unwrap()), ..call })
-                    .0
-                    .get()
-                    .to_owned()
-            }
-            other => panic!("{other:?}"),
-        };
-        for (stored, sent) in [
-            ("{ \"b\":1, \"a\":2}", "{ \"b\":1, \"a\":2}"),
-            ("\"oops {\"", "{\"input\":\"oops {\"}"),
-            ("[1]", "{\"input\":[1]}"),
-            ("null", "{}"),
-        ] {
-            assert_eq!(arg(stored), sent);
-        }
-        let out = |json: &str, is_error, is_media| {
-            let result = Json::parse(json.into()).ok();
-            let part = ToolResultPart { result, is_error, is_media, ..Default::default() };
-            let answer = answer("1".into(), "t".into(), Some(&part), None);
-            (answer.output, answer.media)
-        };
-        assert_eq!(out("\"plain\"", false, false).0, r#"{"output":"plain"}"#);
-        assert_eq!(out("\"cancelled\"", true, false).0, r#"{"error":"cancelled"}"#);
-        assert_eq!(out("[1]", false, false).0, r#"{"output":[1]}"#);
-        assert_eq!(out("", false, false).0, r#"{"output":null}"#);
-        let media = r#"{"data":"QQ==","mime_type":"image/png","text":"shot"}"#;
-        let (output, images) = out(media, false, true);
-        assert_eq!(images, [("image/png".to_owned(), "QQ==".to_owned())]);
-        let part =
-            ToolResultPart { result: Json::parse(media.into()).ok(), is_media: true, ..Default::default() };
-        let capped = answer("1".into(), "t".into(), Some(&part), Some(1));
-        assert!(capped.media.is_empty() && capped.output.contains("takes less than 1"), "{}", capped.output);
-        assert_eq!(
-            serde_json::from_str::<Value>(&output).unwrap(),
-            json!({"mime_type":"image/png","text":"shot"})
-        );
-        assert_eq!(out(media, false, false), (media.to_owned(), vec![]));
-    }
-
-    #[test]
-    fn native_content_goes_back_only_untouched() {
-        let provider = |part: Part| match part {
-            Part::ToolCall(c) => Part::ToolCall(ToolCallPart { provider_executed: true, ..c }),
-            Part::ToolResult(r) => Part::ToolResult(ToolResultPart { provider_executed: true, ..r }),
-            other => other,
-        };
-        let (pc, pr) = (provider(call("p", "web_search")), provider(result("p", "web_search")));
-        let is_native = |row: MessageRow| {
-            prompt(vec![user("q"), row])
-                .messages
-                .iter()
-                .any(|m| matches!(m, PromptMessage::Assistant { native: Some(_), .. }))
-        };
-        assert!(is_native(with_native(&[text("a"), call("ok", "t")])));
-        assert!(is_native(with_native(&[pc.clone(), pr.clone()])));
-        assert!(!is_native(with_native(std::slice::from_ref(&pc))));
-        assert!(!is_native(with_native(&[text("a"), pr.clone()])));
-        assert!(is_native(with_native(&[call("not.ok", "t")])), "the encoder sets the id");
-        assert!(!is_native(with_native(&[call("ok", "t"), call("ok", "t")])));
-        let mut other_model = with_native(&[text("a")]);
-        other_model.native =
-            Some(Json::of(&json!({"format": "anthropic_messages", "model": "n", "items": ["x"]})));
-        assert!(!is_native(other_model));
-        // Without the native form, provider calls vanish and the text stays.
-        check(vec![user("q"), assistant(&[pc, pr, text("found")])], &["U:q", "A:found"]);
-    }
-}
+mod tests;

@@ -21,6 +21,11 @@ pub struct PromptFile {
     pub bytes: Vec<u8>,
 }
 
+/// The bytes an inline image must stay below, if this one does not (workspace-and-providers.md §6.8).
+pub fn exceeded(cap: Option<usize>, media_type: &str, bytes: usize) -> Option<usize> {
+    cap.filter(|cap| media_type.starts_with("image/") && bytes >= *cap)
+}
+
 /// MIME type without its parameters.
 fn essence(media_type: &str) -> &str {
     media_type.split(';').next().unwrap_or_default().trim()
@@ -95,11 +100,11 @@ fn stored(name: Option<&str>, media_type: &str, bytes: &[u8], options: &Options<
     if bytes.is_empty() {
         return note(name, "it is empty");
     }
-    match options.max_image_bytes {
-        Some(max) if essence.starts_with("image/") && bytes.len() >= max => {
+    match exceeded(options.max_image_bytes, essence, bytes.len()) {
+        Some(max) => {
             note(name, &format!("the image has {} bytes, the provider takes less than {max}", bytes.len()))
         }
-        _ => UserContent::File {
+        None => UserContent::File {
             media_type: media_type.to_owned(),
             data: STANDARD.encode(bytes),
             name: name.map(str::to_owned),
@@ -120,8 +125,13 @@ mod tests {
     fn rendered(file: Option<PromptFile>, takes_text_files: bool) -> UserContent {
         let id = FileId(uuid::Uuid::nil());
         let files: HashMap<_, _> = file.into_iter().map(|file| (id, file)).collect();
-        let options =
-            Options { files: &files, takes_text_files, max_image_bytes: Some(10), native_for: None };
+        let options = Options {
+            files: &files,
+            takes_text_files,
+            max_image_bytes: Some(10),
+            native_for: None,
+            strangers: &[],
+        };
         let part =
             Part::File { media_type: "x/y".into(), name: Some("n".into()), data: None, file_id: Some(id) };
         render(&part, &options).unwrap()

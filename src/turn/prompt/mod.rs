@@ -4,13 +4,14 @@
 pub mod assemble;
 mod attachments;
 mod chain;
+mod inline;
 pub mod instructions;
 mod pairing;
 pub mod sanitize;
 pub mod select;
 
 pub use assemble::{Options, Prompt, assemble};
-pub use attachments::PromptFile;
+pub use attachments::{PromptFile, exceeded};
 pub use chain::{Chain, chain};
 pub use select::{Selection, select};
 

@@ -1,8 +1,7 @@
 //! Which rows of a history the model sees (agent-loop.md §5.1).
 
 use crate::{
-    chat::message::{Part, Role, Visibility},
-    ids::FileId,
+    chat::message::{Role, Visibility},
     turn::history::{Entry, History},
 };
 
@@ -13,27 +12,6 @@ pub struct Selection<'h, 'a> {
     pub system: Vec<&'h Entry<'a>>,
     /// The conversation; the latest summary, when there is one, stands first.
     pub conversation: Vec<&'h Entry<'a>>,
-}
-
-impl Selection<'_, '_> {
-    /// The stored files the conversation needs, each once, to be fetched in one batch. Files on
-    /// assistant and tool rows never reach the prompt.
-    #[must_use]
-    pub fn file_ids(&self) -> Vec<FileId> {
-        let mut ids: Vec<FileId> = self
-            .conversation
-            .iter()
-            .filter(|entry| entry.row.role == Role::User)
-            .flat_map(|entry| entry.parts())
-            .filter_map(|part| match part {
-                Part::File { file_id, .. } => *file_id,
-                _ => None,
-            })
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids
-    }
 }
 
 /// Selects. The `chat_summarized` pair is for display only: the model sees the summary as a user

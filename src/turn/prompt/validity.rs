@@ -195,6 +195,7 @@ proptest! {
             takes_text_files: false,
             max_image_bytes: None,
             native_for: native.then_some((WireFormat::AnthropicMessages, "m")),
+            strangers: &[],
         };
         let history = History::new(&rows);
         let prompt = assemble(&select(&history), &options);

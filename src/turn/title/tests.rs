@@ -90,6 +90,7 @@ fn choice(id: u128, provider: &str, model: &str, key: bool) -> Arc<ModelChoice> 
         prices: Prices::default(),
         defaults: Request { model: model.into(), ..Request::default() },
         image_cap: None,
+        strangers: Arc::default(),
     })
 }
 

@@ -59,4 +59,36 @@ both! {
         // Signed by Anthropic, so it is understood there; the other providers' reasoning is not.
         assert!(last.mentions("signature of") && !last.mentions("sealed"));
     }
+
+    async fn what_one_provider_signed_is_not_shown_to_another_with_a_model_of_the_same_name(h: Harness) {
+        let mut toml = String::new();
+        for (name, default) in [("east", true), ("west", false)] {
+            toml.push_str(&format!(
+                "[[providers]]\nname = \"{name}\"\ntype = \"anthropic\"\napi_key = \"{}\"\nbase_url = \"{}/{name}\"\n\
+                 [[models]]\nname = \"{name}\"\nprovider = \"{name}\"\nmodel = \"same\"\ndefault = {default}\n\
+                 context_limit = 100000\nmax_output_tokens = 1000\n",
+                FakeModel::KEY,
+                h.model.url()
+            ));
+        }
+        h.configure(&toml);
+        h.model.push((1..=3).map(|n| thinks(format!("Thought {n}.")).says(format!("Answer {n}."))));
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let configs = api.get("/chats/model-configs").await.json(200);
+        let chat = id(&api.create_chat("Q1").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.answered(1).await;
+        for (n, name) in [(2, "west"), (3, "east")] {
+            let found = configs.as_array().expect("a list").iter().find(|c| c["display_name"] == *name);
+            let mut body = text(&format!("Q{n}"));
+            body["model_config_id"] = found.unwrap_or_else(|| panic!("no {name}: {configs}"))["id"].clone();
+            api.post(&format!("/chats/{chat}/messages"), body).await.json(200);
+            stream.answered(n).await;
+        }
+        let (second, third) = (h.turn(1).await, h.turn(2).await);
+        assert!(second.mentions("Answer 1.") && !second.mentions("signature of"), "{}", second.summary());
+        let thoughts: Vec<bool> = [1, 2].map(|n| third.mentions(&format!("Thought {n}."))).into();
+        assert_eq!(thoughts, [true, false], "{}", third.summary());
+    }
 }

@@ -4,8 +4,9 @@ use super::{End, Work, generate::after_failure};
 use crate::{
     chat::{command::Command, message::Role, state::Status},
     llm::{
+        classify::{RawFailure, classify},
         failure::{Failure, FailureKind},
-        request::Request,
+        providers::display_name,
     },
     metrics,
     store::{
@@ -14,11 +15,12 @@ use crate::{
         spend::CallKind,
     },
     turn::{
-        compact::{self, Compaction, Source},
+        compact::{self, Compaction, EmptySummary, Source},
         engine::ModelChoice,
         generate,
         history::History,
         prompt::instructions,
+        retry::turn_error,
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -34,22 +36,26 @@ pub(super) async fn run(
     source: Source,
 ) -> Result<Committed, End> {
     let clock = &work.shared.clock;
+    let mut attempt = chat.head.versions.attempt;
+    // Attempts that failed have ended the turn; these were cut short, each with its process. Somebody who asks for a
+    // compaction after that may have one more.
+    if attempt >= work.shared.turn.policy.max_attempts && chat.compaction_requested_at.is_none() {
+        let error =
+            turn_error("The summary of the conversation was begun too often: the server stopped each time.");
+        return work.fail(error, attempt).await;
+    }
     let files = work.files(rows).await?;
     let (request, measurement) = {
         let history = History::new(rows);
         let mut prompt = generate::prompt(&history, choice, &files);
         instructions::fill(&mut prompt.system, None);
         compact::append_request(&mut prompt.messages);
-        (
-            Arc::new(Request {
-                headers: generate::identity(chat),
-                ..generate::request(choice, prompt, &[], chat.last_reasoning_effort.as_deref())
-            }),
-            compact::measurement(&history, &choice.limits()),
-        )
+        let mut request = generate::request(choice, prompt, &[], chat.last_reasoning_effort.as_deref());
+        request.leave_out_provider_tools();
+        request.headers = generate::identity(chat);
+        (Arc::new(request), compact::measurement(&history, &choice.limits()))
     };
     let asked_by = rows.iter().rev().find_map(|r| r.created_by);
-    let mut attempt = chat.head.versions.attempt;
     let mut recording = work.shared.debug.step(RunKind::Compaction, chat, rows, choice, &request).await;
     loop {
         let (key, this) = work.attempt(attempt).await?;
@@ -63,9 +69,9 @@ pub(super) async fn run(
             started_at: clock.now(),
         };
         work.link.part(key, Role::Assistant, compaction.call());
-        // The summary is shown when it is complete, not while it is written.
+        // The summary is shown when it is complete, not while it is written, and it is no step.
         let tap = recording.as_mut().map(|r| r.attempt(attempt));
-        let call = generate::call(choice, &request, clock, tap, |_| {});
+        let call = generate::side_call(choice, &request, clock, tap);
         let answer = tokio::time::timeout(TIMEOUT, call).await;
         if let Some(recording) = &mut recording {
             recording.attempt_ended(answer.as_ref().ok().and_then(|a| a.as_ref().err()));
@@ -84,16 +90,14 @@ pub(super) async fn run(
                     }
                     return Ok(done);
                 }
-                Err(e) => {
+                Err(EmptySummary) => {
                     called = Some(choice.called(CallKind::Compaction, &step.figures));
-                    (failure(choice, FailureKind::Generic, e.to_string()), "error")
+                    (empty(choice), "error")
                 }
             },
             Ok(Err(failure)) => (failure, "error"),
-            Err(_) => {
-                let text = "The summary of the conversation took too long.".to_owned();
-                (failure(choice, FailureKind::Timeout, text), "timeout")
-            }
+            // Our own deadline: the model would not be faster the next time.
+            Err(_) => (classify(&choice.provider_type, RawFailure::Deadline), "timeout"),
         };
         count(choice, result);
         work.link.part(key, Role::Tool, compaction.failed(&failure.message, clock.now()));
@@ -112,11 +116,14 @@ pub(super) fn count(choice: &ModelChoice, result: &'static str) {
     .increment(1);
 }
 
-fn failure(choice: &ModelChoice, kind: FailureKind, message: String) -> Failure {
+fn empty(choice: &ModelChoice) -> Failure {
     Failure {
-        kind,
-        retryable: kind == FailureKind::Timeout,
-        message,
+        kind: FailureKind::Generic,
+        retryable: false,
+        message: format!(
+            "{} returned an empty summary of the conversation.",
+            display_name(&choice.provider_type)
+        ),
         detail: None,
         provider: choice.provider_type.clone(),
         status_code: None,

@@ -61,7 +61,7 @@ pub(super) async fn run(
     let ended = async |call: &ToolCallPart, outcome: &ToolOutcome| journal.ended(call, outcome).await;
     let output = tool_batch::run(&with, calls, answers, ended).await;
     for (_, part) in &output.parts {
-        count(choice, registry, part);
+        count(choice, registry, part, &output.cut);
     }
     work.link.parts(key, output.parts);
     let commit = Commit {
@@ -165,7 +165,7 @@ impl<'a> Journal<'a> {
 }
 
 /// Metrics of one result. Names that the model made up share one label.
-fn count(choice: &ModelChoice, registry: &Registry, part: &Part) {
+fn count(choice: &ModelChoice, registry: &Registry, part: &Part, cut: &HashSet<String>) {
     let Part::ToolResult(result) = part else { return };
     let tool = match registry.lookup(&result.tool_name) {
         Lookup::Unknown => "unknown".to_owned(),
@@ -183,5 +183,8 @@ fn count(choice: &ModelChoice, registry: &Registry, part: &Part) {
         .record(u32::try_from(size).unwrap_or(u32::MAX));
     if result.is_error {
         ::metrics::counter!(metrics::TOOL_ERRORS_TOTAL, &labels).increment(1);
+    }
+    if cut.contains(&result.tool_call_id) {
+        ::metrics::counter!(metrics::TOOL_RESULT_TRUNCATED_TOTAL, &labels).increment(1);
     }
 }
