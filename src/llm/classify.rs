@@ -113,7 +113,7 @@ enum Cause {
 struct Facts {
     cause: Cause,
     status: Option<u16>,
-    /// Everything that was said, in lower case.
+    /// Everything that was said, in lower case and without addresses.
     text: String,
     detail: Option<String>,
     retry_after: Option<Duration>,
@@ -138,7 +138,7 @@ impl Facts {
             }
             RawFailure::Wire(WireError::Provider { status, code, message }) => Self {
                 status,
-                text: format!("{} {message}", code.unwrap_or_default()).to_lowercase(),
+                text: words(&format!("{} {message}", code.unwrap_or_default())),
                 detail: Some(message),
                 ..plain(Cause::Reported)
             },
@@ -172,7 +172,7 @@ impl Facts {
 
 /// The detail of an error body, and the text the rules look at.
 fn read_body(body: &str) -> (Option<String>, String) {
-    let Ok(value) = serde_json::from_str::<Value>(body) else { return (None, body.to_lowercase()) };
+    let Ok(value) = serde_json::from_str::<Value>(body) else { return (None, words(body)) };
     let value = match &value {
         Value::Array(list) => list.first().unwrap_or(&value), // Google's compatible endpoint
         other => other,
@@ -190,7 +190,23 @@ fn read_body(body: &str) -> (Option<String>, String) {
             text.push_str(word);
         }
     }
-    (detail, text.to_lowercase())
+    (detail, words(&text))
+}
+
+/// What is said, in lower case. Addresses are left out: providers add to a rate limit where quotas are raised or
+/// where the billing is.
+fn words(text: &str) -> String {
+    let text = text.to_lowercase();
+    let (mut said, mut rest) = (String::with_capacity(text.len()), text.as_str());
+    while let Some(at) = ["http://", "https://"].iter().filter_map(|scheme| rest.find(scheme)).min() {
+        said.push_str(&rest[..at]);
+        let address = &rest[at..];
+        let end =
+            address.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | ')' | ']'));
+        rest = end.map_or("", |end| &address[end..]);
+    }
+    said.push_str(rest);
+    said
 }
 
 struct Class {

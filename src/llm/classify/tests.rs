@@ -59,6 +59,28 @@ fn every_rule_in_its_place() {
         (10, said("rate_limit_error", "slow down"), K::RateLimit, true),
         (10, status(429, &error("this model is not supported on your tier")), K::Config, false),
         (
+            10,
+            status(
+                429,
+                &error(
+                    "Requests have exceeded the token rate limit of your tier. Please retry after 9 seconds. Please go \
+                     here: https://aka.ms/oai/quotaincrease if you would like to increase the default rate limit.",
+                ),
+            ),
+            K::RateLimit,
+            true,
+        ),
+        (
+            10,
+            said(
+                "rate_limit_exceeded",
+                "Try again in 2s. Upgrade at https://console.groq.com/settings/billing",
+            ),
+            K::RateLimit,
+            true,
+        ),
+        (7, status(429, "see (https://h/x) and mind your quota"), K::UsageLimit, false),
+        (
             11,
             status(400, r#"{"error":{"message":"no","code":"provider_disabled"}}"#),
             K::ProviderDisabled,
