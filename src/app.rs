@@ -243,7 +243,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let worker = WorkerId::fresh();
     let opened = open::open(&config, worker, true).await?;
     let store = opened.store.clone();
-    let first = bootstrap::first_user(&store, &clock, &config.data_dir).await?;
+    let first = bootstrap::first_user(&store, &clock, &config.data_dir, opened.lock.is_some()).await?;
     let now = clock.now();
     let deployment_id = store
         .deployment_value("deployment_id".into(), crate::ids::fresh_uuid().to_string())

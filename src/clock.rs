@@ -83,9 +83,11 @@ pub struct BadTimestamp(String);
 impl FromStr for Timestamp {
     type Err = BadTimestamp;
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        s.parse::<jiff::Timestamp>()
-            .map(|t| Self(t.as_microsecond()))
-            .map_err(|_| BadTimestamp(s.chars().take(64).collect()))
+        // The parser knows more forms: years of another length, dates without dashes.
+        let (year, rest) = s.split_at_checked(4).unwrap_or_default();
+        let plain = year.bytes().all(|b| b.is_ascii_digit()) && rest.starts_with('-');
+        let time = s.parse::<jiff::Timestamp>().ok().filter(|_| plain);
+        time.map(|t| Self(t.as_microsecond())).ok_or_else(|| BadTimestamp(s.chars().take(64).collect()))
     }
 }
 
@@ -145,6 +147,8 @@ mod tests {
         let t = Timestamp::from_micros(1_780_000_000_123_456);
         assert_eq!(t.to_string().parse::<Timestamp>().unwrap(), t);
         assert!(t.to_string().ends_with('Z'));
-        assert!("yesterday".parse::<Timestamp>().is_err());
+        for bad in ["", "yesterday", "-009999-01-02T00:00:00Z", "20260102T000000Z", "2026-01-02"] {
+            assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
+        }
     }
 }

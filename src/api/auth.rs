@@ -173,11 +173,10 @@ fn header_value<'r>(request: &'r HttpRequest, name: &str) -> Option<&'r str> {
     request.headers().get(name)?.to_str().ok().map(str::trim).filter(|v| !v.is_empty())
 }
 
-/// The credential and where it was, in the order of api.md §1.2: the first one found counts.
+/// The credential and where it was, in the order of api.md §1.2: the first one found counts. A cookie that
+/// the request says in words as well is no mere cookie: clients that are no browsers keep the one of their
+/// sign-in, and no other site can make a browser say it.
 fn credential(request: &HttpRequest) -> (Option<String>, Via) {
-    if let Some(token) = cookie(request, SESSION) {
-        return (Some(token.to_owned()), Via::Cookie);
-    }
     let query = Query::parse(request.query_string()).unwrap_or_default();
     let explicit = query
         .get(SESSION)
@@ -187,8 +186,11 @@ fn credential(request: &HttpRequest) -> (Option<String>, Via) {
             let (scheme, token) = header_value(request, "Authorization")?.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
         });
-    let via = if explicit.is_some() { Via::Explicit } else { Via::Nothing };
-    (explicit, via)
+    match cookie(request, SESSION) {
+        Some(token) if explicit.as_deref() != Some(token) => (Some(token.to_owned()), Via::Cookie),
+        _ if explicit.is_some() => (explicit, Via::Explicit),
+        _ => (None, Via::Nothing),
+    }
 }
 
 /// Somebody, and the token that says so.
@@ -368,6 +370,10 @@ mod tests {
             of(all().insert_header(("Cookie", "a=b; coder_session_token=c"))),
             (Some("c".into()), Via::Cookie)
         );
+        let kept = TestRequest::default()
+            .insert_header(("Coder-Session-Token", "h"))
+            .insert_header(("Cookie", "coder_session_token=h"));
+        assert_eq!(of(kept), (Some("h".into()), Via::Explicit));
         assert_eq!(of(all()), (Some("q".into()), Via::Explicit));
         let bearer = TestRequest::default().insert_header(("Authorization", "Bearer b"));
         assert_eq!(of(bearer), (Some("b".into()), Via::Explicit));

@@ -54,6 +54,7 @@ impl Mount for &mut ServiceConfig {
 }
 
 /// Whoever answers GET answers HEAD, with the same headers and no body (RFC 9110 §9.3.2): probes send it.
+/// Not sockets, and not what a GET uses up: who only looks at a login link must not end it.
 fn on(method: Method, success: u16) -> ActixRoute {
     if on_head(method.as_str(), success) {
         web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
@@ -63,7 +64,7 @@ fn on(method: Method, success: u16) -> ActixRoute {
 }
 
 fn on_head(method: &str, success: u16) -> bool {
-    method == "GET" && success != 101
+    method == "GET" && !matches!(success, 101 | 303)
 }
 
 macro_rules! table {
@@ -365,6 +366,7 @@ mod tests {
             ("/api/v2/chats/config/retention-days", &["GET", "HEAD", "PUT"]),
             ("/api/experimental/chats/models", &["GET", "HEAD"]),
             ("/healthz", &["GET", "HEAD"]),
+            ("/login/once", &["GET"]),
             // Not served at all: reserved words are no chats, and an empty segment is none.
             ("/api/v2/chats/models", &[]),
             ("/api/v2/chats/files", &["POST"]),

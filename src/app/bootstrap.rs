@@ -6,14 +6,18 @@ use crate::{
     clock::Clock,
     store::{
         Error, Store,
-        records::{SiteRole, UserRecord},
+        records::{LoginType, SiteRole, UserRecord},
     },
 };
 use std::{
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// Name of the first user.
+const FIRST: &str = "admin";
 
 /// What the very first start made for its operator.
 pub struct FirstUser {
@@ -23,7 +27,11 @@ pub struct FirstUser {
     pub login: String,
 }
 
-/// Makes the first user when there is none.
+/// How long another replica may take between making the first user and writing the token down.
+const UNDER_WAY: Duration = Duration::from_secs(60);
+
+/// Makes the first user when there is none, and ends what an earlier first start was killed in. `alone`: no other
+/// daemon can be at it.
 ///
 /// # Errors
 /// When the database or the file cannot be written.
@@ -31,35 +39,52 @@ pub async fn first_user(
     store: &Store,
     clock: &Clock,
     data_dir: &Path,
+    alone: bool,
 ) -> Result<Option<FirstUser>, StartError> {
     let now = clock.now();
     let failed = |e: Error| StartError::Database(e.to_string());
     store.default_organization(now).await.map_err(failed)?;
-    if !store.list_users().await.map_err(failed)?.is_empty() {
-        return Ok(None);
-    }
-    let admin = UserRecord {
-        name: "Administrator".into(),
-        ..UserRecord::new("admin", now).with_role(SiteRole::Owner)
-    };
-    let admin = match store.create_user(admin, now).await {
-        Ok(user) => user,
-        // Another replica was faster, and has the token.
-        Err(Error::Duplicate(_)) => return Ok(None),
-        Err(e) => return Err(failed(e)),
+    let users = store.list_users().await.map_err(failed)?;
+    let admin = match users.as_slice() {
+        [] => {
+            let admin = UserRecord {
+                name: "Administrator".into(),
+                ..UserRecord::new(FIRST, now).with_role(SiteRole::Owner)
+            };
+            match store.create_user(admin, now).await {
+                Ok(user) => user,
+                // Another replica was faster, and has the token.
+                Err(Error::Duplicate(_)) => return Ok(None),
+                Err(e) => return Err(failed(e)),
+            }
+        }
+        [only] if is_new(only) && (alone || now.since(only.created_at) > UNDER_WAY) => {
+            if !store.tokens(Some(only.id)).await.map_err(failed)?.is_empty() {
+                return Ok(None);
+            }
+            only.clone()
+        }
+        _ => return Ok(None),
     };
     let minted = token::mint(admin.id, now, None);
-    store.create_token(minted.record).await.map_err(failed)?;
     let path = data_dir.join("token");
+    // Before the token is one: from then on nobody comes back to this.
     write_private(&path, &minted.text).map_err(|e| {
         StartError::Failed(format!(
-            "the token could not be written to {}: {e}; make another with `chatd token create --user admin`",
+            "the token could not be written to {}: {e}; make another with `chatd token create --user {FIRST}`",
             path.display()
         ))
     })?;
+    store.create_token(minted.record).await.map_err(failed)?;
     let (login, link) = sessions::link(admin.id, now);
     store.create_login_link(link).await.map_err(failed)?;
     Ok(Some(FirstUser { token_file: path, login }))
+}
+
+/// Whether nobody but a first start can have made this user, and nobody has come in as them.
+fn is_new(user: &UserRecord) -> bool {
+    let made = user.username == FIRST && user.is_owner() && user.login_type == LoginType::Token;
+    made && user.last_seen_at.is_none() && !user.suspended
 }
 
 /// Replaces a file by one that only its owner can read.

@@ -1,7 +1,7 @@
 //! `chatd config check | show | init`
 
-use super::{Exit, Failure, Options, Outcome, output};
-use crate::config::{Config, EXAMPLE, to_toml};
+use super::{Exit, Failure, Options, Outcome, options::load, output};
+use crate::config::{EXAMPLE, to_toml};
 use clap::{Args, Subcommand};
 use std::{
     fs::{self, OpenOptions},
@@ -50,7 +50,7 @@ pub fn run(command: ConfigCommand, options: &Options) -> Outcome {
 }
 
 fn check(options: &Options) -> Outcome {
-    match Config::load(&options.sources()?) {
+    match load(&options.sources()?) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 output::note(format_args!("warning: {warning}"));

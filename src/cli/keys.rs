@@ -49,7 +49,7 @@ pub fn run(command: &KeysCommand, options: &Options) -> Outcome {
 
 fn list(args: &KeysListArgs, options: &Options) -> Outcome {
     let config = options.load()?.config;
-    let (states, place) = daemon::on_database(&config, async |store| {
+    let (states, place) = daemon::on_existing_database(&config, async |store| {
         Ok((store.key_states().await?, store.keys().place().to_string()))
     })?;
     if args.json {
@@ -77,7 +77,7 @@ fn list(args: &KeysListArgs, options: &Options) -> Outcome {
 
 fn rotate(options: &Options) -> Outcome {
     let config = options.load()?.config;
-    let rotated = daemon::on_database(&config, async |store| Ok(store.rotate_keys().await?))?;
+    let rotated = daemon::on_existing_database(&config, async |store| Ok(store.rotate_keys().await?))?;
     match (&config.secrets.encryption_key_env, rotated.resumed) {
         (Some(_), _) => output::note(format_args!("chatd: the key {} seals from now on", rotated.key)),
         (None, false) => output::note(format_args!("chatd: made the key {}", rotated.key)),

@@ -1,8 +1,12 @@
 //! Flags that every command takes: where configuration comes from and what stands above it.
 
 use super::exit::{Exit, Failure};
-use crate::config::{Config, Flag, Loaded, Sources, log::LogFormat};
+use crate::{
+    config::{Config, ConfigError, Flag, Loaded, Problem, Sources, log::LogFormat, unknown_among},
+    llm::model_config::{normalise, unknown_option},
+};
 use clap::Args;
+use serde_json::{Map, Value};
 use std::path::PathBuf;
 
 /// Where configuration comes from, and the keys that flags can set.
@@ -60,6 +64,37 @@ impl Options {
     /// # Errors
     /// Status 78 and the first problem, when it is not valid.
     pub fn load(&self) -> Result<Loaded, Failure> {
-        Ok(Config::load(&self.sources()?)?)
+        Ok(load(&self.sources()?)?)
     }
+}
+
+/// The effective configuration, with what only the code for models knows to be wrong in it.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+    let loaded = Config::load(sources)?;
+    let problems: Vec<Problem> = loaded
+        .config
+        .models
+        .iter()
+        .enumerate()
+        .filter_map(|(i, model)| {
+            let (below, what) = wrong_option(&model.provider_options)?;
+            Some(loaded.origins.problem(format!("models[{i}].provider_options.{below}"), what))
+        })
+        .collect();
+    if problems.is_empty() { Ok(loaded) } else { Err(ConfigError { problems }) }
+}
+
+/// The first option of a model that nobody reads, or that nobody can read: its path and why.
+fn wrong_option(options: &Map<String, Value>) -> Option<(String, String)> {
+    if let Some(unknown) = unknown_option(options) {
+        let path = [unknown.tables, vec![unknown.key.clone()]].concat().join(".");
+        return Some((path, unknown_among(&unknown.key, &unknown.known)));
+    }
+    let whole = Map::from_iter([("provider_options".to_owned(), Value::Object(options.clone()))]);
+    let wrong = normalise(&whole).err()?;
+    let path = wrong.path.trim_start_matches("model_config.provider_options.").to_owned();
+    Some((path, wrong.detail))
 }

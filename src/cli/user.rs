@@ -4,7 +4,7 @@ use super::{Exit, Failure, Options, Outcome, daemon, output};
 use crate::{
     api::{names, passwords, sessions},
     clock::{Clock, Timestamp},
-    config::Config,
+    config::{Config, Endpoint},
     store::{
         Error, Store,
         records::{LoginType, NewUser, SiteRole, UserRecord},
@@ -282,6 +282,16 @@ fn login_link(name: &str, config: &Config) -> Outcome {
         store.create_login_link(link).await?;
         Ok(text)
     })?;
-    let url = sessions::link_url(&config.server.public_url(config.server.listen), &text);
-    output::data(format!("{url}\n").as_bytes())
+    output::data(format!("{}\n", sessions::link_url(&address(config), &text)).as_bytes())
+}
+
+/// Where people reach the daemon: as the configuration says, else as the last start has written down, since its port may come
+/// from a flag.
+fn address(config: &Config) -> String {
+    let written = || std::fs::read_to_string(config.data_dir.join("url")).ok();
+    let started = written().and_then(|text| text.trim().parse::<Endpoint>().ok());
+    match started.filter(|_| config.server.public_url.is_none()) {
+        Some(url) => url.as_str().to_owned(),
+        None => config.server.public_url(config.server.listen),
+    }
 }

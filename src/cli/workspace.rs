@@ -81,7 +81,7 @@ pub fn run(command: &WorkspaceCommand, options: &Options) -> Outcome {
         WorkspaceCommand::List(args) => list(args, &config),
         WorkspaceCommand::Start(args) => build(args, Transition::Start, &config),
         WorkspaceCommand::Stop(args) => build(args, Transition::Stop, &config),
-        WorkspaceCommand::Logs(args) => daemon::on_database(&config, async |store| {
+        WorkspaceCommand::Logs(args) => daemon::on_existing_database(&config, async |store| {
             let view = find(store, &args.workspace).await?;
             print_log(store, view.build.id, args.follow, false).await?;
             Ok(Exit::Done)
@@ -90,7 +90,7 @@ pub fn run(command: &WorkspaceCommand, options: &Options) -> Outcome {
 }
 
 fn list(args: &ListArgs, config: &crate::config::Config) -> Outcome {
-    let views = daemon::on_database(config, async |store| {
+    let views = daemon::on_existing_database(config, async |store| {
         let owner = match &args.user {
             Some(name) => Some(user::named(store, name).await?.id),
             None => None,
@@ -150,7 +150,7 @@ async fn find(store: &Store, text: &str) -> Result<WorkspaceView, Failure> {
 }
 
 fn build(args: &BuildArgs, transition: Transition, config: &crate::config::Config) -> Outcome {
-    daemon::on_database(config, async |store| {
+    daemon::on_existing_database(config, async |store| {
         let view = find(store, &args.workspace).await?;
         let new = NewBuild {
             id: BuildId::fresh(),

@@ -50,6 +50,9 @@ pub(super) fn check(config: &Config, broken: &[String], report: &mut Report) {
             format!("expected levels such as \"info,chatd::turn=debug\", found {filter:?}"),
         );
     }
+    if let Some((word, level)) = mistyped_level(filter).filter(|_| sound(&["log"])) {
+        report.fault("log.filter", format!("{word:?} is no level; did you mean \"{level}\"?"));
+    }
     if sound(&["providers"]) {
         unique(report, "providers", config.providers.iter().map(|p| p.name.as_str()));
         for (i, provider) in config.providers.iter().enumerate() {
@@ -98,6 +101,16 @@ fn without_effect(config: &Config, report: &mut Report) {
             "it can be picked and connected, but its tools are not called",
         );
     }
+}
+
+/// A lone word of a filter that is nearly a level. It would be taken for the name of a module, and nothing else
+/// be logged.
+fn mistyped_level(filter: &str) -> Option<(&str, &'static str)> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let lone = filter.split(',').map(str::trim).filter(|word| word.chars().all(|c| c.is_ascii_alphabetic()));
+    lone.filter(|word| word.len() > 2 && !is_level(word))
+        .find_map(|word| Some((word, super::keys::nearest(word, LEVELS.into_iter())?)))
 }
 
 fn auth(config: &Config, report: &mut Report) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Requests of one user a minute, on each replica; 0 = no limit. Default: 6000, a hundred a second.
+    /// Requests of one user a minute, on each replica; 0 = no limit. Default: 60000, a thousand a second.
     pub requests_per_minute: u32,
     /// Attempts to sign in to one account a minute, on each replica; six times as many from one
     /// address; 0 = no limit. Default: 10.
@@ -20,7 +20,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            requests_per_minute: 6000,
+            requests_per_minute: 60_000,
             logins_per_minute: 10,
             files_per_minute: 120,
             workspaces_per_user: 20,

@@ -35,7 +35,7 @@ pub mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use problem::{ConfigError, Origin, Origins, Problem};
+pub use problem::{ConfigError, Origin, Origins, Problem, unknown_among};
 pub use secret::{MASK, Secret, masked_url};
 pub use show::to_toml;
 pub use sources::{Flag, Sources};

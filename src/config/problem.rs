@@ -51,6 +51,13 @@ impl Origins {
         self.0.get(path).unwrap_or(&Origin::Default)
     }
 
+    /// A fault at `path` that only those who use the configuration know of.
+    #[must_use]
+    pub fn problem(&self, path: impl Into<String>, what: impl Into<String>) -> Problem {
+        let path = path.into();
+        Problem::new(self.near(&path), path, what)
+    }
+
     /// Source of the value at `path`, or of the table it would belong to: where to look for the fault.
     pub(super) fn near(&self, path: &str) -> &Origin {
         let mut path = path;
@@ -92,6 +99,15 @@ impl fmt::Display for Problem {
             }
         }
         f.write_str(&self.what)
+    }
+}
+
+/// The sentence for a key that is none of the known ones.
+#[must_use]
+pub fn unknown_among(key: &str, known: &[&str]) -> String {
+    match super::keys::nearest(key, known.iter().copied()) {
+        Some(near) => format!("unknown key; did you mean \"{near}\"?"),
+        None => format!("unknown key; known here: {}", known.join(", ")),
     }
 }
 

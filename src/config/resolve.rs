@@ -250,7 +250,7 @@ fn fetch(ways: &Ways<'_>, layers: &Layers, report: &mut Report) -> Option<Secret
                 None
             }
         },
-        (None, None, None) => ways.usual.and_then(|variable| layers.env.get(variable)).map(Secret::new),
+        (None, None, None) => ways.usual.and_then(|variable| secret_in(variable, layers)),
         _ => {
             let what = format!("give only one of {short}, {short}_env and {short}_file");
             report.fault(key.clone(), what);
@@ -259,13 +259,19 @@ fn fetch(ways: &Ways<'_>, layers: &Layers, report: &mut Report) -> Option<Secret
     }
 }
 
+/// The secret in a variable, without what a file that was read into it has left around it.
+fn secret_in(variable: &str, layers: &Layers) -> Option<Secret> {
+    let text = layers.env.get(variable)?.trim();
+    (!text.is_empty()).then(|| Secret::new(text))
+}
+
 fn variable_value(key: &str, variable: &str, layers: &Layers, report: &mut Report) -> Option<Secret> {
     if !super::dotenv::is_name(variable) {
         // Not repeated: people put the key itself here.
         report.fault(key, "expected the name of an environment variable, such as \"ANTHROPIC_API_KEY\"");
         return None;
     }
-    let value = layers.env.get(variable).map(Secret::new);
+    let value = secret_in(variable, layers);
     if value.is_none() {
         report.warn(key, format!("the environment variable {variable} is not set"));
     }

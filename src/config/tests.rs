@@ -203,6 +203,10 @@ fn every_mistake_is_named_with_its_place_and_a_way_out() {
             "[log]\nfilter = \"info=x=y\"",
             "chatd.toml:2: log.filter: expected levels such as \"info,chatd::turn=debug\", found \"info=x=y\"",
         ),
+        (
+            "[log]\nfilter = \"chatd=debug,warning\"",
+            "chatd.toml:2: log.filter: \"warning\" is no level; did you mean \"warn\"?",
+        ),
     ] {
         assert_eq!(Machine::new().file("chatd.toml", text).problems(), [problem], "{text}");
     }
@@ -397,7 +401,7 @@ fn keys_are_found_where_they_are_said_to_be() {
     let machine = Machine::new()
         .file("chatd.toml", text)
         .file("key", "from-file\n")
-        .env("MINE", "from-env")
+        .env("MINE", " from-env\r\n")
         .file(".env", "GEMINI_API_KEY=usual\nAI_GATEWAY_API_KEY=not-asked-for");
     let loaded = machine.load();
     let keys: Vec<_> = loaded.config.providers.iter().map(|p| p.key.as_ref().map(Secret::expose)).collect();

@@ -2,6 +2,9 @@
 //! and checked when somebody writes it.
 
 mod schema;
+mod unknown;
+
+pub use unknown::{Unknown, unknown_option};
 
 use crate::{chat::json::Json, config::models::REASONING_EFFORTS};
 use schema::{Kind, OPTIONS, PRICES, TOP};

@@ -12,7 +12,7 @@ use crate::{
     config::chat::{Chat, DebugRuns},
     ids::{ModelConfigId, TemplateId},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
@@ -55,6 +55,7 @@ single! {
     /// Templates that workspaces may be built from.
     TemplateAllowlist {
         /// Empty: all of them.
+        #[serde(deserialize_with = "nullable")]
         template_ids: Vec<TemplateId> = Vec::new()
     }
     /// Whether users may pick models of their own for what nobody picks a model for.
@@ -111,6 +112,11 @@ single! {
         /// Yes or no.
         debug_logging_enabled: bool = false
     }
+}
+
+/// `deserialize_with` of a list that must be there: `null` is how some languages write an empty one.
+fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or_default())
 }
 
 /// What the administrator tells every model. Stored with a chat when it is created.

@@ -155,11 +155,12 @@ fn days(field: &str, days: i64) -> Result<()> {
 }
 
 async fn allowlist(mut list: TemplateAllowlist, state: &ApiState) -> Result<TemplateAllowlist> {
-    let known: HashSet<TemplateId> = state.store.templates().await?.into_iter().map(|t| t.id).collect();
+    let templates = state.store.templates().await?;
+    let usable: HashSet<TemplateId> = templates.iter().filter(|t| !t.deprecated).map(|t| t.id).collect();
     let bad: Vec<String> =
-        list.template_ids.iter().filter(|id| !known.contains(id)).map(ToString::to_string).collect();
+        list.template_ids.iter().filter(|id| !usable.contains(id)).map(ToString::to_string).collect();
     if !bad.is_empty() {
-        let detail = format!("There are no such templates: {}.", bad.join(", "));
+        let detail = format!("There are no such templates, or they are deprecated: {}.", bad.join(", "));
         return Err(Problem::field("template_ids", detail));
     }
     let mut seen = HashSet::new();

@@ -52,11 +52,14 @@ both! {
         post(&[("Cookie", &with_csrf)]).await.problem(403);
         post(&[("Cookie", &with_csrf), ("X-CSRF-TOKEN", "simsalabim")]).await.problem(403);
         assert!(daemon.api().get("/chats").await.json(200).as_array().unwrap().is_empty());
-        h.model.push([says("hi"), says("hi")]);
+        h.model.push([says("hi"), says("hi"), says("hi")]);
         let chat = post(&[("Cookie", &with_csrf), ("X-CSRF-TOKEN", "sesame")]).await.json(201);
         // A page of another site can send neither of these.
         let second = post(&[("Coder-Session-Token", &token)]).await.json(201);
-        for chat in [chat, second] {
+        // Clients that are no browsers keep the cookie of their sign-in, and send it beside the token.
+        let kept = post(&[("Cookie", &session), ("Coder-Session-Token", &token)]).await.json(201);
+        post(&[("Cookie", &session), ("Coder-Session-Token", "another")]).await.problem(403);
+        for chat in [chat, second, kept] {
             daemon.api().stream(chat["id"].as_str().unwrap(), None).await.settled().await;
         }
     }

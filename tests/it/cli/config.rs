@@ -24,6 +24,36 @@ fn check_says_every_mistake_and_exits_78() {
 }
 
 #[test]
+fn options_of_a_model_are_checked_too() {
+    let start = "[[providers]]\nname = \"a\"\ntype = \"anthropic\"\napi_key = \"k\"\n\
+                 [[models]]\nname = \"m\"\nprovider = \"a\"\nmodel = \"x\"\n";
+    for (options, said) in [
+        ("anthropc = {}", "anthropc: unknown key; did you mean \"anthropic\"?"),
+        ("anthropic = { efort = \"low\" }", "anthropic.efort: unknown key; did you mean \"effort\"?"),
+        (
+            "anthropic = { thinking = { tokens = 1 } }",
+            "anthropic.thinking.tokens: unknown key; known here: budget_tokens",
+        ),
+        (
+            "anthropic = { effort = \"extreme\" }",
+            "anthropic.effort: expected one of low, medium, high, xhigh, max",
+        ),
+    ] {
+        let shell = Shell::new().file("chatd.toml", &format!("{start}provider_options = {{ {options} }}\n"));
+        for (args, begin) in [(&["config", "check"][..], ""), (&["config", "show"], "chatd: ")] {
+            let ran = shell.run(args);
+            assert_eq!((ran.status, ran.out.as_str()), (78, ""), "{ran:?}");
+            assert_eq!(ran.err, format!("{begin}chatd.toml:9: models[0].provider_options.{said}\n"));
+        }
+    }
+    let good = format!(
+        "{start}provider_options = {{ anthropic = {{ effort = \"low\" }}, openrouter = {{ extra_body = {{ any = 1 }} }} }}"
+    );
+    let ran = Shell::new().file("chatd.toml", &good).run(&["config", "check"]);
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""));
+}
+
+#[test]
 fn check_of_a_sound_configuration_exits_0() {
     let ran = Shell::new().run(&["config", "check"]);
     assert_eq!((ran.status, ran.out.as_str()), (0, "The configuration is valid (no file was read).\n"));

@@ -12,6 +12,10 @@ fn what_needs_a_database_makes_none() {
             &["user", "list"],
             &["user", "suspend", "bob"],
             &["user", "login-link", "bob"],
+            &["workspace", "list"],
+            &["workspace", "stop", "bob/dev"],
+            &["keys", "list"],
+            &["keys", "rotate"],
         ] {
             let ran = chatd(h.folder(), &[args, &["--data-dir", "nothing"]].concat()).await;
             assert_eq!((ran.status, ran.out.as_str()), (69, ""), "{args:?}: {ran:?}");

@@ -84,6 +84,28 @@ both! {
         daemon.api().get("/api/v2/users/me").await.json(200);
         daemon.stop().await;
     }
+
+    async fn a_first_start_that_was_killed_is_ended_by_the_next_one(h: Harness) {
+        let mut daemon = h.daemon().await;
+        daemon.stop().await;
+        // As it is between the user and the token.
+        let token = daemon.data_dir().join("token");
+        std::fs::remove_file(&token).unwrap();
+        h.execute(&daemon, "DELETE FROM api_tokens").await;
+        h.execute(&daemon, "DELETE FROM login_links").await;
+        h.execute(&daemon, "UPDATE users SET last_seen_at = NULL").await;
+        if h.engine == Engine::Postgres {
+            // Another replica may be at it for a minute.
+            daemon.restart().await;
+            assert!(!token.exists());
+            daemon.stop().await;
+            h.execute(&daemon, "UPDATE users SET created_at = now() - interval '2 minutes'").await;
+        }
+        daemon.restart().await;
+        assert_eq!(daemon.api().get("/api/v2/users/me").await.json(200)["username"], "admin");
+        assert_eq!(h.log.tail().matches("/login/once?token=").count(), 2);
+        daemon.stop().await;
+    }
 }
 
 #[test]

@@ -101,6 +101,9 @@ both! {
     async fn a_login_link_works_once(h: Harness) {
         let mut daemon = h.daemon().await;
         let first = link(&daemon, &h.log.tail());
+        // Whoever only looks at it, such as a program that shows what is behind a link, does not use it up.
+        let looked = reqwest::Client::builder().no_proxy().build().unwrap().head(&first).send().await.unwrap();
+        assert_eq!(looked.status(), 405);
         let (status, headers, _) = visit(&first).await;
         assert_eq!(status, 303);
         assert!(headers["location"].to_str().unwrap().starts_with('/'), "{headers:?}");
@@ -114,6 +117,7 @@ both! {
         let again = async || {
             let ran = daemon.command(&["user", "login-link", "admin"]).await;
             assert_eq!((ran.status, ran.out.lines().count()), (0, 1), "{ran:?}");
+            assert!(ran.out.starts_with(daemon.url()), "the port of this start: {ran:?}");
             link(&daemon, &ran.out)
         };
         // A new one ends the one before.

@@ -156,6 +156,22 @@ both! {
         }
     }
 
+    async fn a_deprecated_template_cannot_be_allowed(h: Harness) {
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let made = api.post("/api/v2/templates", json!({ "name": "mine", "kind": "external" })).await.json(201);
+        let (id, list) = (&made["id"], json!([made["id"]]));
+        set(&api, "template-allowlist", one("template_ids", list.clone())).await;
+        let template = format!("/api/v2/templates/{}", id.as_str().unwrap());
+        api.patch(&template, json!({ "deprecated": true })).await.json(200);
+        let problem = api.put(&at("template-allowlist"), one("template_ids", list)).await.problem(400);
+        assert_eq!(problem["validations"][0]["field"], "template_ids");
+        // An empty list as Go writes one; to say nothing is not to allow all.
+        api.put(&at("template-allowlist"), json!({})).await.problem(400);
+        set(&api, "template-allowlist", one("template_ids", Value::Null)).await;
+        assert_eq!(api.get(&at("template-allowlist")).await.json(200), one("template_ids", json!([])));
+    }
+
     async fn both_prefixes_serve_what_is_not_experimental(h: Harness) {
         let daemon = h.daemon().await;
         let api = daemon.api();

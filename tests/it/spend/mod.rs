@@ -170,6 +170,9 @@ both! {
         for bad in ["page=1", "limit=-1", "offset=x"] {
             api.get(&format!("/chats/cost/users?{bad}")).await.problem(400);
         }
+        // The token is no unknown key.
+        let by_query = format!("/chats/cost/users?coder_session_token={}", daemon.token());
+        api.with_token(None).get(&by_query).await.json(200);
         ann.get("/chats/insights/pull-requests").await.problem(403);
         let insights = api.get("/chats/insights/pull-requests").await.json(200);
         assert_eq!(keys(&insights), ["by_model", "recent_prs", "summary", "time_series"]);
