@@ -12,7 +12,7 @@ use actix_web::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 /// Largest body of create and tool-results (api.md §1.7).
 pub const SMALL_LIMIT: usize = 256 * 1024;
@@ -33,6 +33,13 @@ pub fn raw(status: StatusCode, text: &Json) -> HttpResponse {
 /// 200.
 pub fn ok<T: Serialize + ?Sized>(value: &T) -> HttpResponse {
     json(StatusCode::OK, value)
+}
+
+/// `deserialize_with` of a key where `null` says something else than no key at all.
+pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    d: D,
+) -> std::result::Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(d).map(Some)
 }
 
 /// 204.

@@ -52,9 +52,7 @@ pub async fn reconcile(
 ) -> Result<HttpResponse> {
     let chat = access::chat(&state, &caller, &path, Right::Update).await?;
     let key = Key::of(&request, &caller, b"")?;
-    // Read for the explanation only; whether the state is invalid is decided by the commit.
-    let queued = !state.store.queue(chat.head.id).await.map_err(Problem::of_chat)?.is_empty();
-    let found = State::classify(chat.head.status, queued, chat.head.archived);
+    let found = found(&state, &chat).await?;
     let error = json!({
         "message": "The chat was recovered from an inconsistent state.",
         "detail": format!("It was found {found}."),
@@ -79,24 +77,30 @@ pub async fn compact(
 ) -> Result<HttpResponse> {
     let chat = access::chat(&state, &caller, &path, Right::Own).await?;
     let key = Key::of(&request, &caller, b"")?;
-    if !state.store.compactable(chat.head.id).await.map_err(Problem::of_chat)? {
-        return nothing_to_compact(&state, &chat, key).await;
+    if !state.store.compactable(chat.head.id).await.map_err(Problem::of_chat)?
+        && matches!(found(&state, &chat).await?, State::W | State::E0 | State::E1)
+    {
+        return nothing_to_compact(&state, key).await;
     }
+    // In any other state that is the reason to refuse.
     run(&state, &caller, chat, Command::RequestCompaction, key).await
 }
 
 /// 409, unless this is the repetition of a request that was accepted: its success is why there is
 /// nothing left to compact.
-async fn nothing_to_compact(state: &ApiState, chat: &ChatRecord, key: Option<Key>) -> Result<HttpResponse> {
+async fn nothing_to_compact(state: &ApiState, key: Option<Key>) -> Result<HttpResponse> {
     if let Some(key) = key
         && let Some(answer) = commit::replayed(state, key).await?
     {
         return Ok(answer);
     }
-    if chat.head.archived && !chat.head.status.is_runnable() {
-        return Err(Problem::bad_request("The chat is archived."));
-    }
     Err(Problem::conflict("There is nothing to compact."))
+}
+
+/// The state a chat was read in, for an explanation: what is done is decided by the commit.
+async fn found(state: &ApiState, chat: &ChatRecord) -> Result<State> {
+    let queued = !state.store.queue(chat.head.id).await.map_err(Problem::of_chat)?.is_empty();
+    Ok(State::classify(chat.head.status, queued, chat.head.archived))
 }
 
 /// What the OpenAPI document says of it.

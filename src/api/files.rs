@@ -15,7 +15,7 @@ use crate::{
     ids::{FileId, OrganizationId, UserId},
     store::files::{
         CHUNK_BYTES, FileRecord, MAX_FILES_PER_CHAT,
-        sniff::{self, HEAD_BYTES, TextCheck},
+        sniff::{self, HEAD_BYTES, Judge},
         stored_name,
     },
 };
@@ -104,21 +104,20 @@ pub async fn upload(
     if head.is_empty() {
         return Err(Problem::bad_request("The file is empty."));
     }
-    let mime =
-        sniff::stored_type(&declared, &name, &head[..head.len().min(HEAD_BYTES)]).map_err(|e| refused(&e))?;
+    let judge = Judge::new(&declared, &name, &head).map_err(|e| refused(&e))?;
     let file = FileRecord {
         id: FileId::fresh(),
         owner_id: caller.user.id,
         organization_id: organization,
         name,
-        mime_type: mime.to_owned(),
+        mime_type: judge.expected().to_owned(),
         size_bytes: 0,
         sha256: Vec::new(),
         created_at: state.clock.now(),
     };
     let id = file.id;
     state.store.begin_file(file).await?;
-    if let Err(problem) = store(&state, id, mime, head, source).await {
+    if let Err(problem) = store(&state, id, judge, head, source).await {
         // What is left behind here is removed by retention as well.
         if let Err(e) = state.store.discard_file(id).await {
             tracing::warn!(file = %id, error = %e, "a broken upload is left to retention");
@@ -128,25 +127,26 @@ pub async fn upload(
     Ok(body::json(actix_web::http::StatusCode::CREATED, &Uploaded { id }))
 }
 
-async fn store(state: &ApiState, id: FileId, mime: &str, head: Vec<u8>, mut source: Source) -> Result<()> {
-    let mut text = (mime.starts_with("text/") || mime == "application/json").then(TextCheck::default);
+async fn store(
+    state: &ApiState,
+    id: FileId,
+    mut judge: Judge,
+    head: Vec<u8>,
+    mut source: Source,
+) -> Result<()> {
     let mut hash = Sha256::new();
     let mut next = Some(head);
     let mut seq = 0;
     while let Some(chunk) = next {
         hash.update(&chunk);
-        if let Some(text) = &mut text {
-            text.push(&chunk).map_err(|e| refused(&e))?;
-        }
+        judge.push(&chunk).map_err(|e| refused(&e))?;
         state.store.put_chunk(id, seq, chunk).await?;
         seq += 1;
         next = source.next(CHUNK_BYTES).await?;
     }
-    if let Some(text) = text {
-        text.finish().map_err(|e| refused(&e))?;
-    }
+    let mime = judge.finish().map_err(|e| refused(&e))?.to_owned();
     let size = i64::try_from(source.total).map_err(Problem::internal)?;
-    Ok(state.store.finish_file(id, size, hash.finalize().to_vec()).await?)
+    Ok(state.store.finish_file(id, mime, size, hash.finalize().to_vec()).await?)
 }
 
 fn refused(why: &sniff::Refused) -> Problem {

@@ -7,6 +7,7 @@ use super::{
     doc::Doc,
     mcp_input::{self, CreateServer, PatchServer},
     problem::{Problem, Result},
+    provider_input::declared,
     query::path_id,
     state::ApiState,
 };
@@ -161,11 +162,7 @@ fn admin_only(caller: &Caller) -> Result<()> {
 fn not_declared(server: &McpServerRecord) -> Result<()> {
     match server.source {
         Source::Api => Ok(()),
-        Source::Config => Err(Problem::conflict(format!(
-            "The MCP server {:?} is declared in the server's configuration file. Change it there, under \
-             [[mcp_servers]], and restart.",
-            server.slug
-        ))),
+        Source::Config => Err(declared("MCP server", "mcp_servers")),
     }
 }
 
@@ -254,7 +251,7 @@ pub async fn change(
 }
 
 /// What the OpenAPI document says of it.
-pub const DELETE: Doc = Doc::new("Remove a server of tools").errors(&[400, 403, 404, 409]);
+pub const DELETE: Doc = Doc::new("Remove a server of tools").errors(&[400, 403, 404]);
 
 /// Removes a server with the tokens of its users.
 pub async fn delete(

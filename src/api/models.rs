@@ -116,6 +116,9 @@ pub struct ModelOut<'a> {
     is_default: bool,
     context_limit: i64,
     compression_threshold: i64,
+    /// Left out when nothing is set.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schema(required = false)]
     model_config: Map<String, Value>,
     created_at: Timestamp,
     updated_at: Timestamp,

@@ -9,7 +9,7 @@ use crate::{
     config::Secret,
     llm::{
         catalog::Catalog,
-        providers::{self, Provider},
+        providers::{self, Provider, SCRIPTED},
     },
     store::{self, records::models::NewKey},
 };
@@ -37,7 +37,7 @@ pub fn admin_only(caller: &Caller, what: &str) -> Result<()> {
     caller.require_admin(|| Problem::forbidden(format!("Only administrators may change {what}.")))
 }
 
-/// The refusal to change what the configuration declares. `section` is `providers` or `models`.
+/// The refusal to change what the configuration declares, in a section such as `providers`.
 pub fn declared(what: &str, section: &str) -> Problem {
     Problem::forbidden(format!("This {what} is declared in the configuration file of the server."))
         .detail(format!("Change [[{section}]] there and restart."))
@@ -86,7 +86,7 @@ pub fn unrepeated<'de, D: Deserializer<'de>, T: DeserializeOwned>(d: D) -> Resul
 /// A type of provider that can be stored and called.
 pub fn kind(field: &str, name: &str) -> Result<&'static Provider> {
     let name = name.trim();
-    let found = providers::lookup(name).filter(|p| p.name != "scripted");
+    let found = providers::lookup(name).filter(|p| p.name != SCRIPTED);
     match found {
         Some(kind) if kind.format.is_some() => Ok(kind),
         Some(kind) => Err(Problem::field(
@@ -94,7 +94,7 @@ pub fn kind(field: &str, name: &str) -> Result<&'static Provider> {
             format!("{} is not supported; reach it through an OpenAI-compatible gateway.", kind.display_name),
         )),
         None => {
-            let known = providers::PROVIDERS.iter().filter(|p| p.format.is_some() && p.name != "scripted");
+            let known = providers::PROVIDERS.iter().filter(|p| p.format.is_some() && p.name != SCRIPTED);
             let known: Vec<&str> = known.map(|p| p.name).collect();
             Err(Problem::field(field, format!("{field} must be one of {}.", known.join(", "))))
         }

@@ -15,7 +15,7 @@ use crate::{
     ids::ProviderId,
     llm::{
         catalog::{Catalog, ProviderEntry},
-        providers::{PROVIDERS, Provider},
+        providers::{PROVIDERS, Provider, SCRIPTED},
     },
     store::records::models::{ProviderRecord, Removal, Source, WantedKey},
 };
@@ -60,7 +60,7 @@ pub async fn list(state: web::Data<ApiState>, caller: Caller) -> Result<HttpResp
 
 fn all(catalog: &Catalog) -> Vec<ProviderOut<'_>> {
     let mut all: Vec<_> = catalog.providers().iter().map(|p| out(p)).collect();
-    for kind in PROVIDERS.iter().filter(|p| p.format.is_some() && p.name != "scripted") {
+    for kind in PROVIDERS.iter().filter(|p| p.format.is_some() && p.name != SCRIPTED) {
         if !all.iter().any(|p| p.provider == kind.name) {
             all.push(ProviderOut {
                 id: ProviderId(Uuid::nil()),

@@ -6,6 +6,7 @@ use super::{
     doc::Doc,
     names,
     problem::{Problem, Result},
+    provider_input::declared,
     query::path_id,
     state::ApiState,
 };
@@ -169,8 +170,7 @@ async fn changeable(state: &ApiState, caller: &Caller, path: &str) -> Result<Tem
     caller.require_admin(|| Problem::forbidden("Only administrators may change templates."))?;
     let template = found(state, path).await?;
     if template.source == Source::Config {
-        return Err(Problem::conflict("This template is declared in the configuration file.")
-            .detail("Change it there, and restart the daemon."));
+        return Err(declared("template", "templates"));
     }
     Ok(template)
 }
@@ -254,10 +254,8 @@ pub async fn create(
 }
 
 /// What the OpenAPI document says of it.
-pub const PATCH: Doc = Doc::new("Change a template")
-    .takes::<PatchBody>()
-    .replies::<TemplateOut>()
-    .errors(&[400, 403, 404, 409, 413]);
+pub const PATCH: Doc =
+    Doc::new("Change a template").takes::<PatchBody>().replies::<TemplateOut>().errors(&[400, 403, 404, 413]);
 
 /// Changes a template.
 pub async fn patch(
@@ -284,7 +282,7 @@ pub async fn patch(
 /// What the OpenAPI document says of it.
 pub const DELETE: Doc =
     Doc::new("Delete a template; workspaces built from it can still be stopped and deleted")
-        .errors(&[400, 403, 404, 409]);
+        .errors(&[400, 403, 404]);
 
 /// Deletes a template.
 pub async fn delete(

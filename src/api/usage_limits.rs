@@ -182,8 +182,9 @@ fn unpriced_models(state: &ApiState) -> usize {
 #[schema(as = SetUsageLimit)]
 pub struct LimitBody {
     /// Micro-dollars a period, greater than 0; `null` switches limits off for everybody.
-    #[schema(minimum = 1)]
-    spend_limit_micros: Option<i64>,
+    #[serde(default, deserialize_with = "body::present")]
+    #[schema(value_type = Option<i64>, required = true, minimum = 1)]
+    spend_limit_micros: Option<Option<i64>>,
     /// `day`, `week` or `month`, in UTC; may be left out when limits are switched off.
     period: Option<String>,
 }
@@ -204,16 +205,21 @@ pub async fn set(
 ) -> Result<HttpResponse> {
     administer(&caller)?;
     let body: LimitBody = body::parse(&body::read(&request, payload, body::SMALL_LIMIT).await?)?;
-    if body.spend_limit_micros.is_some_and(|micros| micros <= 0) {
+    // Limits are never switched off by what somebody forgot to say.
+    let Some(limit) = body.spend_limit_micros else {
+        let why = "spend_limit_micros is required; null switches limits off for everybody.";
+        return Err(Problem::field("spend_limit_micros", why));
+    };
+    if limit.is_some_and(|micros| micros <= 0) {
         return Err(positive());
     }
     let period = match body.period.as_deref() {
-        None | Some("") if body.spend_limit_micros.is_none() => Period::Month,
+        None | Some("") if limit.is_none() => Period::Month,
         name => name
             .and_then(Period::named)
             .ok_or_else(|| Problem::field("period", "period must be day, week or month."))?,
     };
-    let set = state.store.set_spend_limit(body.spend_limit_micros, period, state.clock.now()).await?;
+    let set = state.store.set_spend_limit(limit, period, state.clock.now()).await?;
     Ok(body::ok(&LimitOut::from(&set)))
 }
 

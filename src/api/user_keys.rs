@@ -176,7 +176,7 @@ pub const LIST: Doc = Doc::new("Providers, and which keys there are for a user")
     .replies::<Vec<EntryOut<'static>>>()
     .errors(&[400, 404]);
 
-/// Every provider, as a user has it.
+/// Every provider that is called with a key, as a user has it.
 pub async fn list(
     state: web::Data<ApiState>,
     caller: Caller,
@@ -184,7 +184,8 @@ pub async fn list(
 ) -> Result<HttpResponse> {
     let user = users::user(&state, &caller, &path).await?;
     let catalog = state.catalog.current();
-    Ok(body::ok(&catalog.providers().iter().map(|p| entry(p, user.id)).collect::<Vec<_>>()))
+    let shown = catalog.providers().iter().filter(|p| p.takes_keys());
+    Ok(body::ok(&shown.map(|p| entry(p, user.id)).collect::<Vec<_>>()))
 }
 
 /// What the OpenAPI document says of it.

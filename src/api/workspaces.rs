@@ -28,7 +28,7 @@ use crate::{
     },
 };
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -372,18 +372,13 @@ async fn organization(
     }
 }
 
-/// A key that is there, whatever its value.
-fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Option<i64>>, D::Error> {
-    Option::<i64>::deserialize(d).map(Some)
-}
-
 /// Changes to a workspace; a missing key keeps.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = PatchWorkspace)]
 pub struct PatchBody {
     name: Option<String>,
     /// Counts from the next start; `null` = as the template says.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "body::present")]
     #[schema(value_type = Option<i64>)]
     ttl_ms: Option<Option<i64>>,
 }

@@ -113,6 +113,12 @@ impl ProviderEntry {
         self.record.source == Source::Config
     }
 
+    /// Whether a key means anything to it.
+    #[must_use]
+    pub fn takes_keys(&self) -> bool {
+        self.record.kind != providers::SCRIPTED
+    }
+
     /// Whether there is a central key, used or not.
     #[must_use]
     pub const fn has_central_key(&self) -> bool {
@@ -128,9 +134,13 @@ impl ProviderEntry {
     /// Whether the central key serves users without a key of their own.
     #[must_use]
     pub fn central_serves(&self) -> bool {
-        self.record.central_api_key_enabled
-            && (!self.byok || self.record.allow_central_api_key_fallback)
-            && self.central.is_some()
+        self.needs_no_own_key() && self.central.is_some()
+    }
+
+    /// Whether users may do without a key of their own: the administrator answers for them, by the central key or, where
+    /// none is needed, without one.
+    fn needs_no_own_key(&self) -> bool {
+        self.record.central_api_key_enabled && (!self.byok || self.record.allow_central_api_key_fallback)
     }
 
     /// The key to call it with for a user (workspace-and-providers.md §6.3): the user's own, else the
@@ -172,7 +182,7 @@ impl ProviderEntry {
     }
 
     fn without_key(&self) -> Result<Option<Secret>, Unusable> {
-        if !self.kind().is_some_and(|k| k.key_required) {
+        if self.needs_no_own_key() && !self.kind().is_some_and(|k| k.key_required) {
             Ok(None)
         } else if self.byok {
             Err(Unusable::UserKeyRequired)

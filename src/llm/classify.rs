@@ -374,7 +374,7 @@ fn decide(f: &Facts) -> Class {
 /// The provider that a text speaks of, in the order of [`providers::PROVIDERS`].
 fn guess(text: &str) -> Option<&'static providers::Provider> {
     let extra: &[(&str, &str)] = &[("vertex", "google")];
-    providers::PROVIDERS.iter().filter(|p| p.name != "scripted").find(|p| {
+    providers::PROVIDERS.iter().filter(|p| p.name != providers::SCRIPTED).find(|p| {
         text.contains(p.name)
             || p.aliases.iter().any(|a| text.contains(a))
             || extra.iter().any(|(word, name)| *name == p.name && text.contains(word))

@@ -211,12 +211,21 @@ fn check(value: &Value, kind: &Kind, at: &str) -> Result<Value, Wrong> {
     Ok(value.clone())
 }
 
-/// A decimal as a string; its range is judged by who computes with it.
+/// A decimal as a string, without exponent as in the configuration file; its range is judged by who computes with it.
 fn price(path: &str, value: &Value) -> Result<Value, Wrong> {
-    match value {
-        Value::String(text) => Ok(Value::String(text.trim().to_owned())),
-        Value::Number(number) => Ok(Value::String(number.to_string())),
-        _ => Err(wrong(path, "expected a decimal number")),
+    let plain = match value {
+        Value::String(text) => text.trim().to_owned(),
+        // JSON writes small and large numbers with an exponent; `f64` shows the same digits without.
+        Value::Number(number) if number.is_f64() => number.as_f64().unwrap_or(f64::NAN).to_string(),
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    };
+    let (whole, part) = plain.split_once('.').unwrap_or((&plain, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if digits(whole) && digits(part) {
+        Ok(Value::String(plain))
+    } else {
+        Err(wrong(path, "expected a decimal number such as \"0.25\", not negative and without exponent"))
     }
 }
 

@@ -47,6 +47,9 @@ pub struct Provider {
     pub image_cap: Option<usize>,
 }
 
+/// The type that answers from a script. Only a configuration declares it, and it takes no key.
+pub const SCRIPTED: &str = "scripted";
+
 /// Marks an Azure address of one deployment: `https://HOST/openai/deployments/NAME?api-version=…`.
 pub(super) const AZURE_DEPLOYMENTS: &str = "/openai/deployments/";
 
@@ -151,13 +154,7 @@ pub static PROVIDERS: [Provider; 9] = [
         takes_pdf: true,
         ..COMPATIBLE
     },
-    Provider {
-        name: "scripted",
-        display_name: "Scripted model",
-        aliases: &[],
-        takes_pdf: true,
-        ..COMPATIBLE
-    },
+    Provider { name: SCRIPTED, display_name: "Scripted model", aliases: &[], takes_pdf: true, ..COMPATIBLE },
 ];
 
 /// The type of a name, however it is spelled.

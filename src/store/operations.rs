@@ -250,7 +250,7 @@ operations! {
     /// Stores a chunk of an upload.
     write pub put_chunk = files::put_chunk(file: FileId, seq: i64, data: Vec<u8>) -> ();
     /// Ends an upload: the file is there.
-    write pub finish_file = files::finish(file: FileId, size_bytes: i64, sha256: Vec<u8>) -> ();
+    write pub finish_file = files::finish(file: FileId, mime_type: String, size_bytes: i64, sha256: Vec<u8>) -> ();
     /// Stores a whole file and links it to a chat.
     write pub attach_file = files::attach(chat: ChatId, file: FileRecord, chunks: Vec<Vec<u8>>, now: Timestamp) -> ();
     /// Removes a file that no chat names.

@@ -8,12 +8,12 @@ use crate::{
         self,
         files::{
             CHUNK_BYTES, FileRecord, MAX_FILE_BYTES, MAX_FILES_PER_CHAT,
-            sniff::{self, HEAD_BYTES, TextCheck},
+            sniff::{self, Judge},
             stored_name,
         },
     },
 };
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -104,16 +104,11 @@ async fn attach(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutcom
         ToolOutcome::error(format!("{path:?} cannot be attached: {why}; allowed are {}", allowed.join(", ")))
     };
     // The path's extension counts, whatever the file is called for the user.
-    let head = &raw.bytes[..raw.bytes.len().min(HEAD_BYTES)];
-    let mut media_type = sniff::stored_type("application/octet-stream", path, head).map_err(refused)?;
-    if media_type.starts_with("text/") || media_type == "application/json" {
-        let mut check = TextCheck::default();
-        check.push(&raw.bytes).and_then(|()| check.finish()).map_err(refused)?;
-    }
-    // A name alone makes no JSON (workspace-and-providers.md §9).
-    if media_type == "application/json" && serde_json::from_slice::<IgnoredAny>(&raw.bytes).is_err() {
-        media_type = "text/plain";
-    }
+    let judged = Judge::new(sniff::ANY, path, &raw.bytes).and_then(|mut judge| {
+        judge.push(&raw.bytes)?;
+        judge.finish()
+    });
+    let media_type = judged.map_err(refused)?;
     let stored = store(ctx, name, media_type, &raw.bytes).await?;
     let result = json!({
         "ok": true,

@@ -83,7 +83,7 @@ fn media(item: &McpContent, data: &str) -> ToolOutcome {
     };
     let declared = item.media_type.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
     let head = &bytes[..bytes.len().min(HEAD_BYTES)];
-    match sniff::stored_type("application/octet-stream", "", head) {
+    match sniff::stored_type(sniff::ANY, "", head) {
         Ok(mime_type) => ToolOutcome::media(&data, mime_type, ""),
         Err(why) if declared.starts_with("image/") => {
             ToolOutcome::error(format!("the tool answered with an image that cannot be shown: {why}"))

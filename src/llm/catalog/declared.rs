@@ -32,6 +32,7 @@ pub fn model_id(name: &str) -> ModelConfigId {
 pub fn provider_record(spec: &Provider, now: Timestamp) -> ProviderRecord {
     let kind = providers::lookup(spec.kind.as_str());
     let kind_name = kind.map_or(spec.kind.as_str(), |k| k.name);
+    let takes_user_keys = kind_name != providers::SCRIPTED;
     ProviderRecord {
         id: provider_id(&spec.name),
         kind: kind_name.to_owned(),
@@ -44,8 +45,8 @@ pub fn provider_record(spec: &Provider, now: Timestamp) -> ProviderRecord {
         enabled: spec.enabled,
         base_url: spec.base_url.as_ref().map(|url| Endpoint::as_str(url).to_owned()),
         central_api_key_enabled: true,
-        allow_user_api_key: true,
-        allow_central_api_key_fallback: true,
+        allow_user_api_key: takes_user_keys,
+        allow_central_api_key_fallback: takes_user_keys,
         source: Source::Config,
         created_at: now,
         updated_at: now,

@@ -68,38 +68,36 @@ fn what_cannot_be_used_says_why() {
     }
 }
 
-/// Every combination of workspace-and-providers.md §6.3 and of the three flags of api.md §2.12.
+/// Every combination of workspace-and-providers.md §6.3 and of the three flags of api.md §2.12, also for a type that can be
+/// called without a key: there the administrator's permission stands for the central key.
 #[test]
 fn the_users_own_key_comes_first_and_the_central_one_only_where_it_may() {
     let (me, other) = (UserId::fresh(), UserId::fresh());
     let row = Uuid::from_u128(1);
-    for central_on in [true, false] {
-        for allow_user in [true, false] {
-            for fallback in [true, false] {
-                for has_central in [true, false] {
-                    let mut t = tables(&[spec("p", ProviderKind::Openai)], &[]);
-                    let record = &mut t.providers[0];
-                    record.central_api_key_enabled = central_on;
-                    record.allow_user_api_key = allow_user;
-                    record.allow_central_api_key_fallback = fallback;
-                    let key = UserKeyRecord { id: row, user_id: me, provider_id: record.id, sealed: vec![] };
-                    t.user_keys.push(key);
-                    let keys: &[&str] = if has_central { &["p"] } else { &[] };
-                    let c = build(t, &outside(keys, true));
-                    let p = &c.providers()[0];
-                    let central = central_on && has_central && (!allow_user || fallback);
-                    let case = format!("{central_on} {allow_user} {fallback} {has_central}");
-                    assert_eq!(p.usable_by(me).is_ok(), allow_user || central, "{case}");
-                    let expected = match (central, allow_user) {
-                        (true, _) => None,
-                        (false, true) => Some(Unusable::UserKeyRequired),
-                        (false, false) => Some(Unusable::MissingKey),
-                    };
-                    assert_eq!(p.usable_by(other).err(), expected, "{case}");
-                    assert_eq!(p.credential(other).err(), expected, "{case}");
-                }
-            }
-        }
+    let all = (0..32).map(|bits: u8| [0, 1, 2, 3, 4].map(|bit| bits >> bit & 1 == 1));
+    for [central_on, allow_user, fallback, has_central, keyless] in all {
+        let kind = if keyless { ProviderKind::OpenaiCompatible } else { ProviderKind::Openai };
+        let mut t = tables(&[spec("p", kind)], &[]);
+        let record = &mut t.providers[0];
+        record.central_api_key_enabled = central_on;
+        record.allow_user_api_key = allow_user;
+        record.allow_central_api_key_fallback = fallback;
+        let key = UserKeyRecord { id: row, user_id: me, provider_id: record.id, sealed: vec![] };
+        t.user_keys.push(key);
+        let keys: &[&str] = if has_central { &["p"] } else { &[] };
+        let c = build(t, &outside(keys, true));
+        let p = &c.providers()[0];
+        let central = central_on && (has_central || keyless) && (!allow_user || fallback);
+        let case = format!("{central_on} {allow_user} {fallback} {has_central} {keyless}");
+        assert_eq!(p.usable_by(me).is_ok(), allow_user || central, "{case}");
+        let expected = match (central, allow_user) {
+            (true, _) => None,
+            (false, true) => Some(Unusable::UserKeyRequired),
+            (false, false) => Some(Unusable::MissingKey),
+        };
+        assert_eq!(p.usable_by(other).err(), expected, "{case}");
+        let credential = p.credential(other).map(|key| key.is_some());
+        assert_eq!(credential, expected.map_or(Ok(has_central), Err), "{case}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which keys there are, and what each may hold (api.md §2.11).
 
-use crate::config::models::REASONING_EFFORTS;
+use crate::{config::models::REASONING_EFFORTS, llm::request::WEB_SEARCH};
 
 /// What a key may hold.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +86,7 @@ const OPENAI: Keys = &[
     ("service_tier", OneOf(&["auto", "default", "flex", "scale", "priority"])),
     ("structured_outputs", Bool),
     ("strict_json_schema", Bool),
-    ("web_search_enabled", Bool),
+    (WEB_SEARCH, Bool),
     ("search_context_size", LEVEL),
     ("allowed_domains", Texts),
 ];
@@ -97,7 +97,7 @@ const ANTHROPIC: Keys = &[
     ("effort", OneOf(&["low", "medium", "high", "xhigh", "max"])),
     ("thinking_display", OneOf(&["summarized", "omitted"])),
     ("disable_parallel_tool_use", Bool),
-    ("web_search_enabled", Bool),
+    (WEB_SEARCH, Bool),
     ("allowed_domains", Texts),
     ("blocked_domains", Texts),
     ("context_1m_enabled", Bool),
@@ -116,7 +116,7 @@ const GOOGLE: Keys = &[
     ("cached_content", Text),
     ("safety_settings", Objects(&[("category", Text), ("threshold", Text)])),
     ("threshold", Text),
-    ("web_search_enabled", Bool),
+    (WEB_SEARCH, Bool),
 ];
 
 const OPENROUTER: Keys = &[

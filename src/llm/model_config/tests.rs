@@ -22,6 +22,31 @@ fn prices_become_strings_below_cost_wherever_they_stood() {
     let e = stored(json!({ "cost": { "input_price_per_million_tokens": [] } })).unwrap_err();
     assert_eq!(e.path, "model_config.cost.input_price_per_million_tokens");
     assert_eq!(stored(json!({ "cost": 3 })).unwrap_err().path, "model_config.cost");
+    let plain = |given: Value| {
+        let stored = stored(json!({ "cost": { "input_price_per_million_tokens": given } })).ok()?;
+        stored["cost"]["input_price_per_million_tokens"].as_str().map(str::to_owned)
+    };
+    for (given, expected) in [
+        (json!(" 0.30 "), "0.30"),
+        (json!(1e-7), "0.0000001"),
+        (json!(2.5e2), "250"),
+        (json!(u64::MAX), "18446744073709551615"),
+    ] {
+        assert_eq!(plain(given.clone()).as_deref(), Some(expected), "{given}");
+    }
+    for bad in [
+        json!("1e3"),
+        json!("1."),
+        json!(".5"),
+        json!("+1"),
+        json!("-1"),
+        json!(-1),
+        json!(-0.5),
+        json!(""),
+        json!("1 2"),
+    ] {
+        assert_eq!(plain(bad.clone()), None, "{bad}");
+    }
     assert_eq!(stored(json!({ "cost": null, "temperature": null })).unwrap(), json!({}));
 }
 

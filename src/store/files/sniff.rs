@@ -1,6 +1,9 @@
 //! What an upload is, told from its bytes (api.md §2.10). What the client declares only counts where
 //! the bytes leave it open: among the text types.
 
+mod json;
+
+use json::JsonCheck;
 use std::ops::ControlFlow;
 
 /// Types that may be uploaded, and whether a browser may show them in place.
@@ -31,7 +34,9 @@ pub const CONTENT_TYPES: &[&str] = &[
 ];
 
 /// "The bytes decide" (api.md §2.10).
-const ANY: &str = "application/octet-stream";
+pub const ANY: &str = "application/octet-stream";
+const JSON: &str = "application/json";
+const PLAIN: &str = "text/plain";
 
 /// Bytes that are looked at to tell what a file is: comments before `<svg` and the headers before a
 /// JPEG's size fit.
@@ -64,10 +69,13 @@ pub enum Refused {
     /// A text that is no UTF-8, or has a NUL.
     #[error("the content is not UTF-8 text")]
     NotText,
+    /// Declared as JSON.
+    #[error("the content is not valid JSON; declare it as text/plain")]
+    NotJson,
 }
 
 fn is_text(mime: &str) -> bool {
-    mime.starts_with("text/") || mime == "application/json"
+    mime.starts_with("text/") || mime == JSON
 }
 
 /// Type of a `Content-Type` header, if it may be uploaded: without parameters, lower case.
@@ -86,7 +94,7 @@ pub fn is_inline(mime: &str) -> bool {
     ALLOWED.iter().any(|(known, inline)| *known == mime && *inline)
 }
 
-/// The type to store, from the first [`HEAD_BYTES`] of the content.
+/// The type that the first [`HEAD_BYTES`] of the content and the name speak for.
 ///
 /// # Errors
 /// See [`Refused`].
@@ -96,13 +104,13 @@ pub fn stored_type(declared: &str, name: &str, head: &[u8]) -> Result<&'static s
     }
     let found = match infer::get(head) {
         Some(kind) => kind.mime_type(),
-        None if looks_like_text(head) => "text/plain",
+        None if looks_like_text(head) => PLAIN,
         None => ANY,
     };
     let mismatch = || Refused::Mismatch { declared: declared.to_owned(), found };
-    if found == "text/plain" {
+    if found == PLAIN {
         return match declared {
-            ANY | "text/plain" => Ok(by_name(name)),
+            ANY | PLAIN => Ok(by_name(name)),
             text if is_text(text) => known(text).ok_or_else(mismatch),
             _ => Err(mismatch()),
         };
@@ -131,8 +139,65 @@ fn by_name(name: &str) -> &'static str {
     match extension.as_deref() {
         Some("md" | "markdown") => "text/markdown",
         Some("csv") => "text/csv",
-        Some("json") => "application/json",
-        _ => "text/plain",
+        Some("json") => JSON,
+        _ => PLAIN,
+    }
+}
+
+/// Judges a file whose bytes arrive in pieces, and keeps none of them.
+#[derive(Debug)]
+pub struct Judge {
+    mime: &'static str,
+    /// The client says that it is JSON, not the name alone.
+    declared_json: bool,
+    text: Option<TextCheck>,
+    json: Option<JsonCheck>,
+}
+
+impl Judge {
+    /// Begins with the first piece, of at least [`HEAD_BYTES`] where there are so many.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn new(declared: &str, name: &str, first: &[u8]) -> Result<Self, Refused> {
+        let mime = stored_type(declared, name, &first[..first.len().min(HEAD_BYTES)])?;
+        let is_json = mime == JSON;
+        Ok(Self {
+            mime,
+            declared_json: declared == JSON,
+            text: is_text(mime).then(TextCheck::default),
+            json: is_json.then(JsonCheck::new),
+        })
+    }
+
+    /// The type that the first piece and the name speak for.
+    #[must_use]
+    pub const fn expected(&self) -> &'static str {
+        self.mime
+    }
+
+    /// Takes the next piece, also the first one.
+    ///
+    /// # Errors
+    /// [`Refused::NotText`].
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), Refused> {
+        if let Some(json) = &mut self.json {
+            json.push(piece);
+        }
+        self.text.as_mut().map_or(Ok(()), |text| text.push(piece))
+    }
+
+    /// The type to store, now that all of it was seen: a name alone makes no JSON (workspace-and-providers.md §9).
+    ///
+    /// # Errors
+    /// [`Refused::NotText`], and [`Refused::NotJson`] for what was declared as JSON.
+    pub fn finish(self) -> Result<&'static str, Refused> {
+        self.text.map_or(Ok(()), |text| text.finish())?;
+        match self.json {
+            Some(json) if !json.is_valid() && self.declared_json => Err(Refused::NotJson),
+            Some(json) if !json.is_valid() => Ok(PLAIN),
+            _ => Ok(self.mime),
+        }
     }
 }
 
@@ -168,17 +233,14 @@ fn is_svg(head: &[u8]) -> bool {
 
 /// Checks that text which arrives in pieces is UTF-8 without NUL.
 #[derive(Debug, Default)]
-pub struct TextCheck {
+struct TextCheck {
     /// The beginning of a character whose rest is in the next piece.
     carry: Vec<u8>,
 }
 
 impl TextCheck {
     /// Takes the next piece.
-    ///
-    /// # Errors
-    /// [`Refused::NotText`].
-    pub fn push(&mut self, piece: &[u8]) -> Result<(), Refused> {
+    fn push(&mut self, piece: &[u8]) -> Result<(), Refused> {
         let joined;
         let bytes = if self.carry.is_empty() {
             piece
@@ -199,11 +261,8 @@ impl TextCheck {
         Ok(())
     }
 
-    /// The text is over.
-    ///
-    /// # Errors
-    /// [`Refused::NotText`] when it ends within a character.
-    pub fn finish(&self) -> Result<(), Refused> {
+    /// The text is over, and must not end within a character.
+    fn finish(&self) -> Result<(), Refused> {
         if self.carry.is_empty() { Ok(()) } else { Err(Refused::NotText) }
     }
 }
@@ -278,6 +337,25 @@ mod tests {
         assert_eq!(declared("image/svg+xml"), Err(Refused::Type("image/svg+xml".into())));
         assert!(declared("").is_err());
         assert!(!is_inline("application/pdf") && is_inline("image/png"));
+    }
+
+    #[test]
+    fn a_name_makes_no_json_and_neither_does_a_declaration() {
+        let judged = |declared, name, content: &[u8]| {
+            let mut judge = Judge::new(declared, name, content)?;
+            content.chunks(2).try_for_each(|piece| judge.push(piece))?;
+            judge.finish()
+        };
+        let (good, bad): (&[u8], &[u8]) = (b"{\"a\": \"\xc3\xa9\"}", b"{\"a\":");
+        for declared in [ANY, PLAIN] {
+            assert_eq!(judged(declared, "a.JSON", good), Ok(JSON));
+            assert_eq!(judged(declared, "a.json", bad), Ok(PLAIN));
+        }
+        assert_eq!(judged(JSON, "a", good), Ok(JSON));
+        assert_eq!(judged(JSON, "a.json", bad), Err(Refused::NotJson));
+        assert_eq!(judged(JSON, "a.json", b"\"\xff\""), Err(Refused::NotText));
+        assert_eq!(judged("text/markdown", "a.json", bad), Ok("text/markdown"));
+        assert_eq!(judged(ANY, "a.json", &png(2, 3)), Ok("image/png"));
     }
 
     #[test]

@@ -70,10 +70,21 @@ pub async fn put_chunk(conn: &mut Conn, file: FileId, seq: i64, data: Vec<u8>) -
     Ok(())
 }
 
-/// Ends an upload: the file is there.
-pub async fn finish(conn: &mut Conn, file: FileId, size_bytes: i64, sha256: Vec<u8>) -> Result<()> {
+/// Ends an upload: the file is there, and of the type that all of its bytes speak for.
+pub async fn finish(
+    conn: &mut Conn,
+    file: FileId,
+    mime_type: String,
+    size_bytes: i64,
+    sha256: Vec<u8>,
+) -> Result<()> {
     let changed = diesel::update(files::table.find(Id(file.0)))
-        .set((files::complete.eq(true), files::size_bytes.eq(size_bytes), files::sha256.eq(sha256)))
+        .set((
+            files::complete.eq(true),
+            files::mime_type.eq(mime_type),
+            files::size_bytes.eq(size_bytes),
+            files::sha256.eq(sha256),
+        ))
         .execute(conn)
         .await?;
     if changed == 1 { Ok(()) } else { Err(Error::NotFound) }
@@ -194,14 +205,15 @@ pub async fn attach(
     chunks: Vec<Vec<u8>>,
     now: Timestamp,
 ) -> Result<()> {
-    let (id, size, sha256) = (file.id, file.size_bytes, file.sha256.clone());
+    let (id, mime_type, size, sha256) =
+        (file.id, file.mime_type.clone(), file.size_bytes, file.sha256.clone());
     // As a message that names files does: the chat's row first.
     let _: Id = for_update!(chats::table.find(Id(chat.0)).select(chats::id)).first(conn).await?;
     begin(conn, file).await?;
     for (seq, chunk) in (0..).zip(chunks) {
         put_chunk(conn, id, seq, chunk).await?;
     }
-    finish(conn, id, size, sha256).await?;
+    finish(conn, id, mime_type, size, sha256).await?;
     if link(conn, chat, &[id], now).await?.is_empty() {
         Ok(())
     } else {

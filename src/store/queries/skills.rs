@@ -80,8 +80,8 @@ pub async fn get(conn: &mut Conn, user: UserId, name: String) -> Result<SkillRec
 /// Makes a skill; a user has at most `max`. Of two at once the second waits for the first.
 pub async fn add(conn: &mut Conn, skill: SkillRecord, max: i64) -> Result<SkillAdded> {
     let user = Id(skill.user_id.0);
-    let there: Option<Id> =
-        for_no_key_update!(users::table.find(user).select(users::id)).first(conn).await.optional()?;
+    let active = users::table.find(user).filter(users::deleted_at.is_null()).select(users::id);
+    let there: Option<Id> = for_no_key_update!(active).first(conn).await.optional()?;
     if there.is_none() {
         return Ok(SkillAdded::NoUser);
     }

@@ -42,7 +42,7 @@ async fn upload(db: &Db, person: Person) -> FileId {
     let id = file.id;
     db.store.begin_file(file).await.unwrap();
     db.store.put_chunk(id, 0, b"hi".to_vec()).await.unwrap();
-    db.store.finish_file(id, 2, vec![0; 32]).await.unwrap();
+    db.store.finish_file(id, "text/plain".into(), 2, vec![0; 32]).await.unwrap();
     id
 }
 

@@ -63,6 +63,7 @@ both! {
             ("a.txt", "text/plain", b"caf\xe9".to_vec()),
             ("a.txt", "text/plain", Vec::new()),
             ("a.txt", "", b"no type".to_vec()),
+            ("a.json", "application/json", b"{\"a\":".to_vec()),
         ] {
             let answer = api.upload(name, kind, bytes).await;
             answer.problem(400);
@@ -85,6 +86,27 @@ both! {
         uploaded(&api, "a.txt", "text/plain", vec![b'a'; 10 * MIB]).await;
         api.get("/chats/files/x").await.problem(400);
         api.get("/chats/files/11111111-1111-4111-8111-111111111111").await.problem(404);
+    }
+
+    async fn text_is_refined_by_its_name_and_json_only_where_it_is_valid(h: Harness) {
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        // Longer than one chunk: only the last byte tells.
+        let long = |end: &str| [&"[".repeat(9), "\"", &"é".repeat(300 * 1024), "\"", &"]".repeat(8), end].concat();
+        let any = "application/octet-stream";
+        for (name, declared, content, stored) in [
+            ("a.json", any, long("]"), "application/json"),
+            ("a.json", any, long("}"), "text/plain"),
+            ("a.json", "text/plain", "{\"a\": 1}\n".to_owned(), "application/json"),
+            ("a.json", "text/plain", "{\"a\": 1".to_owned(), "text/plain"),
+            ("a", "application/json", "[1e3]".to_owned(), "application/json"),
+            ("a.csv", "text/plain", "a,b".to_owned(), "text/csv"),
+            ("a.markdown", any, "# a".to_owned(), "text/markdown"),
+        ] {
+            let file = uploaded(&api, name, declared, content.clone().into_bytes()).await;
+            let got = api.get(&format!("/chats/files/{file}")).await;
+            assert_eq!((got.header("content-type"), got.body.len()), (stored, content.len()), "{name} {declared}");
+        }
     }
 
     async fn a_file_of_a_message_reaches_the_model_and_the_chat_lists_it(h: Harness) {
@@ -189,7 +211,12 @@ both! {
             assert_eq!(api.get(&format!("/chats/files/{file}")).await.body.len(), 10 * MIB);
         }
         let before = peak_memory_kib(daemon.pid());
-        let many = (0..8).map(|_| uploaded(&api, "a.txt", "text/plain", vec![b'a'; 10 * MIB]));
+        // JSON is checked besides, one long string of it as well.
+        let json = [b"\"", vec![b'a'; 10 * MIB - 2].as_slice(), b"\""].concat();
+        let many = (0..8).map(|at| match at {
+            0 => uploaded(&api, "a.json", "application/json", json.clone()),
+            _ => uploaded(&api, "a.txt", "text/plain", vec![b'a'; 10 * MIB]),
+        });
         futures_util::future::join_all(many).await;
         let grown = peak_memory_kib(daemon.pid()) - before;
         // Eight copies would be 80 MiB; what each holds is a chunk or two of 256 KiB.

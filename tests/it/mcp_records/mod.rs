@@ -155,9 +155,9 @@ both! {
         let declared = &before[0];
         assert_eq!((&declared["slug"], &declared["declared"], &declared["has_custom_headers"]), (&json!("declared"), &json!(true), &json!(true)));
         assert_eq!((&declared["auth_type"], &declared["availability"]), (&json!("custom_headers"), &json!("force_on")));
-        let problem = api.patch(&path(declared), json!({ "enabled": false })).await.problem(409);
-        assert!(problem["message"].as_str().is_some_and(|m| m.contains("configuration file")), "{problem}");
-        api.delete(&path(declared)).await.problem(409);
+        let problem = api.patch(&path(declared), json!({ "enabled": false })).await.problem(403);
+        assert!(problem["detail"].as_str().is_some_and(|d| d.contains("[[mcp_servers]]")), "{problem}");
+        api.delete(&path(declared)).await.problem(403);
         let own = made(&api, server("own", json!({}))).await;
         daemon.stop().await;
         daemon.restart().await;

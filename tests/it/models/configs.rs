@@ -35,6 +35,7 @@ both! {
         admin.post("/chats/model-configs", body).await.problem(409);
         let small = model(&admin, &p, "small").await;
         assert_eq!(small["compression_threshold"], json!(70));
+        assert!(small.get("model_config").is_none(), "nothing is set: {small}");
         let path = format!("/chats/model-configs/{}", made["id"].as_str().unwrap());
         user.patch(&path, json!({})).await.problem(403);
         user.delete(&path).await.problem(403);
@@ -70,8 +71,10 @@ both! {
             (with("compression_threshold", json!(101)), "compression_threshold"),
             (with("compression_threshold", json!(-1)), "compression_threshold"),
             (with("model_config", json!({ "temperature": 3 })), "model_config.temperature"),
-            (with("model_config", json!({ "cost": { "input_price_per_million_tokens": -1 } })), "model_config.cost"),
-            (with("model_config", json!({ "cost": { "input_price_per_million_tokens": "much" } })), "model_config.cost"),
+            (with("model_config", json!({ "cost": { "input_price_per_million_tokens": -1 } })), "model_config.cost.input_price_per_million_tokens"),
+            (with("model_config", json!({ "cost": { "input_price_per_million_tokens": 1_000_001 } })), "model_config.cost"),
+            (with("model_config", json!({ "cost": { "input_price_per_million_tokens": "much" } })), "model_config.cost.input_price_per_million_tokens"),
+            (with("model_config", json!({ "output_price_per_million_tokens": "1e3" })), "model_config.output_price_per_million_tokens"),
             (with("model_config", json!({ "provider_options": { "openai": { "store": 1 } } })), "model_config.provider_options.openai.store"),
             (with("context_limit", json!("many")), "context_limit"),
             (with("display_name", json!("a\u{0}b")), "display_name"),

@@ -146,6 +146,49 @@ both! {
         ann.put(&format!("{at}/openai"), json!({ "api_key": "x" })).await.problem(403);
     }
 
+    async fn where_a_key_of_the_users_own_is_demanded_no_model_does_without(h: Harness) {
+        h.model.push([crate::support::fake_model::says("Hi.")]);
+        let daemon = h.daemon().await;
+        let (admin, ann) = (daemon.api(), somebody(&daemon, "ann").await);
+        let p = provider(&h, &admin, "open", &[]).await;
+        let m = model(&admin, &p, "mine").await;
+        let at = format!("/chats/providers/{}", p["id"].as_str().unwrap());
+        let offer = async || {
+            let all = ann.get("/chats/models").await.json(200);
+            all["providers"].as_array().unwrap().iter().find(|p| p["provider"] == "openai-compat").cloned().unwrap()
+        };
+        // The declared provider of this type serves everybody; its models stay.
+        assert_eq!(offer().await["models"].as_array().map(Vec::len), Some(2), "without any key");
+        let chat = json!({ "organization_id": ann.organization().await, "model_config_id": m["id"],
+            "content": [{ "type": "text", "text": "Q" }] });
+        for flags in [
+            json!({ "central_api_key_enabled": true, "allow_central_api_key_fallback": false }),
+            json!({ "central_api_key_enabled": false, "allow_central_api_key_fallback": false }),
+        ] {
+            admin.patch(&at, flags).await.json(200);
+            assert_eq!(offer().await["models"].as_array().map(Vec::len), Some(1), "{}", offer().await);
+            let refused = ann.post("/chats", chat.clone()).await.problem(400);
+            assert!(refused.to_string().contains("an API key of your own"), "{refused}");
+        }
+        ann.put("/api/v2/users/me/ai-provider-keys/open", json!({ "api_key": "sk-ann-0123456789" })).await.json(200);
+        assert_eq!(offer().await["models"].as_array().map(Vec::len), Some(2));
+        h.model.expect_key(Some("sk-ann-0123456789"));
+        let made = crate::support::turns::id(&ann.post("/chats", chat).await.json(201));
+        ann.stream(&made, None).await.answered(1).await;
+    }
+
+    async fn the_scripted_model_takes_no_keys(h: Harness) {
+        h.configure("[[providers]]\nname = \"script\"\ntype = \"scripted\"\n[[models]]\nname = \"script\"\nprovider = \"script\"\nmodel = \"x\"\ncontext_limit = 1000");
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let named = |list: &Value, key: &str| list.as_array().unwrap().iter().any(|p| p.pointer(key) == Some(&json!("scripted")));
+        let offered = api.get("/chats/models").await.json(200)["providers"].clone();
+        assert!(named(&offered, "/provider"), "{offered}");
+        assert!(!named(&api.get("/chats/user-provider-configs").await.json(200), "/provider"));
+        assert!(!named(&api.get("/api/v2/users/me/ai-provider-keys").await.json(200), "/provider/type"));
+        api.put("/api/v2/users/me/ai-provider-keys/script", json!({ "api_key": "sk-0123456789" })).await.problem(403);
+    }
+
     async fn an_operator_may_forbid_keys_of_users(h: Harness) {
         h.configure("secrets.allow_user_api_keys = false");
         let daemon = h.daemon().await;

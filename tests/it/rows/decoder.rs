@@ -164,6 +164,8 @@ both! {
             ("POST", "/api/v2/ai/providers", json!({ "type": "openai", "name": "No", "base_url": "" }), "name"),
             ("PUT", "/chats/usage-limits", json!({ "spend_limit_micros": 0, "period": "day" }), "spend_limit_micros"),
             ("PUT", "/chats/usage-limits", json!({ "spend_limit_micros": 1, "period": "year" }), "period"),
+            ("PUT", "/chats/usage-limits", json!({ "period": "day" }), "spend_limit_micros"),
+            ("PUT", "/chats/usage-limits", json!({}), "spend_limit_micros"),
             ("PUT", "/chats/config/retention-days", json!({ "retention_days": -1 }), "retention_days"),
             ("PUT", "/chats/config/user-prompt", json!({ "custom_prompt": "x".repeat(131_073) }), "custom_prompt"),
             ("POST", "/mcp/servers", server("url", json!("nonsense")), "url"),

@@ -130,6 +130,14 @@ both! {
         assert_eq!(names(&eve, "/users/me/skills").await, ["helpful", "mine"]);
         admin.get("/users/nobody/skills").await.problem(404);
         admin.with_token(None).get("/users/me/skills").await.problem(401);
+        // To write for somebody who is gone is too late, for those who may know.
+        let gone = format!("/users/{}/skills", eve.get("/api/v2/users/me").await.json(200)["id"].as_str().expect("an id"));
+        admin.delete("/api/v2/users/eve").await.empty(204);
+        let late = admin.post(&gone, skill("late", "x")).await.problem(409);
+        assert!(late["message"].as_str().is_some_and(|m| m.contains("deleted")), "{late}");
+        bob.post(&gone, skill("late", "x")).await.problem(404);
+        admin.post("/users/11111111-1111-4111-8111-111111111111/skills", skill("late", "x")).await.problem(404);
+        admin.get(&gone).await.problem(404);
     }
 
     async fn a_user_has_at_most_a_hundred_however_many_come_at_once(h: Harness) {

@@ -114,7 +114,8 @@ async fn check(chats: &mut Chats, call: &str, from: State, queued: usize, expect
     let after = chats.whole(&chat).await;
     match expected {
         Err(status) => {
-            answer.problem(status);
+            let problem = answer.problem(status);
+            assert!(!problem.to_string().contains("nothing to compact"), "the state comes first: {problem}");
             assert_eq!(after, before, "a refused call changed something");
         }
         Ok(to) => {

@@ -23,8 +23,9 @@ both! {
         );
         assert_eq!((&mine["default_ttl_ms"], &mine["activity_bump_ms"]), (&json!(0), &json!(3_600_000)));
         let mine = format!("/api/v2/templates/{}", mine["id"].as_str().unwrap());
-        admin.patch(&mine, json!({ "deprecated": true })).await.problem(409);
-        admin.delete(&mine).await.problem(409);
+        let refused = admin.patch(&mine, json!({ "deprecated": true })).await.problem(403);
+        assert!(refused["detail"].as_str().is_some_and(|d| d.contains("[[templates]]")), "{refused}");
+        admin.delete(&mine).await.problem(403);
         eve.delete(&mine).await.problem(403);
         let new = json!({ "name": "theirs", "kind": "external", "default_ttl_ms": 60_000 });
         eve.post("/api/v2/templates", new.clone()).await.problem(403);
