@@ -8,6 +8,7 @@ mod figures;
 mod mcp;
 mod models;
 pub mod open;
+mod stop;
 mod templates;
 
 use crate::{
@@ -441,7 +442,7 @@ impl Daemon {
         self.drain.send_replace(true);
         if let Some(acquisition) = acquisition {
             // What was claimed last has been handed to its actor then, and is let go with the others.
-            quiet("a claim", |sender| acquisition.do_send(Quiet(sender))).await;
+            stop::quiet("a claim", |sender| acquisition.do_send(Quiet(sender))).await;
         }
         chats.drain(self.grace).await;
         if let Some(builds) = builds
@@ -449,15 +450,8 @@ impl Daemon {
         {
             tracing::warn!("a build could not be ended; its lease will");
         }
-        quiet("a heartbeat", |sender| heartbeat.do_send(Cease(sender))).await;
-        if let Err(e) = self.shared.store.drop_beats(self.shared.worker).await {
-            tracing::warn!(error = %e, "the leases could not be given back; they will end by themselves");
-        }
-        if self.shared.replicas.is_some()
-            && let Err(e) = self.shared.store.drop_replica(self.shared.worker).await
-        {
-            tracing::warn!(error = %e, "the replica could not be signed off; others will forget it");
-        }
+        stop::quiet("a heartbeat", |sender| heartbeat.do_send(Cease(sender))).await;
+        stop::sign_off(&self.shared).await;
         handle.stop(true).await;
         if let Some(handle) = metrics_handle {
             handle.stop(true).await;
@@ -477,17 +471,7 @@ impl Daemon {
                 tracing::error!("an arbiter ended with a panic");
             }
         }
+        stop::settle(&self.shared).await;
         tracing::info!("stopped");
-    }
-}
-
-/// Waits until a loop has ended what it was doing.
-async fn quiet(what: &str, ask: impl FnOnce(oneshot::Sender<()>)) {
-    /// Each is one transaction. One that takes longer finds no database; leases end by themselves.
-    const ROUND_TIME: Duration = Duration::from_secs(5);
-    let (sender, quiet) = oneshot::channel();
-    ask(sender);
-    if tokio::time::timeout(ROUND_TIME, quiet).await.is_err() {
-        tracing::warn!("{what} did not end in time; what it holds is free when its lease ends");
     }
 }

@@ -4,7 +4,7 @@
 use super::{Shared, registry::Chats, supervise};
 use crate::store::ClaimSpec;
 use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use tokio::sync::oneshot;
 
 /// Look for chats to take. Carries nothing on purpose.
@@ -28,13 +28,32 @@ pub struct Acquisition {
     again: bool,
     /// Those who wait for the end of the claim that is under way.
     waiting: Vec<oneshot::Sender<()>>,
+    /// When the first of the claims began that found no database; `None` when the last one found it.
+    away_since: Option<Instant>,
+    /// Nothing is claimed before.
+    rest_until: Option<Instant>,
 }
 
 impl Acquisition {
     /// A loop that has not started yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>, chats: Chats) -> Self {
-        Self { shared, chats, busy: false, again: false, waiting: Vec::new() }
+        Self {
+            shared,
+            chats,
+            busy: false,
+            again: false,
+            waiting: Vec::new(),
+            away_since: None,
+            rest_until: None,
+        }
+    }
+
+    /// Whether the database was away for so long that leases have ended whose owners live: nobody could
+    /// renew one.
+    fn leases_say_nothing(&self) -> bool {
+        let s = &self.shared.settings;
+        self.away_since.is_some_and(|since| since.elapsed() + s.heartbeat_interval >= s.lease)
     }
 
     fn claim(&mut self, ctx: &mut Context<Self>) {
@@ -43,6 +62,10 @@ impl Acquisition {
         }
         if self.busy {
             self.again = true;
+            return;
+        }
+        let begun = Instant::now();
+        if self.rest_until.is_some_and(|until| begun < until) {
             return;
         }
         self.busy = true;
@@ -55,10 +78,21 @@ impl Acquisition {
             max_running_subagents: s.max_running_subagents,
             now: self.shared.clock.now(),
         };
-        let store = self.shared.store.clone();
-        let work = async move { store.claim(spec).await };
+        let (store, looks) = (self.shared.store.clone(), self.leases_say_nothing());
+        let work = async move {
+            if looks { store.ping().await.map(|()| Vec::new()) } else { store.claim(spec).await }
+        };
         let work = supervise::round("claiming chats", work).into_actor(self).map(move |claimed, act, ctx| {
             act.busy = false;
+            act.away_since = match &claimed {
+                Some(_) => None,
+                None => Some(act.away_since.unwrap_or(begun)),
+            };
+            if looks && claimed.is_some() {
+                // It is back. First everybody who lives renews their leases.
+                let s = &act.shared.settings;
+                act.rest_until = Some(Instant::now() + s.heartbeat_interval + s.acquire_interval);
+            }
             let claimed = claimed.unwrap_or_default();
             let full = i64::try_from(claimed.len()).is_ok_and(|n| n == spec.limit);
             for c in claimed {

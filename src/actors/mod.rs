@@ -154,6 +154,12 @@ impl Owned {
         OwnedGuard { owned: self.clone(), chat, runner }
     }
 
+    /// Whether this runner drives this chat here.
+    #[must_use]
+    pub fn has(&self, chat: ChatId, runner: RunnerId) -> bool {
+        self.lock().get(&chat) == Some(&runner)
+    }
+
     /// Everything owned now.
     #[must_use]
     pub fn all(&self) -> Vec<(ChatId, RunnerId)> {

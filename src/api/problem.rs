@@ -215,6 +215,7 @@ impl Problem {
             | store::Error::LimitUnresolved(_)
             | store::Error::Sealed(_)
             | store::Error::Unavailable(_)
+            | store::Error::Silent
             | store::Error::Database(_)) => Self::internal(e),
         }
     }

@@ -40,8 +40,8 @@ pub async fn open(config: &Config, worker: WorkerId, daemon: bool) -> Result<Ope
     if daemon {
         // The lock of an SQLite file says that there is nobody else.
         let ready = match opened.lock {
-            Some(_) => opened.store.ready_keys_alone().await,
-            None => opened.store.ready_keys().await,
+            Some(_) => opened.store.ready_keys_alone().await.map(Some),
+            None => opened.store.ready_keys_among_others().await,
         };
         let key = ready.map_err(|e| match e {
             RotateError::Keys(e) => unusable(&e),
@@ -50,7 +50,9 @@ pub async fn open(config: &Config, worker: WorkerId, daemon: bool) -> Result<Ope
             )),
             RotateError::Store(e) => StartError::Database(e.to_string()),
         })?;
-        tracing::debug!(%key, "secrets are sealed with this key");
+        if let Some(key) = key {
+            tracing::debug!(%key, "secrets are sealed with this key");
+        }
     }
     Ok(opened)
 }

@@ -4,7 +4,7 @@
 use super::commit::{Accepted, Committed, Created};
 use crate::{
     chat::state::Owner,
-    ids::{RunnerId, WorkerId},
+    ids::{ChatId, RunnerId, WorkerId},
     store::records::Head,
 };
 use std::{fmt, sync::Arc};
@@ -13,6 +13,9 @@ use std::{fmt, sync::Arc};
 pub trait Claimer: Send + Sync {
     /// Who would claim; `None` when nothing may be claimed this way now.
     fn worker(&self) -> Option<WorkerId>;
+
+    /// Whether this runner drives this chat in this process, whatever has become of its lease.
+    fn drives(&self, chat: ChatId, runner: RunnerId) -> bool;
 
     /// A chat was claimed, durably, with the first heartbeat written: drive it. Called on a thread of
     /// the store, so it must not block, and called whatever became of the request that was answered.

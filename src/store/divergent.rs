@@ -1,5 +1,7 @@
 //! The statements that must differ between the engines, both texts side by side.
 
+use crate::ids::{ChatId, RunnerId};
+
 /// PostgreSQL: leases are compared with the database's clock, never a replica's.
 pub(super) mod pg {
     use crate::{
@@ -8,7 +10,11 @@ pub(super) mod pg {
         ids::{ChatId, MessageId, RunnerId, WorkerId},
         store::{
             error::Result,
-            postgres::{Conn, queries::leases::ClaimSpec, statement::Statement},
+            postgres::{
+                Conn,
+                queries::leases::{ClaimSpec, Driven},
+                statement::Statement,
+            },
             schema::chat_heartbeats,
             types::{Id, sql},
         },
@@ -27,6 +33,8 @@ pub(super) mod pg {
         status: String,
         #[diesel(sql_type = Nullable<sql::Uid>)]
         parent_chat_id: Option<Id>,
+        #[diesel(sql_type = Nullable<sql::Uid>)]
+        runner_id: Option<Id>,
     }
 
     #[derive(QueryableByName)]
@@ -46,7 +54,7 @@ pub(super) mod pg {
     /// Serialises claims when a limit of the whole deployment has to be counted ("claim" in ASCII).
     const CLAIM_LOCK: i64 = 0x0063_6c61_696d;
 
-    pub async fn claimable(conn: &mut Conn, spec: &ClaimSpec) -> Result<Vec<ChatId>> {
+    pub async fn claimable(conn: &mut Conn, spec: &ClaimSpec, driven: Driven<'_>) -> Result<Vec<ChatId>> {
         let lease = super::micros(spec.lease);
         let mut free = super::Free::unlimited();
         if spec.max_running_chats > 0 || spec.max_running_subagents > 0 {
@@ -70,19 +78,26 @@ pub(super) mod pg {
         }
         let mut s = Statement::default();
         s.sql(
-            "SELECT c.id, c.status, c.parent_chat_id FROM chats c \
+            "SELECT c.id, c.status, c.parent_chat_id, c.runner_id FROM chats c \
              LEFT JOIN chat_heartbeats h ON h.chat_id = c.id AND h.runner_id = c.runner_id \
              WHERE c.status IN ('running', 'interrupting', 'requires_action') AND NOT c.archived \
-             AND (h.beat_at IS NULL OR h.beat_at < clock_timestamp() - ",
+             AND (h.beat_at < clock_timestamp() - ",
+        );
+        // A crash of the server empties the unlogged table. Whether the owner is gone is then told by its
+        // entry as a replica, until its next beat writes the lease anew.
+        s.bind::<BigInt, _>(lease).sql(
+            " * interval '1 microsecond' OR h.beat_at IS NULL AND NOT EXISTS (SELECT 1 FROM replicas r \
+             WHERE r.id = c.worker_id AND r.beat_at >= clock_timestamp() - ",
         );
         s.bind::<BigInt, _>(lease).sql(
-            " * interval '1 microsecond') \
+            " * interval '1 microsecond')) \
              AND (c.status <> 'running' OR CASE WHEN c.parent_chat_id IS NULL THEN ",
         );
         s.bind::<Bool, _>(free.roots > 0).sql(" ELSE ").bind::<Bool, _>(free.children > 0);
         s.sql(" END) ORDER BY c.updated_at LIMIT ").bind::<BigInt, _>(spec.limit);
         s.sql(" FOR UPDATE OF c SKIP LOCKED");
-        let rows: Vec<Candidate> = s.load(conn).await?;
+        let mut rows: Vec<Candidate> = s.load(conn).await?;
+        rows.retain(|r| !super::is_driven(driven, r.id, r.runner_id));
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -214,7 +229,10 @@ pub(super) mod lite {
             commit::{Along, Locked, Written},
             error::Result,
             schema::chat_heartbeats,
-            sqlite::{Conn, Statement, queries::leases::ClaimSpec},
+            sqlite::{
+                Conn, Statement,
+                queries::leases::{ClaimSpec, Driven},
+            },
             types::{Id, Ts, sql},
         },
     };
@@ -232,6 +250,8 @@ pub(super) mod lite {
         status: String,
         #[diesel(sql_type = Nullable<sql::Uid>)]
         parent_chat_id: Option<Id>,
+        #[diesel(sql_type = Nullable<sql::Uid>)]
+        runner_id: Option<Id>,
     }
 
     #[derive(QueryableByName)]
@@ -242,7 +262,7 @@ pub(super) mod lite {
         children: i64,
     }
 
-    pub async fn claimable(conn: &mut Conn, spec: &ClaimSpec) -> Result<Vec<ChatId>> {
+    pub async fn claimable(conn: &mut Conn, spec: &ClaimSpec, driven: Driven<'_>) -> Result<Vec<ChatId>> {
         let dead = Ts(spec.now - spec.lease);
         let mut free = super::Free::unlimited();
         if spec.max_running_chats > 0 || spec.max_running_subagents > 0 {
@@ -260,18 +280,19 @@ pub(super) mod lite {
             free =
                 super::Free::beside(r.roots, r.children, spec.max_running_chats, spec.max_running_subagents);
         }
-        let rows: Vec<Candidate> = diesel::sql_query(CLAIMABLE)
+        let mut rows: Vec<Candidate> = diesel::sql_query(CLAIMABLE)
             .bind::<sql::Moment, _>(dead)
             .bind::<Bool, _>(free.roots > 0)
             .bind::<Bool, _>(free.children > 0)
             .bind::<BigInt, _>(spec.limit)
             .load(conn)
             .await?;
+        rows.retain(|r| !super::is_driven(driven, r.id, r.runner_id));
         Ok(free.pick(rows.into_iter().map(|r| (r.id, r.status, r.parent_chat_id.is_some()))))
     }
 
     /// Tests look at its plan.
-    pub(in crate::store) const CLAIMABLE: &str = "SELECT c.id, c.status, c.parent_chat_id FROM chats c \
+    pub(in crate::store) const CLAIMABLE: &str = "SELECT c.id, c.status, c.parent_chat_id, c.runner_id FROM chats c \
          LEFT JOIN chat_heartbeats h ON h.chat_id = c.id AND h.runner_id = c.runner_id \
          WHERE c.status IN ('running', 'interrupting', 'requires_action') AND NOT c.archived \
          AND (h.beat_at IS NULL OR h.beat_at < ?) \
@@ -370,6 +391,15 @@ pub(super) mod lite {
     }
 }
 
+/// Whether a chat that looks free is driven in this process.
+fn is_driven(
+    driven: &(dyn Fn(ChatId, RunnerId) -> bool + Send + Sync),
+    chat: super::types::Id,
+    runner: Option<super::types::Id>,
+) -> bool {
+    runner.is_some_and(|runner| driven(ChatId(chat.0), RunnerId(runner.0)))
+}
+
 fn micros(d: std::time::Duration) -> i64 {
     i64::try_from(d.as_micros()).unwrap_or(i64::MAX)
 }
@@ -394,15 +424,12 @@ impl Free {
         }
     }
 
-    fn pick(
-        mut self,
-        rows: impl Iterator<Item = (super::types::Id, String, bool)>,
-    ) -> Vec<crate::ids::ChatId> {
+    fn pick(mut self, rows: impl Iterator<Item = (super::types::Id, String, bool)>) -> Vec<ChatId> {
         rows.filter(|(_, status, child)| {
             let free = if *child { &mut self.children } else { &mut self.roots };
             status != "running" || std::mem::replace(free, *free - 1) > 0
         })
-        .map(|(id, ..)| crate::ids::ChatId(id.0))
+        .map(|(id, ..)| ChatId(id.0))
         .collect()
     }
 }

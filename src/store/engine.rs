@@ -26,6 +26,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Whoever asks whether the database answers wants to know it before they give up themselves.
+const PING_WAIT: Duration = Duration::from_secs(3);
+
 #[derive(Clone)]
 pub(super) enum Engine {
     Pg(PgStore),
@@ -144,12 +147,13 @@ impl Store {
         }
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and soon: it is read.
     ///
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<()> {
-        self.database_now(Timestamp::from_micros(0)).await.map(|_| ())
+        let read = tokio::time::timeout(PING_WAIT, self.access_version()).await;
+        read.map_err(|_| Error::Silent)?.map(|_| ())
     }
 
     /// Creates a chat and announces it.
@@ -259,24 +263,27 @@ impl Store {
         }
     }
 
-    /// Claims runnable chats that nobody drives, oldest first.
+    /// Claims runnable chats that nobody drives, oldest first. What is driven in this process is not claimed
+    /// again when its lease was lost: the process stood still, the clock was set, or the database was away.
     ///
     /// # Errors
     /// See [`Error`]; nothing was claimed then.
     pub async fn claim(&self, spec: ClaimSpec) -> Result<Vec<Claimed>> {
+        let claimer = self.claimer.get().and_then(Weak::upgrade);
+        let driven = move |chat, runner| claimer.as_ref().is_some_and(|c| c.drives(chat, runner));
         let claimed = match &self.engine {
             Engine::Pg(s) => {
                 let s = s.clone();
                 let runtime = s.runtime.clone();
                 detached(&runtime, async move {
-                    operations!(@tx s, conn, "BEGIN" =>
-                        postgres::queries::leases::claim(conn, claim_spec!(postgres, spec)).await)
+                    operations!(@tx s, conn, "BEGIN ISOLATION LEVEL READ COMMITTED" =>
+                        postgres::queries::leases::claim(conn, claim_spec!(postgres, spec), &driven).await)
                 })
                 .await?
             }
             Engine::Sqlite(s) => {
                 s.write(move |conn| {
-                    sqlite::now(sqlite::queries::leases::claim(conn, claim_spec!(sqlite, spec)))
+                    sqlite::now(sqlite::queries::leases::claim(conn, claim_spec!(sqlite, spec), &driven))
                 })
                 .await?
             }
@@ -301,6 +308,18 @@ impl Store {
         match &self.engine {
             Engine::Pg(_) => Ok(0),
             Engine::Sqlite(_) => self.sweep_beats(Timestamp::from_micros(i64::MAX)).await,
+        }
+    }
+
+    /// Leaves everything in the file of the database, for the end of a daemon on SQLite. PostgreSQL sees to
+    /// its files itself.
+    ///
+    /// # Errors
+    /// When it cannot be written; nothing is lost then.
+    pub async fn settle(&self) -> Result<()> {
+        match &self.engine {
+            Engine::Pg(_) => Ok(()),
+            Engine::Sqlite(s) => s.settle().await,
         }
     }
 

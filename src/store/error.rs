@@ -6,6 +6,24 @@ use crate::chat::plan::Refusal;
 /// Result of a store operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What databases say of a state that somebody ends: a disk that is full or fails, memory that is short, a
+/// time limit of the server, a file or a server that only reads for now. Nothing is wrong with what was asked.
+const PASSING: [&str; 10] = [
+    // SQLite
+    "database or disk is full",
+    "disk I/O error",
+    "unable to open database file",
+    "attempt to write a readonly database",
+    "locking protocol",
+    // PostgreSQL
+    "canceling statement due to",
+    "No space left on device",
+    "could not extend file",
+    "out of shared memory",
+    // both
+    "out of memory",
+];
+
 /// Why a store operation did nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -48,6 +66,9 @@ pub enum Error {
     /// The database cannot be reached or was closed.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// The database was asked and gave no answer for a long time. What has become of the work is unknown.
+    #[error("the database does not answer")]
+    Silent,
     /// Any other database error.
     #[error("database error: {0}")]
     Database(diesel::result::Error),
@@ -82,17 +103,29 @@ impl Error {
         }
     }
 
-    /// Trying the same operation again may succeed: the connection broke, or two transactions met.
+    /// Trying the same operation again later may succeed: the database is away, has too much to do, or
+    /// cannot write for now.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         use diesel::result::{DatabaseErrorKind, Error as D};
         match self {
-            Self::Overloaded => true,
+            Self::Overloaded | Self::Silent => true,
             Self::Database(D::DatabaseError(kind, info)) => {
-                matches!(kind, DatabaseErrorKind::SerializationFailure)
-                    || info.message().contains("deadlock detected")
-                    || self.is_lost_connection()
+                matches!(kind, DatabaseErrorKind::ReadOnlyTransaction)
+                    || PASSING.iter().any(|text| info.message().contains(text))
+                    || self.is_worth_another_try()
             }
+            _ => self.is_worth_another_try(),
+        }
+    }
+
+    /// The same at once: two transactions met, or the connection broke.
+    #[must_use]
+    pub(super) fn is_worth_another_try(&self) -> bool {
+        use diesel::result::{DatabaseErrorKind, Error as D};
+        match self {
+            Self::Database(D::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
+            Self::Database(D::DatabaseError(_, info)) if info.message().contains("deadlock detected") => true,
             _ => self.is_lost_connection(),
         }
     }
@@ -112,5 +145,38 @@ impl Error {
             }
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use diesel::result::{DatabaseErrorKind as Kind, Error as D};
+
+    #[test]
+    fn what_passes_is_told_from_what_is_wrong() {
+        // What the databases say, whether it may pass, and whether it is worth another try at once.
+        for (kind, text, passes, at_once) in [
+            (Kind::Unknown, "database or disk is full", true, false),
+            (Kind::Unknown, "disk I/O error", true, false),
+            (Kind::Unknown, "attempt to write a readonly database", true, false),
+            (Kind::Unknown, "canceling statement due to statement timeout", true, false),
+            (Kind::Unknown, "canceling statement due to lock timeout", true, false),
+            (Kind::Unknown, "could not extend file \"base/5/1\": No space left on device", true, false),
+            (Kind::ReadOnlyTransaction, "cannot execute UPDATE in a read-only transaction", true, false),
+            (Kind::SerializationFailure, "could not serialize access", true, true),
+            (Kind::Unknown, "deadlock detected", true, true),
+            (Kind::Unknown, "terminating connection due to administrator command", true, true),
+            (Kind::UnableToSendCommand, "connection closed", true, true),
+            (Kind::Unknown, "database is locked", true, false),
+            (Kind::UniqueViolation, "duplicate key", false, false),
+            (Kind::ForeignKeyViolation, "FOREIGN KEY constraint failed", false, false),
+            (Kind::Unknown, "syntax error at or near \"x\"", false, false),
+        ] {
+            let e = Error::from(D::DatabaseError(kind, Box::new(text.to_owned())));
+            assert_eq!((e.is_transient(), e.is_worth_another_try()), (passes, at_once), "{text}");
+        }
+        assert!(Error::Silent.is_transient() && !Error::Silent.is_worth_another_try());
+        assert!(!Error::Corrupt("x".into()).is_transient());
     }
 }

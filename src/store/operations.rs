@@ -68,11 +68,15 @@ macro_rules! operations {
             tries += 1;
             let mut object = $s.connection().await?;
             let $c = &mut *object;
-            let result: Result<_> = $q;
+            let result: Result<_> = $s.answer(async { $q }).await;
             match result {
                 Err(e) if e.is_lost_connection() && tries < $s.tries() => {
                     tracing::debug!(error = %e, "a pooled connection was closed");
                     drop(deadpool_take(object));
+                }
+                Err(Error::Silent) => {
+                    drop(deadpool_take(object));
+                    break Err(Error::Silent);
                 }
                 other => break other,
             }
@@ -82,9 +86,10 @@ macro_rules! operations {
     // A write that no other work may hold up.
     (@pg beat $s:ident, $c:ident => $q:expr) => {{
         let lifeline = $s.for_beats();
-        operations!(@tx lifeline, $c, "BEGIN" => $q)
+        operations!(@tx lifeline, $c, "BEGIN ISOLATION LEVEL READ COMMITTED" => $q)
     }};
-    (@pg write $s:ident, $c:ident => $q:expr) => { operations!(@tx $s, $c, "BEGIN" => $q) };
+    // Whatever the server's default is: what is read again under a lock has to be the newest.
+    (@pg write $s:ident, $c:ident => $q:expr) => { operations!(@tx $s, $c, "BEGIN ISOLATION LEVEL READ COMMITTED" => $q) };
     (@tx $s:ident, $c:ident, $begin:literal => $q:expr) => {{
         type Tm = <postgres::Conn as AsyncConnection>::TransactionManager;
         let started = Instant::now();
@@ -94,27 +99,28 @@ macro_rules! operations {
             let mut object = $s.connection().await?;
             let $c = &mut *object;
             // A closed connection shows here, before anything was done: another one is safe.
-            if let Err(e) = Tm::begin_transaction_sql($c, $begin).await {
-                let e = Error::from(e);
+            if let Err(e) = $s.answer(Tm::begin_transaction_sql($c, $begin)).await {
                 drop(deadpool_take(object));
-                if tries < $s.tries() { continue; }
+                if tries < $s.tries() && !matches!(e, Error::Silent) { continue; }
                 break Err(e);
             }
-            let result: Result<_> = async { $q }.await;
+            let result: Result<_> = $s.answer(async { $q }).await;
             let conn = &mut *object;
             match result {
                 Ok(done) => {
-                    let committed = <Tm as TransactionManager<postgres::Conn>>::commit_transaction(conn).await;
+                    // The pool does not take a connection back whose COMMIT has got no answer.
+                    let committed = $s.answer(<Tm as TransactionManager<postgres::Conn>>::commit_transaction(conn)).await;
                     ::metrics::histogram!(metrics::COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
-                    break committed.map(|()| done).map_err(Error::from);
+                    break committed.map(|()| done);
                 }
                 Err(e) => {
-                    if <Tm as TransactionManager<postgres::Conn>>::rollback_transaction(conn).await.is_err() {
+                    let silent = matches!(e, Error::Silent);
+                    if silent || $s.answer(<Tm as TransactionManager<postgres::Conn>>::rollback_transaction(conn)).await.is_err() {
                         drop(deadpool_take(object));
                     }
                     // A deadlock undid all of it, and so did a collision of two first uses of one key.
                     let again = if e.is_lost_connection() { $s.tries() } else { TRIES };
-                    if tries < again && (e.is_transient() || is_collision(&e)) {
+                    if tries < again && (e.is_worth_another_try() || is_collision(&e)) {
                         continue;
                     }
                     break Err(e);

@@ -103,6 +103,10 @@ pub(in crate::store) mod queries;
 
 /// How long an operation waits for a free connection before it answers "overloaded".
 const POOL_WAIT: Duration = Duration::from_secs(5);
+/// How long the work of one transaction may take, and how long a heartbeat. None of ours takes a tenth of it: the
+/// connection has gone silent (a firewall, a proxy, a machine that froze), and would keep its place in the pool for ever.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
+const BEAT_WAIT: Duration = Duration::from_secs(5);
 
 /// The PostgreSQL engine.
 #[derive(Clone)]
@@ -112,6 +116,7 @@ pub struct PgStore {
     beats: deadpool::Pool<AsyncPgConnection>,
     pub(super) runtime: Arc<Runtime>,
     pub(super) statements: Arc<AtomicU64>,
+    answer_wait: Duration,
 }
 
 /// A tokio runtime that may be dropped anywhere, also inside of another runtime.
@@ -155,12 +160,30 @@ impl PgStore {
         let statements = Arc::new(AtomicU64::new(0));
         let pool = pool(server, pool_size, &statements)?;
         let beats = self::pool(server, 1, &statements)?;
-        Ok(Self { pool, beats, runtime, statements })
+        Ok(Self { pool, beats, runtime, statements, answer_wait: ANSWER_WAIT })
     }
 
     /// The same engine on the connection that is kept for heartbeats.
     pub(super) fn for_beats(&self) -> Self {
-        Self { pool: self.beats.clone(), ..self.clone() }
+        Self { pool: self.beats.clone(), answer_wait: BEAT_WAIT.min(self.answer_wait), ..self.clone() }
+    }
+
+    /// The same engine with less patience.
+    #[cfg(test)]
+    pub(super) fn answering_within(self, answer_wait: Duration) -> Self {
+        Self { answer_wait, ..self }
+    }
+
+    /// What comes of work on a connection; [`Error::Silent`] when that gives no answer, and is of no use
+    /// any more.
+    pub(super) async fn answer<R, E: Into<Error>>(
+        &self,
+        work: impl Future<Output = Result<R, E>>,
+    ) -> Result<R> {
+        match tokio::time::timeout(self.answer_wait, work).await {
+            Ok(answer) => answer.map_err(Into::into),
+            Err(_) => Err(Error::Silent),
+        }
     }
 
     /// Tries of an operation that meets closed connections: after a restart of the server all of

@@ -84,6 +84,28 @@ impl Store {
         }
     }
 
+    /// The same for one of several processes. Where nothing is sealed a replica without the keys of the others
+    /// lacks nothing, and serves: it is told what it will not be able to do, and `None` is answered.
+    ///
+    /// # Errors
+    /// As [`Store::ready_keys`].
+    pub async fn ready_keys_among_others(&self) -> Result<Option<KeyId>, RotateError> {
+        match self.ready_keys().await {
+            Err(RotateError::Store(Error::Sealed(why))) => {
+                if !self.sealed_counts().await?.is_empty() {
+                    return Err(Error::Sealed(why).into());
+                }
+                tracing::warn!(
+                    "this replica has not the encryption keys of the others: secrets cannot be stored through it, nor \
+                     used by it once others have stored some; give all replicas the same keys \
+                     (secrets.encryption_key_file or secrets.encryption_key_env)"
+                );
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
     /// Every key that is listed or needed, oldest first; those that are not listed come last.
     ///
     /// # Errors

@@ -10,9 +10,10 @@ mod writer;
 use super::error::{Error, Result};
 use connection::Settings;
 pub use copy::copy;
+use diesel::connection::SimpleConnection as _;
 pub use instance::InstanceLock;
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, atomic::AtomicU64},
 };
 
@@ -109,7 +110,7 @@ pub struct SqliteStore {
     writer: writer::Writer,
     readers: Arc<reader::Readers>,
     pub(super) statements: Arc<AtomicU64>,
-    path: PathBuf,
+    settings: Settings,
 }
 
 impl SqliteStore {
@@ -124,13 +125,24 @@ impl SqliteStore {
         let writer = writer::Writer::start(settings.clone(), WRITE_QUEUE)?;
         let readers = Arc::new(reader::Readers::start(&settings, READERS)?);
         checkpoint::start(&settings, &writer)?;
-        Ok(Self { writer, readers, statements, path: path.to_owned() })
+        Ok(Self { writer, readers, statements, settings })
     }
 
     /// The database file.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.settings.path
+    }
+
+    /// Moves the write-ahead log into the file and empties it: a copy of the file alone is whole then, and
+    /// no log is left that could be taken for that of another file put in its place.
+    pub(super) async fn settle(&self) -> Result<()> {
+        let settings = self.settings.clone();
+        let work = move || {
+            let mut conn = settings.open_sync()?;
+            Ok(conn.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)")?)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|e| Error::Unavailable(e.to_string()))?
     }
 
     /// Runs a job in a savepoint of the current group and answers after the group's commit.

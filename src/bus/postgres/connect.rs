@@ -12,12 +12,15 @@ use rustls::{
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
 };
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// A process that is frozen in the middle of a transaction holds its locks, on the row of a chat for instance, which
 /// nobody could take over then. After this time the server ends its session; our transactions take milliseconds.
 const IDLE_IN_TRANSACTION: &str = "SET idle_in_transaction_session_timeout = '10s'";
+
+/// How long a server may take until it can be asked. One that takes connections and says nothing is no server.
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
 
 /// A server, and how to speak to it. Clones share what was read of certificates.
 #[derive(Clone)]
@@ -46,8 +49,14 @@ impl Server {
     /// A new connection.
     ///
     /// # Errors
-    /// When there is none, with the whole chain of causes.
+    /// When there is none in time, with the whole chain of causes.
     pub async fn connect(&self) -> ConnectionResult<AsyncPgConnection> {
+        let silent =
+            |_| ConnectionError::BadConnection(format!("no answer within {} s", CONNECT_WAIT.as_secs()));
+        tokio::time::timeout(CONNECT_WAIT, self.dial()).await.map_err(silent)?
+    }
+
+    async fn dial(&self) -> ConnectionResult<AsyncPgConnection> {
         let made = self.address.parameters.connect(self.tls.clone()).await;
         let (client, connection) = made.map_err(|e| ConnectionError::BadConnection(with_causes(&e)))?;
         let mut conn = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;

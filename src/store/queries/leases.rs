@@ -34,9 +34,12 @@ pub struct ClaimSpec {
     pub now: Timestamp,
 }
 
+/// Tells of a runner whether it drives its chat in this process.
+pub type Driven<'a> = &'a (dyn Fn(ChatId, RunnerId) -> bool + Send + Sync);
+
 /// Claims runnable chats that nobody drives, oldest `updated_at` first.
-pub async fn claim(conn: &mut Conn, spec: ClaimSpec) -> Result<Vec<Claimed>> {
-    let ids = divergent::claimable(conn, &spec).await?;
+pub async fn claim(conn: &mut Conn, spec: ClaimSpec, driven: Driven<'_>) -> Result<Vec<Claimed>> {
+    let ids = divergent::claimable(conn, &spec, driven).await?;
     let mut claimed = Vec::with_capacity(ids.len());
     for id in ids {
         let locked = commit::lock(conn, id).await?;

@@ -3,12 +3,14 @@
 use super::{connection::Settings, writer::Writer};
 use crate::store::error::{Error, Result};
 use diesel::connection::SimpleConnection;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a passive checkpoint runs.
 const EVERY: Duration = Duration::from_millis(100);
 /// Above this size of the log a truncating checkpoint is tried.
 const TRUNCATE_AT: u64 = 64 * 1024 * 1024;
+/// But not more often: a long read, such as a backup, lets none succeed, and each try holds up the writer.
+const TRUNCATE_EVERY: Duration = Duration::from_secs(5);
 
 /// Starts the thread; it ends with the writer's last handle.
 pub(super) fn start(settings: &Settings, writer: &Writer) -> Result<()> {
@@ -21,7 +23,7 @@ pub(super) fn start(settings: &Settings, writer: &Writer) -> Result<()> {
     std::thread::Builder::new()
         .name("chatd-checkpoint".into())
         .spawn(move || {
-            let mut last = None;
+            let (mut last, mut tried) = (None, None::<Instant>);
             while alive.strong_count() > 0 {
                 std::thread::park_timeout(EVERY);
                 let log = std::fs::metadata(&wal).ok();
@@ -29,11 +31,16 @@ pub(super) fn start(settings: &Settings, writer: &Writer) -> Result<()> {
                 // An idle database is left alone. The log is written again from its start after a
                 // checkpoint, so its size alone says nothing.
                 let seen = log.and_then(|m| Some((m.len(), m.modified().ok()?)));
-                if seen == last && size < TRUNCATE_AT {
+                let truncates =
+                    size > TRUNCATE_AT && tried.is_none_or(|tried| tried.elapsed() >= TRUNCATE_EVERY);
+                if seen == last && !truncates {
                     continue;
                 }
                 last = seen;
-                let mode = if size > TRUNCATE_AT { "TRUNCATE" } else { "PASSIVE" };
+                if truncates {
+                    tried = Some(Instant::now());
+                }
+                let mode = if truncates { "TRUNCATE" } else { "PASSIVE" };
                 if let Err(e) = conn.batch_execute(&format!("PRAGMA wal_checkpoint({mode})")) {
                     tracing::warn!(error = %e, "checkpoint failed; the next one tries again");
                 }

@@ -2,6 +2,7 @@
 
 use super::{Conn, connection::Settings};
 use crate::store::error::{Error, Result};
+use diesel_async::{AsyncConnection, TransactionManager};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicUsize, Ordering},
@@ -55,9 +56,14 @@ impl Readers {
     }
 }
 
+type Tm = <Conn as AsyncConnection>::TransactionManager;
+
 fn read_loop(settings: &Settings, mut conn: Conn, mut jobs: mpsc::Receiver<Job>) {
     while let Some(job) = jobs.blocking_recv() {
-        if catch_unwind(AssertUnwindSafe(|| job(&mut conn))).is_err() {
+        let panicked = catch_unwind(AssertUnwindSafe(|| job(&mut conn))).is_err();
+        // SQLite ends a transaction by itself after some errors (of the disk, of memory), and what was to
+        // end it has failed then: nothing could be begun on this connection any more.
+        if panicked || <Tm as TransactionManager<Conn>>::is_broken_transaction_manager(&mut conn) {
             match settings.open_reader() {
                 Ok(fresh) => conn = fresh,
                 Err(e) => tracing::error!(error = %e, "the database could not be opened again"),

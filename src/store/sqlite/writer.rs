@@ -24,6 +24,8 @@ const GROUP: usize = 128;
 enum Failure {
     /// Another process kept the file for longer than the busy timeout.
     Busy,
+    /// The disk has no room for the commit.
+    Full,
     /// The commit, or the connection, failed.
     Broken,
     /// A job of the group panicked.
@@ -32,12 +34,17 @@ enum Failure {
 
 impl Failure {
     fn of(e: &Error) -> Self {
-        if matches!(e, Error::Overloaded) { Self::Busy } else { Self::Broken }
+        match e {
+            Error::Overloaded => Self::Busy,
+            e if e.to_string().contains("disk is full") => Self::Full,
+            _ => Self::Broken,
+        }
     }
 
     fn error(self) -> Error {
         match self {
             Self::Busy => Error::Overloaded,
+            Self::Full => Error::Unavailable("the disk is full".into()),
             Self::Broken => Error::Unavailable("a group of writes could not be committed".into()),
             Self::Panicked => Error::Unavailable("a write of the same group panicked".into()),
         }
@@ -209,6 +216,12 @@ fn run_group(
             tracing::error!(error = %e, "no group of writes could be begun");
             let failure = Failure::of(&e);
             done.push(job(Err(failure)).0);
+            // Those behind it have waited as long, and the file is no more to be had for them.
+            while matches!(failure, Failure::Busy)
+                && let Ok(job) = jobs.try_recv()
+            {
+                done.push(job(Err(failure)).0);
+            }
             return Err(failure);
         }
         match catch_unwind(AssertUnwindSafe(|| job(Ok((conn, scope))))) {
@@ -231,6 +244,10 @@ fn run_group(
     }
     ready(<Tm as TransactionManager<Conn>>::commit_transaction(conn)).map_err(|e| {
         tracing::error!(error = %e, "commit failed");
-        Failure::Broken
+        match Failure::of(&e) {
+            // Nobody keeps the file: the lock was there since the beginning.
+            Failure::Busy => Failure::Broken,
+            other => other,
+        }
     })
 }

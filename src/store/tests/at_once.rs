@@ -7,7 +7,7 @@ use super::{
 use crate::{
     bus::Notice,
     chat::{command::Command, state::Owner},
-    ids::{ChatId, WorkerId},
+    ids::{ChatId, RunnerId, WorkerId},
     store::{Claimer, Taken, commit::Commit},
 };
 use std::sync::{Arc, Mutex};
@@ -15,12 +15,17 @@ use std::sync::{Arc, Mutex};
 #[derive(Default)]
 struct Driver {
     worker: Mutex<Option<WorkerId>>,
+    driven: Mutex<Vec<(ChatId, RunnerId)>>,
     taken: Mutex<Vec<(ChatId, Option<Owner>, usize)>>,
 }
 
 impl Claimer for Driver {
     fn worker(&self) -> Option<WorkerId> {
         *self.worker.lock().unwrap()
+    }
+
+    fn drives(&self, chat: ChatId, runner: RunnerId) -> bool {
+        self.driven.lock().unwrap().contains(&(chat, runner))
     }
 
     fn take(&self, claimed: Taken) {
@@ -94,6 +99,22 @@ both! {
             assert!(std::time::Instant::now() < until, "nobody drives the chat");
             tokio::task::yield_now().await;
         }
+    }
+
+    async fn what_is_driven_here_is_not_claimed_again_when_its_lease_was_lost(db) {
+        let (driver, _kept, worker) = Driver::start(&db);
+        let person = Person::of(&db.store).await;
+        let owned = person.create(&db.store, "chat").await.chat.head;
+        let runner = owned.owner.unwrap().runner;
+        *driver.driven.lock().unwrap() = vec![(owned.id, runner)];
+        let dead = claim(worker, NOW + LEASE, std::time::Duration::ZERO);
+        assert!(db.store.claim(dead).await.unwrap().is_empty());
+        // The lease may even be gone. Somebody else cannot know.
+        db.store.drop_beats(worker).await.unwrap();
+        assert!(db.store.claim(dead).await.unwrap().is_empty());
+        assert_eq!(db.store.chat(owned.id).await.unwrap().head, owned);
+        driver.driven.lock().unwrap().clear();
+        assert!(db.store.claim(dead).await.unwrap()[0].takeover);
     }
 
     async fn who_takes_nothing_is_given_nothing(db) {

@@ -17,7 +17,10 @@ use crate::{
 use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 use diesel_async::{AsyncConnection as _, SimpleAsyncConnection as _};
 use futures_util::future::join_all;
-use std::sync::{Arc, Mutex, mpsc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, mpsc},
+};
 
 /// A commit that holds up the writer until told to go on, and says when it has started.
 fn blocking(chat: &Driven, fails: bool) -> (Commit, mpsc::Receiver<()>, mpsc::Sender<()>) {
@@ -142,8 +145,12 @@ async fn a_file_that_stays_locked_is_no_lock_error() {
     let Place::Sqlite { path, .. } = &db.place else { unreachable!() };
     let mut other = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
     other.batch_execute("BEGIN IMMEDIATE").unwrap();
-    let e = chat.refused(send("x")).await;
-    assert!(matches!(e, Error::Overloaded), "{e}");
+    let begun = std::time::Instant::now();
+    let waiting =
+        join_all((0..20).map(|i| chat.attempt(Commit::new(chat.id, send(&i.to_string()), NOW)))).await;
+    assert!(waiting.iter().all(|o| matches!(o, Err(Error::Overloaded))), "{waiting:?}");
+    // One waits for the file, at most once again for those who came too late for it.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(14), "{:?}", begun.elapsed());
     // Readers do not care.
     assert_eq!(chat.history().await, ["first"]);
     other.batch_execute("ROLLBACK").unwrap();
@@ -174,6 +181,100 @@ async fn readers_cannot_write() {
         })
         .await;
     assert!(e.is_err());
+}
+
+/// Some errors (of the disk; here a statement) make SQLite end a read transaction by itself.
+#[tokio::test]
+async fn a_reader_whose_transaction_ended_by_itself_goes_on() {
+    let db = Db::sqlite();
+    let Place::Sqlite { path, .. } = &db.place else { unreachable!() };
+    let store = crate::store::sqlite::SqliteStore::open(path, false).unwrap();
+    let read = |statement: &'static str| {
+        store.snapshot(move |conn| {
+            crate::store::sqlite::now(async {
+                diesel_async::RunQueryDsl::execute(diesel::sql_query(statement), conn).await?;
+                if statement == "ROLLBACK" { Err(Error::NotFound) } else { Ok(()) }
+            })
+        })
+    };
+    // As often as there are readers, and more.
+    for _ in 0..4 {
+        assert!(matches!(read("ROLLBACK").await, Err(Error::NotFound)));
+        read("SELECT 1").await.unwrap();
+    }
+}
+
+/// What is read again under a lock must be the newest, whatever the default of the server is.
+#[tokio::test]
+async fn transactions_do_not_depend_on_the_default_isolation() {
+    let db = Db::postgres().await;
+    let chat = Driven::new(&db).await;
+    for level in ["serializable", "repeatable read"] {
+        db.sql(&format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = %L', \
+             current_database(), '{level}'); END $$"
+        ))
+        .await;
+        let peer = db.peer();
+        let step = |i| Commit::new(chat.id, Command::CommitStep(vec![said(&format!("{level} {i}"))]), NOW);
+        let outcomes = join_all((0..24).map(|i| peer.commit(step(i)))).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{level}: {outcomes:?}");
+    }
+    assert_eq!(chat.history().await.len(), 49);
+}
+
+/// A wire to a server. What has been connected over it when it freezes stays silent for ever, and open.
+async fn wire(socket: std::path::PathBuf) -> (u16, tokio::sync::watch::Sender<bool>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let frozen = tokio::sync::watch::Sender::new(false);
+    let state = frozen.clone();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (mut state, socket) = (state.subscribe(), socket.clone());
+            tokio::spawn(async move {
+                let mut far = tokio::net::UnixStream::connect(socket).await.unwrap();
+                let freezes = async { drop(state.wait_for(|frozen| *frozen).await) };
+                tokio::select! {
+                    biased;
+                    () = freezes => {}
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                }
+                // Both ends stay open.
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    (port, frozen)
+}
+
+/// Connections that went silent, as behind a firewall that forgot them, are given up and replaced.
+#[tokio::test]
+async fn a_connection_that_gives_no_answer_is_given_up() {
+    let db = Db::postgres().await;
+    let chat = Driven::new(&db).await;
+    let Place::Postgres { url, runtime } = &db.place else { unreachable!() };
+    let (name, query) = url.trim_start_matches("postgres:///").split_once('?').unwrap();
+    let folder = query.split('&').find_map(|pair| pair.strip_prefix("host=")).unwrap();
+    let (port, frozen) = wire(Path::new(folder).join(".s.PGSQL.5432")).await;
+    let server = Server::at(&format!("postgres://chatd@127.0.0.1:{port}/{name}?sslmode=disable")).unwrap();
+    let engine = crate::store::postgres::PgStore::open(&server, 2, Arc::clone(runtime)).unwrap();
+    let engine = engine.answering_within(std::time::Duration::from_millis(500));
+    let store = crate::store::Store::postgres(engine, Bus::local());
+    let beat = || store.beat(chat.owner.worker, vec![(chat.id, chat.owner.runner)], NOW);
+    for round in 0..3 {
+        store.commit(Commit::new(chat.id, send(&format!("before {round}")), NOW)).await.unwrap();
+        beat().await.unwrap();
+        frozen.send_replace(true);
+        let read = store.chat(chat.id).await;
+        assert!(matches!(read, Err(Error::Silent)), "{read:?}");
+        let beaten = beat().await;
+        assert!(matches!(beaten, Err(Error::Silent)), "{beaten:?}");
+        frozen.send_replace(false);
+        beat().await.unwrap();
+        fresh(store.commit(Commit::new(chat.id, send(&format!("after {round}")), NOW)).await.unwrap());
+    }
+    assert_eq!(chat.queue().await.len(), 6);
 }
 
 #[tokio::test]

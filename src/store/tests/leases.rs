@@ -76,6 +76,26 @@ both! {
         assert_eq!(claimed(&chat.store, WorkerId::fresh(), NOW, LEASE).await.len(), forgotten);
     }
 
+    /// A crash of PostgreSQL empties the leases, which are not logged, under owners who live.
+    async fn a_replica_that_beats_keeps_its_chats_when_all_leases_are_gone(db) {
+        let chat = Driven::new(&db).await;
+        let Owner { worker, runner } = chat.owner;
+        let other = WorkerId::fresh();
+        chat.store.beat_replica(worker, "http://here".into(), NOW).await.unwrap();
+        db.sql("DELETE FROM chat_heartbeats").await;
+        if db.is_sqlite() {
+            // There the only process has emptied them itself.
+            assert!(claimed(&chat.store, other, NOW, LEASE).await[0].takeover);
+            return;
+        }
+        assert!(claimed(&chat.store, other, NOW, LEASE).await.is_empty());
+        chat.store.beat(worker, vec![(chat.id, runner)], NOW).await.unwrap();
+        chat.store.drop_replica(worker).await.unwrap();
+        assert!(claimed(&chat.store, other, NOW, LEASE).await.is_empty(), "the beat has written the lease anew");
+        db.sql("DELETE FROM chat_heartbeats").await;
+        assert!(claimed(&chat.store, other, NOW, LEASE).await[0].takeover, "no such replica");
+    }
+
     async fn only_runnable_chats_are_claimed_oldest_first(db) {
         let person = Person::of(&db.store).await;
         let mut ids: Vec<ChatId> = Vec::new();

@@ -47,6 +47,29 @@ fn a_copy_made_beside_the_daemon_is_a_database_of_its_own() {
 }
 
 #[test]
+fn the_file_of_a_daemon_that_was_stopped_is_whole_without_its_log() {
+    run(Engine::Sqlite, "cold_copy", |h| async move {
+        h.model.push([says("Kept.")]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let id = api.create_chat("Keep this").await["id"].as_str().unwrap().to_owned();
+        let mut stream = api.stream(&id, None).await;
+        stream.settled().await;
+        daemon.stop().await;
+        // A log that is left would be read into whatever file is put in its place.
+        let log = daemon.data_dir().join("chatd.db-wal");
+        assert_eq!(std::fs::metadata(log).map_or(0, |m| m.len()), 0);
+        let home = h.folder().join("copy");
+        std::fs::create_dir_all(home.join("data")).unwrap();
+        std::fs::copy(daemon.data_dir().join("chatd.db"), home.join("data/chatd.db")).unwrap();
+        let mut copy = DaemonProcess::start(&home, toml::Table::new(), &h.log).await;
+        let there = api.at(copy.url());
+        assert_eq!(there.history(&id).await.len(), 2);
+        copy.stop().await;
+    });
+}
+
+#[test]
 fn a_signal_leaves_no_half_copy() {
     run(Engine::Sqlite, "backup_signal", |h| async move {
         let mut daemon = h.daemon().await;

@@ -107,9 +107,31 @@ both! {
 }
 
 #[test]
+fn a_replica_without_the_keys_of_the_others_serves_as_long_as_nothing_needs_them() {
+    run(Engine::Postgres, "replica_without_keys", |h| async move {
+        let first = h.daemon().await;
+        let other = h.folder().join("keys-of-another").display().to_string();
+        h.configure(&format!("[secrets]\nencryption_key_file = \"{other}\""));
+        let mut second = h.daemon().await;
+        assert!(h.log.tail().contains("has not the encryption keys of the others"), "{}", h.log.tail());
+        assert!(!std::path::Path::new(&other).exists(), "a key that fits nothing was made");
+        h.model.push([says("Served.")]);
+        let api = second.api_as(&first.token());
+        let chat = api.create_chat("Q").await["id"].as_str().unwrap().to_owned();
+        api.stream(&chat, None).await.answered(1).await;
+        second.stop().await;
+        provider(&h, &first.api(), "mine", &["sk-central-0123456789"]).await;
+        let ran = second.command(&["serve"]).await;
+        assert_eq!(ran.status, 78, "{}", ran.err);
+        assert!(ran.err.contains("encryption_key_file"), "{}", ran.err);
+    });
+}
+
+#[test]
 fn a_replica_with_other_keys_does_not_start() {
     run(Engine::Postgres, "replica_with_other_keys", |h| async move {
-        let _first = h.daemon().await;
+        let first = h.daemon().await;
+        provider(&h, &first.api(), "mine", &["sk-central-0123456789"]).await;
         let config = format!(
             "data_dir = \"b\"\n[server]\nlisten = \"127.0.0.1:0\"\n[database]\nurl = \"{}\"\n",
             h.database_url

@@ -128,6 +128,11 @@ impl Harness {
         }))
     }
 
+    /// Its database; PostgreSQL only.
+    pub fn database(&self) -> &postgres::Database {
+        self.database.as_ref().expect("a test on PostgreSQL")
+    }
+
     /// A folder of this test.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -173,6 +173,21 @@ impl Database {
         Self { url: with_database(&cluster().admin, &name), name }
     }
 
+    /// Ends every connection to it and takes no new one.
+    pub async fn shut(&self) {
+        admin(&format!("UPDATE pg_database SET datallowconn = false WHERE datname = '{}'", self.name)).await;
+        admin(&format!(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{}'",
+            self.name
+        ))
+        .await;
+    }
+
+    /// Takes connections again.
+    pub async fn reopen(&self) {
+        admin(&format!("UPDATE pg_database SET datallowconn = true WHERE datname = '{}'", self.name)).await;
+    }
+
     /// Drops it, connections or not.
     pub async fn remove(&self) {
         admin(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await;
