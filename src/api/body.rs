@@ -13,6 +13,8 @@ use actix_web::{
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Largest body of create and tool-results (api.md §1.7).
 pub const SMALL_LIMIT: usize = 256 * 1024;
@@ -47,25 +49,48 @@ pub fn no_content() -> HttpResponse {
     HttpResponse::NoContent().finish()
 }
 
+/// How long the next piece of a body may take. Headers have a limit of their own; without this one a request that
+/// stops in its body would keep its connection for ever, and to sign in nobody needs to be known.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long a body that is read whole may take: the largest one at the speed of a bad line.
+const WHOLE: Duration = Duration::from_secs(300);
+
+fn late() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "The request body did not arrive in time.")
+        .detail("Send the request again.")
+}
+
+/// The next piece of a body; `None` at its end.
+///
+/// # Errors
+/// 400 when it ends early, 408 when nothing comes.
+pub async fn piece(payload: &mut web::Payload) -> Result<Option<Bytes>> {
+    let piece = timeout(SILENCE, payload.next()).await.map_err(|_| late())?;
+    piece
+        .transpose()
+        .map_err(|e| Problem::bad_request("The request body could not be read.").detail(e.to_string()))
+}
+
 /// Reads a whole body of at most `limit` bytes.
 ///
 /// # Errors
-/// 413 when it is larger, 400 when it ends early.
+/// 413 when it is larger, 400 when it ends early, 408 when it does not come.
 pub async fn read(request: &HttpRequest, mut payload: web::Payload, limit: usize) -> Result<Bytes> {
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     if declared.is_some_and(|length: u64| length > limit as u64) {
         return Err(Problem::too_large(limit));
     }
-    let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk
-            .map_err(|e| Problem::bad_request("The request body could not be read.").detail(e.to_string()))?;
-        if body.len() + chunk.len() > limit {
-            return Err(Problem::too_large(limit));
+    let whole = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = piece(&mut payload).await? {
+            if body.len() + chunk.len() > limit {
+                return Err(Problem::too_large(limit));
+            }
+            body.extend_from_slice(&chunk);
         }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
+        Ok(body.freeze())
+    };
+    timeout(WHOLE, whole).await.map_err(|_| late())?
 }
 
 /// Reads JSON. Unknown keys are ignored; where an object belongs, at whatever depth, only an object is taken.

@@ -25,7 +25,7 @@ use actix_web::{
     http::header::{self, ContentDisposition},
     web,
 };
-use futures_util::{StreamExt as _, stream};
+use futures_util::stream;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
@@ -171,12 +171,9 @@ impl Source {
     /// The next `size` bytes, fewer at the end; `None` when there is nothing left.
     async fn next(&mut self, size: usize) -> Result<Option<Vec<u8>>> {
         while !self.ended && self.rest.len() < size {
-            match self.payload.next().await {
+            match body::piece(&mut self.payload).await? {
                 None => self.ended = true,
                 Some(piece) => {
-                    let piece = piece.map_err(|e| {
-                        Problem::bad_request("The request body could not be read.").detail(e.to_string())
-                    })?;
                     self.total += piece.len();
                     if self.total > MAX_FILE_BYTES {
                         return Err(Problem::too_large(MAX_FILE_BYTES));

@@ -89,7 +89,8 @@ fn operation(path: &str, route: &routes::Route, components: &mut Components, err
         responses.insert("200".to_owned(), events);
     }
     let common = if doc.open { &[500_u16, 503][..] } else { COMMON_ERRORS };
-    for status in doc.errors.iter().chain(common) {
+    let late: &[u16] = if doc.body.is_some() { &[408] } else { &[] };
+    for status in doc.errors.iter().chain(common).chain(late) {
         responses.entry(status.to_string()).or_insert_with(|| {
             let phrase = reason(*status);
             json!({ "description": phrase, "content": { "application/json": { "schema": error } } })

@@ -72,10 +72,13 @@ both! {
         let mut silent = Vec::new();
         for n in 0..100 {
             let mut socket = TcpStream::connect(address(&daemon)).await.unwrap();
-            // Half of them say nothing at all, the others begin a request.
-            if n % 2 == 0 {
-                socket.write_all(b"POST /api/experimental/chats HTTP/1.1\r\nHost: x\r\n").await.unwrap();
-            }
+            // Some say nothing at all, others begin a request, or its body.
+            let said: &[u8] = match n % 4 {
+                0 => b"POST /api/experimental/chats HTTP/1.1\r\nHost: x\r\n",
+                1 => b"POST /api/v2/users/login HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+                _ => b"",
+            };
+            socket.write_all(said).await.unwrap();
             silent.push(socket);
         }
         let chat = api.create_chat("hello").await;
