@@ -2,7 +2,12 @@
 
 use crate::config::log::{Log, LogFormat};
 use std::io::{self, IsTerminal};
-use tracing_subscriber::{EnvFilter, filter::ParseError, fmt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::{LevelFilter, ParseError},
+    fmt,
+    util::SubscriberInitExt,
+};
 
 /// The filter is not one.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +24,10 @@ pub fn init(log: &Log) -> Result<(), BadFilter> {
     // It reports each malformed request as an ERROR: anybody could fill the log and wake an operator.
     if !log.filter.contains("actix_http") {
         filter = filter.add_directive("actix_http::h1::dispatcher=off".parse()?);
+    }
+    // It tells of each message of a tool server as an INFO. A filter that shows less than that is left as it is.
+    if !log.filter.contains("rmcp") && filter.max_level_hint().is_none_or(|level| level > LevelFilter::WARN) {
+        filter = filter.add_directive("rmcp=warn".parse()?);
     }
     // Where stderr is gone or full nobody can be told: telling it on stderr would panic in whatever logs.
     let builder = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);

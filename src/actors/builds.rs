@@ -15,8 +15,8 @@ use crate::{
     store::{
         self,
         records::workspaces::{
-            AgentRecord, BuildEnd, BuildStatus, ClaimedBuild, LogSource, TemplateKind, TemplateRecord,
-            Transition, WorkspaceView,
+            AgentRecord, BuildEnd, ClaimedBuild, LogSource, TemplateKind, TemplateRecord, Transition,
+            WorkspaceView,
         },
     },
     workspace::{
@@ -25,7 +25,7 @@ use crate::{
         token,
     },
 };
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
@@ -80,7 +80,7 @@ pub async fn run(shared: Arc<Shared>, host: Host) {
                 continue;
             }
             notice = hints.next() => match notice {
-                Some(Notice::Builds | Notice::Resync) => {}
+                Some(Notice::Build { .. } | Notice::Resync) => {}
                 Some(_) => continue,
                 None => break,
             },
@@ -107,7 +107,7 @@ pub async fn run(shared: Arc<Shared>, host: Host) {
     while running.join_next().await.is_some() {}
 }
 
-/// Asks for the end of workspaces that do not run any more: all of them in a round, page by page.
+/// Asks for the end of workspaces that do not run any more: all of those that should run, page by page.
 async fn find_stopped(shared: &Shared, host: &Host) -> store::Result<()> {
     let mut after = WorkspaceId(uuid::Uuid::nil());
     loop {
@@ -115,11 +115,14 @@ async fn find_stopped(shared: &Shared, host: &Host) -> store::Result<()> {
         let next =
             page.last().map(|view| view.workspace.id).filter(|_| i64::try_from(page.len()) == Ok(ASKED));
         let now = shared.clock.now();
-        stream::iter(page.into_iter().filter(|view| is_away(view, now)))
-            .map(|view| end_stopped(shared, host, view))
-            .buffer_unordered(ASKED_AT_ONCE)
-            .try_collect::<()>()
-            .await?;
+        let ends = stream::iter(page.into_iter().filter(|view| is_away(view, now)))
+            .map(async |view| (view.workspace.id, end_stopped(shared, host, view).await))
+            .buffer_unordered(ASKED_AT_ONCE);
+        let failed: Vec<_> = ends.filter_map(async |(id, end)| Some((id, end.err()?))).collect().await;
+        // One of them keeps no other from its end; the next round asks again.
+        if let Some((workspace, error)) = failed.first() {
+            tracing::warn!(%workspace, %error, failed = failed.len(), "workspaces that have ended could not be stopped");
+        }
         match next {
             Some(last) => after = last,
             None => return Ok(()),
@@ -127,13 +130,12 @@ async fn find_stopped(shared: &Shared, host: &Host) -> store::Result<()> {
     }
 }
 
-/// Whether a workspace should run, and its agent has been away for a while.
+/// Whether the agent of a workspace has been away for a while.
 fn is_away(view: &WorkspaceView, now: Timestamp) -> bool {
-    (view.build.transition, view.build.status) == (Transition::Start, BuildStatus::Succeeded)
-        && status::select(&view.agents).is_ok_and(|agent| {
-            let (status, since) = status::status(agent, INACTIVE, now);
-            status.is_unreachable() && since.is_none_or(|since| now.since(since) >= AWAY)
-        })
+    status::select(&view.agents).is_ok_and(|agent| {
+        let (status, since) = status::status(agent, INACTIVE, now);
+        status.is_unreachable() && since.is_none_or(|since| now.since(since) >= AWAY)
+    })
 }
 
 /// Asks whether one workspace runs, and for its end if it does not.
@@ -215,7 +217,7 @@ async fn one(shared: Arc<Shared>, host: Arc<Host>, claimed: ClaimedBuild) {
         Ok(()) => tracing::info!(%build, failed, "a build is over"),
         Err(e) => tracing::warn!(%build, error = %e, "the end of a build could not be written"),
     }
-    shared.store.bus().publish(Notice::Builds);
+    shared.store.bus().publish(Notice::Build { build });
 }
 
 /// How long a workspace runs from its start; zero = for ever.
@@ -336,7 +338,7 @@ async fn write_log(
         let batch = waiting.drain(..).map(|(source, line)| (now, source, line)).collect();
         if result.is_ok() {
             result = shared.store.append_build_log(build, shared.worker, batch).await;
-            shared.store.bus().publish(Notice::Builds);
+            shared.store.bus().publish(Notice::Build { build });
         }
     }
     result

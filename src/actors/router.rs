@@ -36,7 +36,7 @@ pub async fn run(mut hints: Receiver, store: Store, chats: Chats, acquisition: O
                 }
             }
             // The API's own connections listen for these, and whoever keeps a copy.
-            Notice::Watch { .. } | Notice::Access { .. } | Notice::Config { .. } | Notice::Builds => {}
+            Notice::Watch { .. } | Notice::Access { .. } | Notice::Config { .. } | Notice::Build { .. } => {}
         }
     }
 }

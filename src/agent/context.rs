@@ -3,11 +3,11 @@
 
 use super::{
     answer::{Answer, Refusal},
-    sanitize::sanitize,
     settings::Settings,
 };
 use crate::workspace::{
     files,
+    sanitize::sanitize,
     skill::Skill,
     wire::{ContextConfig, ContextPart},
 };

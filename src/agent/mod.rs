@@ -20,7 +20,6 @@ mod mcp;
 mod pipe;
 mod process_calls;
 pub mod processes;
-mod sanitize;
 pub mod serve;
 pub mod settings;
 pub mod supervise;

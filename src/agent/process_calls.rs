@@ -121,6 +121,7 @@ pub async fn output(agent: &Agent, caller: &Caller, id: &str, query: &Query) -> 
         truncated: captured.truncated,
         running: exit_code.is_none(),
         exit_code,
+        wall_duration_ms: u64::try_from(process.ran_for().as_millis()).ok(),
     }))
 }
 

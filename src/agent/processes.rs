@@ -96,6 +96,7 @@ pub struct Process {
     chat: String,
     group: nix::unistd::Pid,
     output: Mutex<HeadTail>,
+    begun: Instant,
     state: watch::Receiver<State>,
     /// When it was found to have ended; for forgetting it.
     ended: Mutex<Option<Instant>>,
@@ -110,6 +111,11 @@ impl Process {
     /// What it has written so far.
     pub fn output(&self) -> Captured {
         lock(&self.output).capture()
+    }
+
+    /// How long it has run, or ran.
+    pub fn ran_for(&self) -> Duration {
+        lock(&self.ended).unwrap_or_else(Instant::now).duration_since(self.begun)
     }
 
     /// Waits for its end, but no longer than this.
@@ -174,6 +180,7 @@ impl Registry {
             chat: start.chat,
             group: group.id(),
             output: Mutex::default(),
+            begun: Instant::now(),
             state,
             ended: Mutex::new(None),
         });

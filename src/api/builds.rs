@@ -161,7 +161,7 @@ pub async fn create(
     };
     let begun = state.store.begin_build(new, state.clock.now()).await;
     let build = begun.map_err(|e| Problem::of_store(e, "Workspace"))?;
-    state.store.bus().publish(Notice::Builds);
+    state.store.bus().publish(Notice::Build { build: build.id });
     Ok(body::json(StatusCode::CREATED, &BuildOut::from(build)))
 }
 
@@ -263,11 +263,8 @@ impl Source for Lines {
             }
             self.over = over;
             if !over {
-                let hint = async {
-                    while !matches!(self.hints.next().await, Some(Notice::Builds | Notice::Resync) | None) {}
-                };
                 // Without one it is time to look all the same.
-                let _ = timeout(LOOK, hint).await;
+                let _ = timeout(LOOK, self.hints.of_build(self.build)).await;
             }
         }
     }

@@ -82,7 +82,7 @@ impl Notices {
             Notice::Chat(_)
             | Notice::Ownership { .. }
             | Notice::Limits
-            | Notice::Builds
+            | Notice::Build { .. }
             | Notice::Config { part: ConfigPart::Models | ConfigPart::Settings | ConfigPart::User(_) } => {}
         }
     }

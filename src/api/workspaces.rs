@@ -342,7 +342,7 @@ pub async fn create(
     };
     let max = i64::from(state.settings.workspaces_per_user);
     let made = state.store.create_workspace(workspace, build, max, now).await?;
-    state.store.bus().publish(Notice::Builds);
+    state.store.bus().publish(Notice::Build { build: made.build.id });
     Ok(body::json(StatusCode::CREATED, &WorkspaceOut::new(made, now)))
 }
 

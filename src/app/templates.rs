@@ -69,5 +69,5 @@ pub fn host(config: &Config, public_url: &str) -> Result<Host, StartError> {
     let data_dir = std::path::absolute(&config.data_dir).map_err(|e| {
         StartError::Config(format!("the data folder {} cannot be used: {e}", config.data_dir.display()))
     })?;
-    Ok(Host { url: public_url.to_owned(), data_dir, program })
+    Ok(Host { url: public_url.to_owned(), data_dir, program, secret_variables: config.secret_variables() })
 }

@@ -8,7 +8,7 @@ pub mod postgres;
 
 use crate::{
     chat::state::{Status, Versions},
-    ids::{ChatId, RunnerId, UserId, WorkerId},
+    ids::{BuildId, ChatId, RunnerId, UserId, WorkerId},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
@@ -46,7 +46,10 @@ pub enum Notice {
     /// The default spend limit was set or switched off.
     Limits,
     /// A build of a workspace was asked for, or went on.
-    Builds,
+    Build {
+        /// Which.
+        build: BuildId,
+    },
     /// Something that replicas keep a copy of changed (`chat:config`).
     Config {
         /// What.
@@ -166,6 +169,17 @@ impl Receiver {
             Ok(n) => Some(n),
             Err(broadcast::error::RecvError::Lagged(_)) => Some(Notice::Resync),
             Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+
+    /// Waits until this build may have gone on.
+    pub async fn of_build(&mut self, wanted: BuildId) {
+        loop {
+            match self.next().await {
+                Some(Notice::Build { build }) if build == wanted => return,
+                Some(Notice::Resync) | None => return,
+                Some(_) => {}
+            }
         }
     }
 }

@@ -44,7 +44,7 @@ pub use units::{BadEndpoint, DatabaseUrl, Endpoint, Price};
 use read::FaultKind;
 use resolve::Report;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 use tree::{Node, Segment, Value, dotted};
 
 /// The commented file that `chatd config init` writes: every key, its default, what it is for.
@@ -161,6 +161,22 @@ impl Config {
         } else {
             Err(ConfigError { problems: in_order(report.problems) })
         }
+    }
+
+    /// Variables of the environment in which this configuration looks for secrets.
+    #[must_use]
+    pub fn secret_variables(&self) -> BTreeSet<String> {
+        let providers = self
+            .providers
+            .iter()
+            .filter_map(|provider| provider.api_key_env.as_deref().or(provider.kind.usual_key_env()));
+        let servers = self.mcp_servers.iter().flat_map(|server| {
+            let keys = [&server.api_key_env, &server.oauth2_client_secret_env].into_iter().flatten();
+            keys.chain(server.headers_env.values()).map(String::as_str)
+        });
+        let oidc = self.auth.oidc.as_ref().and_then(|oidc| oidc.client_secret_env.as_deref());
+        let own = self.secrets.encryption_key_env.as_deref();
+        providers.chain(servers).chain(oidc).chain(own).map(str::to_owned).collect()
     }
 
     /// The file of the embedded database; `None` when the database is PostgreSQL.

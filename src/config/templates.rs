@@ -4,6 +4,7 @@ use super::units;
 use crate::ids::TemplateId;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// What `create_workspace` can build.
@@ -44,11 +45,12 @@ pub struct Template {
     pub presets: Vec<TemplatePreset>,
 }
 
-/// What a template asks.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+/// What a template asks. The table of templates and the API have it in this form too.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TemplateParameter {
     /// Unique in its template; letters, digits, dash and underscore. Required.
+    #[schema(required = true)]
     pub name: String,
     /// Shown to people. Default: empty.
     pub display_name: String,
@@ -61,6 +63,7 @@ pub struct TemplateParameter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
     /// The answers that there are. Default: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<ParameterOption>,
     /// number: the least. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,8 +74,9 @@ pub struct TemplateParameter {
 }
 
 /// What an answer has to be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = TemplateParameterType)]
 pub enum ParameterKind {
     /// Any text.
     #[default]
@@ -84,12 +88,15 @@ pub enum ParameterKind {
 }
 
 /// An answer.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = TemplateParameterOption)]
 pub struct ParameterOption {
     /// Shown to people.
+    #[schema(required = true)]
     pub name: String,
     /// The answer itself.
+    #[schema(required = true)]
     pub value: String,
     /// More for people.
     pub description: String,

@@ -414,4 +414,4 @@ diesel::allow_tables_to_appear_in_same_query!(
     files,
     chat_files,
 );
-diesel::allow_tables_to_appear_in_same_query!(workspaces, workspace_agents);
+diesel::allow_tables_to_appear_in_same_query!(workspaces, workspace_builds, workspace_agents);

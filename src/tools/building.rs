@@ -11,7 +11,10 @@ use crate::{
             workspaces::{BuildReason, BuildRecord, BuildStatus, NewBuild, Transition, WorkspaceView},
         },
     },
-    workspace::status::{self, AgentStatus, INACTIVE, SelectError},
+    workspace::{
+        dial::{self, Known},
+        status::{self, AgentStatus, SelectError},
+    },
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -103,7 +106,7 @@ pub(super) async fn begin(
         Err(store::Error::Conflict(why)) => return Err(ToolOutcome::error(why)),
         Err(e) => return Err(failed(e)),
     };
-    dialer.store.bus().publish(Notice::Builds);
+    dialer.store.bus().publish(Notice::Build { build: begun.id });
     Ok(begun)
 }
 
@@ -125,11 +128,8 @@ pub(super) async fn wait_for(store: &Store, build: BuildId) -> Result<Built, Too
                 "the build is still not over; its log says how far it is".into()
             }
             _ => {
-                let hint = async {
-                    while !matches!(hints.next().await, Some(Notice::Builds | Notice::Resync) | None) {}
-                };
                 // Hints may be lost.
-                drop(timeout(POLL, hint).await);
+                drop(timeout(POLL, hints.of_build(build)).await);
                 continue;
             }
         };
@@ -156,14 +156,20 @@ pub(super) async fn ready(
             }
             Err(e) => return Ok(Readiness::not("no_agent", e.to_string())),
         };
-        if status::status(agent, INACTIVE, dialer.clock.now()).0 == AgentStatus::Connected {
+        let known = Known::of(agent, dialer.clock.now());
+        if known.status == AgentStatus::Connected {
             let bound = dialer.store.bind_agent(chat.head.id, workspace_id, agent.build_id, Some(agent.id));
             bound.await.map_err(failed)?;
             tell(&dialer.store, chat);
             session.mcp.prime();
             return Ok(Readiness::default());
         }
-        if begun.elapsed() > READY_WITHIN {
+        let late = begun.elapsed() > READY_WITHIN;
+        // Of one that was there and left it is known that nothing but its user brings it back.
+        if agent.external && (late || known.needs_a_person(false)) {
+            return Ok(Readiness::not("not_ready", dial::external(&known)));
+        }
+        if late {
             let why = format!("the agent {:?} has not connected yet; it may on the next attempt", agent.name);
             return Ok(Readiness::not("not_ready", why));
         }

@@ -5,6 +5,8 @@ use serde::Deserialize;
 
 /// Commands of one line that are listed at most.
 const MAX_COMMANDS: usize = 64;
+/// Words of a command that are looked at, to see whether it dumps files.
+const MAX_WORDS: usize = 64;
 
 #[derive(Deserialize)]
 struct CommandArg {
@@ -26,6 +28,11 @@ pub fn parsed_commands(tool: &str, args: &Json) -> Option<Vec<Vec<String>>> {
 /// looked into.
 #[must_use]
 pub fn commands(line: &str) -> Vec<Vec<String>> {
+    words(line, 2)
+}
+
+/// The same with so many words of each command.
+fn words(line: &str, most: usize) -> Vec<Vec<String>> {
     let mut found: Vec<Vec<String>> = Vec::new();
     let mut words: Vec<String> = Vec::new();
     let mut skip_word = false;
@@ -39,7 +46,7 @@ pub fn commands(line: &str) -> Vec<Vec<String>> {
             Token::Word(_) if skip_word => skip_word = false,
             Token::Word(word) => {
                 let leads = words.is_empty() && (is_assignment(&word) || is_keyword(&word));
-                if !leads && words.len() < 2 {
+                if !leads && words.len() < most {
                     words.push(word);
                 }
             }
@@ -80,24 +87,32 @@ pub fn strip_background(command: &str) -> (&str, bool) {
     }
 }
 
-/// Whether the line starts by printing whole files, which `read_file` does better.
+/// Whether the line prints whole files, or lists them, which `read_file` and its like do better (tools.md §5): `cat`, and
+/// `rg` or `grep` for whatever is there or for the names of files alone. What goes on to another command is no dump.
 #[must_use]
 pub fn dumps_files(command: &str) -> bool {
-    let commands = commands(command);
-    let Some(first) = commands.first() else { return false };
-    let argument = first.get(1).map(String::as_str);
+    let commands = words(command, MAX_WORDS);
+    let [first] = commands.as_slice() else { return false };
+    if command.contains('>') {
+        return false;
+    }
     match first[0].rsplit('/').next() {
-        Some("cat") => {
-            commands.len() == 1 && argument.is_some_and(|a| !a.starts_with('<')) && !command.contains('>')
-        }
-        Some("rg" | "grep" | "egrep") => {
-            matches!(argument, Some("" | "." | ".*" | "^" | "$" | "--files" | "-n" | "-rn" | "-rl" | "-l"))
-                && first.len() == 2
-                && (["", ".", ".*", "^", "$", "--files"].contains(&argument.unwrap_or_default())
-                    || [" ''", " \"\"", " '.*'", " '^'", " . "].iter().any(|all| command.contains(all)))
-        }
+        Some("cat") => first.len() > 1,
+        Some("rg" | "grep" | "egrep" | "fgrep") => finds_all(&first[1..]),
         _ => false,
     }
+}
+
+/// Whether these arguments of a search choose no lines, by a pattern that all have, or show no lines.
+fn finds_all(args: &[String]) -> bool {
+    let lists = |arg: &String| match arg.strip_prefix("--") {
+        Some(long) => ["files", "files-with-matches", "include-all"].contains(&long),
+        None => arg.strip_prefix('-').is_some_and(|short| {
+            short.contains('l') && short.bytes().all(|b| b.is_ascii_alphabetic() && b != b'e')
+        }),
+    };
+    let pattern = args.iter().find(|arg| !arg.starts_with('-'));
+    args.iter().any(lists) || pattern.is_some_and(|p| ["", ".", ".*", "^", "$"].contains(&p.as_str()))
 }
 
 #[derive(Debug, PartialEq)]
@@ -305,7 +320,18 @@ mod tests {
             ("cat > a <<EOF\nx\nEOF", false),
             ("rg --files", true),
             ("rg -n '' src", true),
+            ("grep -r \"\" .", true),
+            ("/usr/bin/grep -rn -e '.*' src", true),
+            ("egrep -n ^ a.txt", true),
+            ("grep -rl needle .", true),
+            ("grep -l needle a b", true),
+            ("rg --files-with-matches x", true),
+            ("rg --files | wc -l", false),
+            ("grep -r '' . > all", false),
             ("grep -rn needle .", false),
+            ("grep -e lll a", false),
+            ("grep --color=always x a", false),
+            ("cat", false),
             ("ls", false),
         ] {
             assert_eq!(dumps_files(line), expected, "{line:?}");

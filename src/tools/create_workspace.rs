@@ -93,7 +93,7 @@ async fn create(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutcom
         }
     };
     session.connection.release().await;
-    store.bus().publish(Notice::Builds);
+    store.bus().publish(Notice::Build { build: view.build.id });
     building::tell(store, &chat);
     let build_id = view.build.id;
     if let Built::Failed(outcome) = building::wait_for(store, build_id).await? {

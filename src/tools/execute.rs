@@ -109,7 +109,7 @@ async fn execute(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutco
 }
 
 async fn on_agent(ctx: &ToolContext, args: &Args, limit: Duration) -> Result<Answer, ToolOutcome> {
-    let begun = Instant::now();
+    let mut begun = Instant::now();
     let (command, promoted) = command_line::strip_background(&args.command);
     let background = promoted || args.run_in_background == Some(true);
     let process = StartProcess {
@@ -130,6 +130,13 @@ async fn on_agent(ctx: &ToolContext, args: &Args, limit: Duration) -> Result<Ans
             ..Answer::default()
         });
     }
+    if ctx.repeated {
+        // Its time began with the process, when another daemon or an earlier life of this one started it.
+        let asked = ctx.ask(|remote| look(remote, &id, false)).await;
+        let seen = asked.map_err(|failed| still_there(&failed, &id))?;
+        let ran = seen.and_then(|seen| seen.wall_duration_ms).unwrap_or_default();
+        begun = begun.checked_sub(Duration::from_millis(ran)).unwrap_or(begun);
+    }
     let seen = match timeout_at(begun + limit, wait_for_end(ctx, &id)).await {
         Ok(seen) => seen,
         Err(_) => {
@@ -147,7 +154,8 @@ async fn on_agent(ctx: &ToolContext, args: &Args, limit: Duration) -> Result<Ans
         ));
     };
     if !seen.running {
-        return Ok(Answer::of(seen, begun.elapsed()));
+        let wall = seen.wall_duration_ms.map_or_else(|| begun.elapsed(), Duration::from_millis);
+        return Ok(Answer::of(seen, wall));
     }
     Ok(Answer {
         success: false,

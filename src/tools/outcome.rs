@@ -5,7 +5,7 @@ use crate::{
     workspace::text::{prefix, suffix},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 /// Budget of a result when the context window is unknown, in bytes (agent-loop.md §8).
 const UNKNOWN_WINDOW_BUDGET: usize = 64 * 1024;
@@ -55,26 +55,51 @@ impl ToolOutcome {
         Self { is_media: true, ..Self::ok(&json!({ "data": data, "mime_type": mime_type, "text": text })) }
     }
 
-    /// The outcome within `budget` bytes. What is over it becomes text with its middle left out; an
-    /// error stays an `{"error": …}`. Media is not text and stays whole.
+    /// The outcome within `budget` bytes. What is over it loses the middle of its text, or of the longest text in an
+    /// object, which stays one; what is anything else becomes text. Media is not text and stays whole.
     #[must_use]
     pub fn within(mut self, budget: usize) -> Self {
-        let size = self.result.get().len();
-        if self.is_media || size <= budget {
+        if self.is_media || self.result.get().len() <= budget {
             return self;
         }
-        let error = self.is_error.then(|| self.result.read::<ErrorText>().ok()).flatten();
-        self.result = match error {
-            Some(ErrorText { error }) => Json::of(&json!({ "error": truncate(&error, budget) })),
-            None => Json::of(&truncate(self.result.get(), budget)),
+        self.result = match self.result.read() {
+            Ok(Value::String(text)) => Json::of(&encoded_within(&text, budget)),
+            Ok(Value::Object(object)) => shortened(object, budget)
+                .unwrap_or_else(|| Json::of(&encoded_within(self.result.get(), budget))),
+            _ => Json::of(&encoded_within(self.result.get(), budget)),
         };
         self
     }
 }
 
-#[derive(serde::Deserialize)]
-struct ErrorText {
-    error: String,
+/// The object with its longest text cut so that it fits; `None` when that is not enough.
+fn shortened(mut object: Map<String, Value>, budget: usize) -> Option<Json> {
+    let size = Json::of(&object).get().len();
+    let texts = object.values_mut().filter_map(|value| match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    });
+    let longest = texts.max_by_key(|text| text.len())?;
+    let room = budget.checked_sub(size - encoded_len(longest)).filter(|room| *room > 2 * MARKER_RESERVE)?;
+    *longest = encoded_within(longest, room);
+    Some(Json::of(&object))
+}
+
+/// The text cut so that it has at most `room` bytes as JSON.
+fn encoded_within(text: &str, room: usize) -> String {
+    let mut keep = room;
+    loop {
+        let cut = truncate(text, keep);
+        match encoded_len(&cut) {
+            fits if fits <= room || keep == 0 => return cut,
+            // What is escaped is longer than it was.
+            long => keep = keep * room / long,
+        }
+    }
+}
+
+fn encoded_len(text: &str) -> usize {
+    Json::of(text).get().len()
 }
 
 /// Most bytes of one result: a third of the window at three bytes a token, at least 16 KiB; 64 KiB
@@ -133,11 +158,25 @@ mod tests {
     #[test]
     fn an_outcome_keeps_its_kind_when_cut() {
         let long = "x".repeat(20_000);
-        let ok = ToolOutcome::ok(&json!({ "content": long })).within(16_384);
-        assert!(ok.result.get().starts_with("\"{\\\"content") && ok.result.get().len() < 17_000);
-        let failed = ToolOutcome::error(&long).within(16_384);
-        assert!(failed.is_error && failed.result.get().starts_with(r#"{"error":"xxx"#));
-        assert!(failed.result.get().len() < 17_000);
+        let lines = "\"\n\u{1}".repeat(10_000);
+        for (outcome, is_error, begins) in [
+            (ToolOutcome::ok(&json!({ "content": long, "note": "n" })), false, r#"{"content":"xxx"#),
+            (ToolOutcome::ok(&json!({ "body": lines, "files": ["a"] })), false, r#"{"body":"\"\n\u0001"#),
+            (ToolOutcome::ok(&long), false, r#""xxx"#),
+            (ToolOutcome::ok(&lines), false, r#""\"\n"#),
+            (ToolOutcome::ok(&[&long; 3]), false, r#""[\"xxx"#),
+            (ToolOutcome::ok(&json!({ "all": [long], "note": "n" })), false, r#""{\"all"#),
+            (ToolOutcome::error(&long), true, r#"{"error":"xxx"#),
+        ] {
+            let cut = outcome.within(16_384);
+            let text = cut.result.get();
+            assert!(cut.is_error == is_error && text.starts_with(begins), "{}", prefix(text, 100));
+            assert!((14_000..=16_384).contains(&text.len()), "{} bytes of {begins}", text.len());
+            assert!(text.contains(" bytes removed ...]"), "{begins}");
+        }
+        let kept: Value =
+            ToolOutcome::ok(&json!({ "body": lines, "files": ["a"] })).within(16_384).result.read().unwrap();
+        assert_eq!(kept["files"], json!(["a"]));
         let media = ToolOutcome::media(&long, "image/png", "");
         assert_eq!(media.clone().within(16_384), media);
         let small = ToolOutcome::ok("x");

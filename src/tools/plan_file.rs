@@ -35,22 +35,30 @@ pub async fn check(ctx: &ToolContext, asked: &str) -> Result<Option<String>, Too
 
 async fn refuse_shared(ctx: &ToolContext, asked: &str) -> Result<(), ToolOutcome> {
     let cleaned = clean(asked);
-    let name = cleaned.rsplit('/').next().unwrap_or_default();
-    if !name.trim().eq_ignore_ascii_case("plan.md") {
+    // A link of any name may lead there. A path that is not absolute is refused by the agent.
+    let place = ctx.ask(|remote| async move { remote.resolve(asked).await }).await?;
+    let mut places = vec![cleaned.as_str(), place.as_str()];
+    places.retain(|path| is_plan(path));
+    if places.is_empty() {
         return Ok(());
     }
-    if !asked.starts_with('/') {
-        return Err(ToolOutcome::error(format!("{asked:?} must be an absolute path")));
-    }
     let home = ctx.ask(|remote| async move { remote.home().await }).await?;
-    let shared = cleaned.rsplit_once('/').is_some_and(|(folder, _)| folder == home.trim_end_matches('/'));
-    if shared || cleaned.eq_ignore_ascii_case(LEGACY) {
+    let shown = home.as_str();
+    let real = ctx.ask(|remote| async move { remote.resolve(shown).await }).await?;
+    let is_home = |folder: &str| [&home, &real].iter().any(|home| folder == home.trim_end_matches('/'));
+    if places.into_iter().any(|path| {
+        path.eq_ignore_ascii_case(LEGACY) || path.rsplit_once('/').is_some_and(|(folder, _)| is_home(folder))
+    }) {
         return Err(ToolOutcome::error(format!(
             "{asked:?} would be shared by all chats of this workspace; write the plan to {}",
             path(&home, ctx.chat_id)
         )));
     }
     Ok(())
+}
+
+fn is_plan(path: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("plan.md"))
 }
 
 /// The path without `.`, `..` and doubled slashes.

@@ -64,15 +64,26 @@ impl ReadSkillFile {
             return Err(ToolOutcome::error(format!("{path:?} leads out of the folder of the skill")));
         }
         let place = place.as_str();
-        let read = ctx.ask(|remote| async move { remote.read_file(place, MAX_FILE_BYTES as u64).await });
-        let bytes = read.await?.bytes;
+        // One more, to see whether there is more.
+        let most = MAX_FILE_BYTES as u64 + 1;
+        let bytes = ctx.ask(|remote| async move { remote.read_file(place, most).await }).await?.bytes;
+        let is_cut = bytes.len() > MAX_FILE_BYTES;
+        let bytes = &bytes[..bytes.len().min(MAX_FILE_BYTES)];
         // A character that the limit cuts in two is left out.
-        let whole = match std::str::from_utf8(&bytes) {
+        let whole = match std::str::from_utf8(bytes) {
             Err(e) if e.error_len().is_none() => &bytes[..e.valid_up_to()],
-            _ => &bytes[..],
+            _ => bytes,
         };
         let text = String::from_utf8_lossy(whole);
-        Ok(ToolOutcome::ok(&json!({ "content": prefix(&text, MAX_FILE_BYTES) })))
+        let mut result = json!({ "content": prefix(&text, MAX_FILE_BYTES) });
+        if is_cut {
+            result["note"] = format!(
+                "only the first 512 KiB of the file were read; it is {file:?} in the workspace, where read_file shows ranges \
+                 of lines of files up to 1 MiB and execute shows parts of larger ones"
+            )
+            .into();
+        }
+        Ok(ToolOutcome::ok(&result))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     chat::json::Json,
     ids::{OrganizationId, TemplateId},
     store::{self, records::workspaces::TemplateRecord},
-    workspace::parameters::{Parameter, Preset, Questions},
+    workspace::parameters::{Parameter, ParameterKind, Preset, Questions},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -133,6 +133,13 @@ fn parameter(asked: &Parameter) -> Value {
     let mut shown = json!(asked);
     shown["description"] = asked.description.chars().take(DESCRIPTION).collect::<String>().into();
     shown["required"] = asked.default.is_none().into();
+    // Templates do not choose how a question is shown: it follows from the answers.
+    shown["form_type"] = match asked.kind {
+        _ if !asked.options.is_empty() => "radio",
+        ParameterKind::Bool => "checkbox",
+        ParameterKind::String | ParameterKind::Number => "input",
+    }
+    .into();
     // An answer is kept as long as the workspace is.
     shown["mutable"] = false.into();
     shown["ephemeral"] = false.into();
@@ -147,6 +154,7 @@ fn preset(preset: &Preset, template: TemplateId) -> Value {
         "name": preset.name,
         "description": preset.description,
         "default": preset.default,
+        "icon": "",
         "parameters": values,
     })
 }

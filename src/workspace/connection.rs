@@ -325,10 +325,7 @@ impl Connection {
     /// What is known of the agent that the chat would use now.
     async fn known(&self, workspace: WorkspaceId) -> Option<Known> {
         let view = self.view(workspace).await.ok()?;
-        let agent = status::select(&view.agents).ok()?;
-        let (status, since) = self.status(agent);
-        let away = since.map(|since| self.dialer.clock.now().since(since)).unwrap_or_default();
-        Some(Known { name: agent.name.clone(), external: agent.external, status, away })
+        Some(Known::of(status::select(&view.agents).ok()?, self.dialer.clock.now()))
     }
 
     async fn latest(&self, workspace: WorkspaceId) -> Latest {

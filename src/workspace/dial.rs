@@ -2,8 +2,8 @@
 //! only when that takes long or fails (workspace-and-providers.md §2.2); and what a model is told when there is
 //! none (§2.3, §2.4). Pure: whoever drives a [`Dial`] does what it says and tells it what came of that.
 
-use super::status::{AgentStatus, SelectError};
-use crate::ids::AgentId;
+use super::status::{self, AgentStatus, INACTIVE, SelectError};
+use crate::{clock::Timestamp, ids::AgentId, store::records::workspaces::AgentRecord};
 use std::time::Duration;
 
 /// How long a dial goes on before somebody asks whether the agent is still the right one.
@@ -132,6 +132,14 @@ pub struct Known {
 }
 
 impl Known {
+    /// What its row says.
+    #[must_use]
+    pub fn of(agent: &AgentRecord, now: Timestamp) -> Self {
+        let (status, since) = status::status(agent, INACTIVE, now);
+        let away = since.map(|since| now.since(since)).unwrap_or_default();
+        Self { name: agent.name.clone(), external: agent.external, status, away }
+    }
+
     /// Whether nobody but a person can bring it back, so that a dial is in vain. `under_way`: the link was lost
     /// while it was asked something, and what came of that is known there only.
     #[must_use]

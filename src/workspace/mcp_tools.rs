@@ -6,6 +6,7 @@ use super::{
     connection::{AtHand, Connection, NoConnection},
     in_vain::InVain,
     remote::{CallError, Remote},
+    sanitize::{is_invisible, sanitize},
     wire::McpTool,
 };
 use crate::{
@@ -285,21 +286,38 @@ impl Asks {
     }
 }
 
+/// A schema without what no person sees when looking at it.
+fn visible(schema: Value) -> Value {
+    let seen = |text: String| match text.contains(is_invisible) {
+        true => text.chars().filter(|c| !is_invisible(*c)).collect(),
+        false => text,
+    };
+    match schema {
+        Value::String(text) => Value::String(seen(text)),
+        Value::Array(items) => items.into_iter().map(visible).collect(),
+        Value::Object(object) => {
+            Value::Object(object.into_iter().map(|(name, value)| (seen(name), visible(value))).collect())
+        }
+        other => other,
+    }
+}
+
 /// What of a list can be shown to every model, and the names of the others: one definition that a provider refuses would
-/// fail every prompt of the chat.
+/// fail every prompt of the chat. What its server says of it is cleaned as files of instructions are.
 fn fitting(listed: Vec<McpTool>) -> (Vec<Arc<Served>>, Vec<String>) {
     let (mut tools, mut left_out, mut bytes, mut names) = (Vec::new(), Vec::new(), 0, HashSet::new());
     for tool in listed {
         let plain =
             tool.schema.values().all(|property| matches!(property, Value::Object(_) | Value::Bool(_)));
-        let mut schema = json!({ "type": "object", "properties": tool.schema });
+        let mut schema = json!({ "type": "object", "properties": visible(Value::Object(tool.schema)) });
         let required: Vec<String> =
             tool.required.into_iter().filter(|name| schema["properties"].get(name).is_some()).collect();
         if !required.is_empty() {
             schema["required"] = required.into();
         }
         let input_schema = Json::of(&schema);
-        let size = tool.name.len() + tool.description.len() + input_schema.get().len();
+        let description = sanitize(&tool.description);
+        let size = tool.name.len() + description.len() + input_schema.get().len();
         let fits = tools.len() < MAX_TOOLS && bytes + size <= MAX_BYTES;
         if !fits || !plain || !is_served(&tool.name) || !names.insert(tool.name.clone()) {
             // As text for a log only.
@@ -307,7 +325,7 @@ fn fitting(listed: Vec<McpTool>) -> (Vec<Arc<Served>>, Vec<String>) {
             continue;
         }
         bytes += size;
-        tools.push(Arc::new(Served { name: tool.name, description: tool.description, input_schema }));
+        tools.push(Arc::new(Served { name: tool.name, description, input_schema }));
     }
     (tools, left_out)
 }
@@ -353,6 +371,24 @@ mod tests {
         assert_eq!(left_out.len(), 7);
         let many = (0..200).map(|n| tool(&format!("s__{n}"), json!({}), &[])).collect();
         assert_eq!(fitting(many).0.len(), MAX_TOOLS);
+    }
+
+    #[test]
+    fn what_nobody_sees_is_not_shown_to_the_model() {
+        let hidden = McpTool {
+            description: "Adds.\u{200b} <!-- obey -->\u{e0041}\r\nTwo numbers. ".into(),
+            ..tool(
+                "s__add",
+                json!({"a\u{200d}": {"description": "o\u{feff}ne", "enum": ["\u{202e}x", 1]}}),
+                &["a"],
+            )
+        };
+        let (tools, _) = fitting(vec![hidden]);
+        assert_eq!(tools[0].description, "Adds. \nTwo numbers.");
+        assert_eq!(
+            tools[0].input_schema.get(),
+            r#"{"properties":{"a":{"description":"one","enum":["x",1]}},"required":["a"],"type":"object"}"#
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod paths;
 pub mod pipe;
 pub mod provision;
 pub mod remote;
+pub mod sanitize;
 pub mod skill;
 pub mod status;
 pub mod text;

@@ -6,6 +6,8 @@ use std::{borrow::Cow, collections::VecDeque};
 
 /// Bytes kept of the beginning, and again of the end.
 const HALF: usize = 16 * 1024;
+/// Room for the line between the two: what is shown has at most twice [`HALF`] with it (tools.md §5).
+const MARKER: usize = 64;
 /// Longest line that is shown whole, in bytes.
 const MAX_LINE: usize = 2048;
 
@@ -58,21 +60,22 @@ impl HeadTail {
     /// The output so far.
     #[must_use]
     pub fn capture(&self) -> Captured {
-        let kept = (self.head.len() + self.tail.len()) as u64;
-        let omitted = self.total - kept;
         let (tail_a, tail_b) = self.tail.as_slices();
         let tail = [tail_a, tail_b].concat();
-        if omitted == 0 {
+        if self.total == (self.head.len() + tail.len()) as u64 {
             let whole = [self.head.as_slice(), &tail].concat();
             return Captured { text: fit(&String::from_utf8_lossy(&whole)), truncated: None };
         }
+        let head = &self.head[..HALF - MARKER];
+        let kept = (head.len() + tail.len()) as u64;
+        let omitted = self.total - kept;
         // A character cut at the seam would show as U+FFFD on both sides: leave its pieces out.
-        let head = whole_characters(&self.head);
+        let head = whole_characters(head);
         let start = tail.iter().take(3).take_while(|b| **b & 0xC0 == 0x80).count();
         let (head, tail) = (String::from_utf8_lossy(head), String::from_utf8_lossy(&tail[start..]));
         let text = format!(
             "{}\n[... {omitted} bytes omitted ...]\n{}",
-            prefix(&cut_lines(&head), HALF),
+            prefix(&cut_lines(&head), HALF - MARKER),
             suffix(&cut_lines(&tail), HALF)
         );
         let truncated = Truncated {
@@ -99,7 +102,7 @@ fn fit(text: &str) -> String {
     if cut.len() <= 2 * HALF {
         return cut;
     }
-    format!("{}\n[...]\n{}", prefix(&cut, HALF), suffix(&cut, HALF))
+    format!("{}\n[...]\n{}", prefix(&cut, HALF - MARKER), suffix(&cut, HALF))
 }
 
 fn cut_lines(text: &str) -> String {
@@ -138,15 +141,18 @@ mod tests {
         assert!(captured.text.starts_with("line 0\n") && captured.text.ends_with("line 9999\n"));
         let truncated = captured.truncated.unwrap();
         assert_eq!(truncated.original_bytes, lines.len() as u64);
-        assert_eq!(truncated.retained_bytes, 32 * 1024);
-        assert_eq!(truncated.omitted_bytes, lines.len() as u64 - 32 * 1024);
+        assert_eq!(truncated.retained_bytes, 32 * 1024 - 64);
+        assert_eq!(truncated.omitted_bytes, lines.len() as u64 - 32 * 1024 + 64);
+        assert!(captured.text.len() <= 32 * 1024, "{}", captured.text.len());
         assert!(captured.text.contains(&format!("[... {} bytes omitted ...]", truncated.omitted_bytes)));
     }
 
     #[test]
     fn binary_output_stays_small() {
-        let captured = capture(&[&[0xff; 31 * 1024]]);
-        assert!(captured.text.len() <= 33 * 1024, "{}", captured.text.len());
+        for bytes in [31 * 1024, 33 * 1024] {
+            let captured = capture(&[&vec![0xff; bytes]]);
+            assert!(captured.text.len() <= 32 * 1024, "{}", captured.text.len());
+        }
     }
 
     proptest! {
@@ -163,6 +169,7 @@ mod tests {
                 out.push(piece);
                 assert!(out.head.len() + out.tail.len() <= 2 * HALF);
             });
+            prop_assert!(out.capture().text.len() <= 2 * HALF);
             prop_assert_eq!(out.capture(), capture(&[&all]));
         }
     }

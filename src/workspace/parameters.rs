@@ -1,72 +1,15 @@
 //! What a template asks of whoever makes a workspace from it (tools.md §9.2, §9.3). The answers are texts; a workspace
 //! keeps them, and its commands find them in their environment.
 
+pub use crate::config::templates::{ParameterKind, TemplateParameter as Parameter, TemplatePreset as Preset};
 use crate::{chat::json::Json, ids::TemplateId};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Longest answer, in bytes.
 pub const MAX_VALUE: usize = 8 << 10;
 /// Before the name of a parameter in the environment of commands.
 const VARIABLE: &str = "CHATD_PARAMETER_";
-
-/// What an answer has to be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = TemplateParameterType)]
-pub enum Kind {
-    /// Any text.
-    #[default]
-    String,
-    /// A number.
-    Number,
-    /// `true` or `false`.
-    Bool,
-}
-
-/// One of the answers that there are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = TemplateParameterOption)]
-pub struct Choice {
-    /// For people.
-    pub name: String,
-    /// The answer.
-    pub value: String,
-    /// More for people; may be empty.
-    #[serde(default)]
-    pub description: String,
-}
-
-/// A question of a template.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = TemplateParameter)]
-pub struct Parameter {
-    /// Unique in its template.
-    pub name: String,
-    /// For people; may be empty.
-    #[serde(default)]
-    pub display_name: String,
-    /// What it is; may be empty.
-    #[serde(default)]
-    pub description: String,
-    /// What an answer has to be.
-    #[serde(default, rename = "type")]
-    pub kind: Kind,
-    /// The answer where nobody gives one. Without it one has to be given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default: Option<String>,
-    /// The answers that there are; empty = all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub options: Vec<Choice>,
-    /// Least number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_min: Option<i64>,
-    /// Greatest number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_max: Option<i64>,
-}
 
 impl Parameter {
     /// Why this is no answer.
@@ -80,10 +23,10 @@ impl Parameter {
             return Some(format!("{value:?} is no value of {name:?}; it is one of {}", values.join(", ")));
         }
         match self.kind {
-            Kind::String => None,
-            Kind::Bool if value == "true" || value == "false" => None,
-            Kind::Bool => Some(format!("{name:?} is true or false, not {value:?}")),
-            Kind::Number => {
+            ParameterKind::String => None,
+            ParameterKind::Bool if value == "true" || value == "false" => None,
+            ParameterKind::Bool => Some(format!("{name:?} is true or false, not {value:?}")),
+            ParameterKind::Number => {
                 let Ok(number) = value.parse::<f64>() else {
                     return Some(format!("{name:?} is a number, not {value:?}"));
                 };
@@ -97,22 +40,6 @@ impl Parameter {
             }
         }
     }
-}
-
-/// Answers that are ready.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Preset {
-    /// Unique in its template.
-    pub name: String,
-    /// What it is good for; may be empty.
-    #[serde(default)]
-    pub description: String,
-    /// It is what most take.
-    #[serde(default)]
-    pub default: bool,
-    /// By the name of the parameter.
-    #[serde(default)]
-    pub parameters: BTreeMap<String, String>,
 }
 
 /// Namespace of derived ids: a random UUID, fixed for ever.

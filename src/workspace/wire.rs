@@ -253,7 +253,7 @@ pub struct ProcessInfo {
 /// Answer of `GET processes/{id}/output`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessOutput {
-    /// Standard output and error together, at most about 32 KiB.
+    /// Standard output and error together, at most 32 KiB.
     pub output: String,
     /// Set when something was left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -263,6 +263,9 @@ pub struct ProcessOutput {
     /// Set once it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// How long it has run, or ran; older agents do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_duration_ms: Option<u64>,
 }
 
 /// Body of `POST processes/{id}/signal`.

@@ -1,6 +1,10 @@
 //! One tool server: started when it is needed, ended as a group, and never waited for without end.
 
-use super::{config::ServerConfig, content, throttle::Throttle};
+use super::{
+    config::ServerConfig,
+    content,
+    throttle::{MAX_MESSAGE, Throttle, Why},
+};
 use crate::{
     agent::settings::Settings,
     workspace::{
@@ -12,13 +16,16 @@ use crate::{
 };
 use rmcp::{
     Peer, RoleClient,
-    model::{CallToolRequestParams, JsonObject, PaginatedRequestParams},
+    model::{CallToolRequestParams, JsonObject, PaginatedRequestParams, PingRequest},
     service::RunningService,
     transport::async_rw::AsyncRwTransport,
 };
 use std::{
     process::Stdio,
-    sync::{Arc, Mutex as StdMutex, PoisonError},
+    sync::{
+        Arc, Mutex as StdMutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -31,14 +38,16 @@ use tokio::{
 const CONNECT: Duration = Duration::from_secs(30);
 /// Time for a call.
 const CALL: Duration = Duration::from_secs(60);
+/// How long a server that did not answer a call may take to say that it is there.
+const PING: Duration = Duration::from_secs(3);
 /// How long a server that failed to start is left alone: its failure would cost every list its time.
 const LEFT_ALONE: Duration = Duration::from_secs(30);
-/// Longest message of a server.
-const MAX_MESSAGE: usize = 4 << 20;
 /// Most tools of a server; every one of them is in every prompt.
 const MAX_TOOLS: usize = 128;
 /// Most pages of a list.
 const MAX_PAGES: usize = 32;
+/// What is told of a server that is given up.
+const ANEW: &str = "The server is started anew when it is used next";
 /// How long the rest of its error output is awaited.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bytes of its error output that are told with a failure.
@@ -139,6 +148,10 @@ pub struct Connection {
     client: RunningService<RoleClient, ()>,
     tools: Vec<Listed>,
     errors: ErrorOutput,
+    /// Why what it writes is not read any more.
+    cut_off: Why,
+    /// It answers nothing.
+    hangs: AtomicBool,
 }
 
 impl Connection {
@@ -162,15 +175,21 @@ impl Connection {
             // It ends with the server, in whatever way.
             drop(drain(&mut error_output, keep).await);
         });
-        let transport = AsyncRwTransport::new(Throttle::new(output), input).with_max_line_length(MAX_MESSAGE);
+        let cut_off = Why::default();
+        let output = Throttle::new(output, cut_off.clone());
+        // The throttle ends the stream at a long line; the transport would drop it, and its call wait for nothing.
+        let transport = AsyncRwTransport::new(output, input).with_max_line_length(2 * MAX_MESSAGE);
         let opened = timeout(CONNECT, async {
             let client = rmcp::serve_client((), transport).await.map_err(|e| short(&e))?;
             let tools = list(&config.name, client.peer()).await?;
             Ok::<_, String>((client, tools))
         });
         let why = match opened.await {
-            Ok(Ok((client, tools))) => return Ok(Self { group: Mutex::new(group), client, tools, errors }),
-            Ok(Err(why)) => why,
+            Ok(Ok((client, tools))) => {
+                let (group, hangs) = (Mutex::new(group), AtomicBool::new(false));
+                return Ok(Self { group, client, tools, errors, cut_off, hangs });
+            }
+            Ok(Err(why)) => cut_off.get().cloned().unwrap_or(why),
             Err(_) => format!("it did not list its tools within {CONNECT:?}"),
         };
         group.end().await;
@@ -190,7 +209,8 @@ impl Connection {
     }
 
     fn is_open(&self) -> bool {
-        !self.client.is_closed() && !self.client.peer().is_transport_closed()
+        let usable = self.cut_off.get().is_none() && !self.hangs.load(Ordering::Relaxed);
+        usable && !self.client.is_closed() && !self.client.peer().is_transport_closed()
     }
 
     /// Calls a tool by its own name.
@@ -199,16 +219,32 @@ impl Connection {
     /// Why there is no result, for a person to read.
     pub async fn call(&self, tool: &str, arguments: JsonObject) -> Result<McpResult, String> {
         let call = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
-        match timeout(CALL, self.client.peer().call_tool(call)).await {
-            Ok(Ok(result)) => Ok(content::result(result)),
-            Ok(Err(error)) => Err(with_errors(short(&error), &self.errors)),
+        let why = match timeout(CALL, self.client.peer().call_tool(call)).await {
+            Ok(Ok(result)) => return Ok(content::result(result)),
+            Ok(Err(error)) => match self.cut_off.get() {
+                Some(why) => format!("{why}; whether the call had an effect is unknown. {ANEW}"),
+                None => short(&error),
+            },
             Err(_) => {
-                let why = format!(
-                    "it did not answer within {CALL:?}, or with more than {MAX_MESSAGE} bytes; whether the call had an effect is unknown"
-                );
-                Err(with_errors(why, &self.errors))
+                let why =
+                    format!("it did not answer within {CALL:?}; whether the call had an effect is unknown");
+                if self.answers().await {
+                    why
+                } else {
+                    format!("{why}. It answers nothing else either. {ANEW}")
+                }
             }
-        }
+        };
+        Err(with_errors(why, &self.errors))
+    }
+
+    /// Whether it is there. One that is not is started anew at its next use.
+    async fn answers(&self) -> bool {
+        let asked = self.client.peer().send_request(PingRequest::default().into());
+        // Any answer will do, a refusal too.
+        let answers = timeout(PING, asked).await.is_ok();
+        self.hangs.store(!answers, Ordering::Relaxed);
+        answers
     }
 
     async fn end(&self) {

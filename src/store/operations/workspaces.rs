@@ -58,7 +58,7 @@ operations! {
     write pub begin_build = workspace_builds::begin(new: NewBuild, now: Timestamp) -> BuildRecord;
     /// Asks for the end of a workspace whose time is over. Whether it did.
     write pub autostop = workspace_builds::autostop(workspace: WorkspaceId, id: BuildId, now: Timestamp) -> bool;
-    /// Running workspaces whose template has a command that tells whether they run.
+    /// Workspaces that should run, and whose template has a command that tells whether they do.
     snapshot pub workspaces_with_status = workspaces::with_status_command(after: WorkspaceId, limit: i64) -> Vec<WorkspaceView>;
     /// Asks for the end of a workspace that does not run any more, as of the build `seen`. Whether it did.
     write pub workspace_has_stopped = workspace_builds::has_stopped(workspace: WorkspaceId, seen: BuildId, id: BuildId, now: Timestamp) -> bool;

@@ -7,8 +7,8 @@ use crate::{
     store::{
         error::{Error, Result},
         records::workspaces::{
-            AgentRecord, BuildRecord, NewBuild, WorkspaceFilter, WorkspacePatch, WorkspaceRecord,
-            WorkspaceView,
+            AgentRecord, BuildRecord, BuildStatus, NewBuild, Transition, WorkspaceFilter, WorkspacePatch,
+            WorkspaceRecord, WorkspaceView,
         },
         schema::{
             chats as chats_table, organizations, templates, users, workspace_agents, workspace_builds,
@@ -255,8 +255,8 @@ pub async fn due(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<Work
     Ok(ids.into_iter().map(|id| WorkspaceId(id.0)).collect())
 }
 
-/// Workspaces whose template has a command that tells whether they run, in the order of their ids: those
-/// after one of them.
+/// Workspaces that should run, and whose template has a command that tells whether they do, in the order of their ids:
+/// those after one of them. Template by template: each time an index has the order, and those that rest are left out.
 pub async fn with_status_command(
     conn: &mut Conn,
     after: WorkspaceId,
@@ -267,16 +267,22 @@ pub async fn with_status_command(
         .select(templates::id)
         .load(conn)
         .await?;
-    if asked.is_empty() {
-        return Ok(Vec::new());
+    let latest = workspaces::latest_build_id.eq(workspace_builds::id);
+    let started = workspace_builds::transition
+        .eq(Transition::Start.as_str())
+        .and(workspace_builds::status.eq(BuildStatus::Succeeded.as_str()));
+    let mut rows: Vec<WorkspaceRow> = Vec::new();
+    for template in asked {
+        let found = workspaces::table
+            .inner_join(workspace_builds::table.on(latest))
+            .filter(workspaces::template_id.eq(template).and(workspaces::id.gt(Id(after.0))).and(started))
+            .order(workspaces::id.asc())
+            .limit(limit)
+            .select(WorkspaceRow::as_select());
+        rows.extend(found.load(conn).await?);
     }
-    let rows: Vec<WorkspaceRow> = workspaces::table
-        .filter(workspaces::template_id.eq_any(asked).and(workspaces::id.gt(Id(after.0))))
-        .order(workspaces::id.asc())
-        .limit(limit)
-        .select(WorkspaceRow::as_select())
-        .load(conn)
-        .await?;
+    rows.sort_unstable_by_key(|row| row.id.0);
+    rows.truncate(usize::try_from(limit).unwrap_or(0));
     views(conn, rows).await
 }
 

@@ -116,9 +116,9 @@ pub struct TemplateRecord {
     pub stop_command: Option<String>,
     /// command: status 0 says that it runs.
     pub status_command: Option<String>,
-    /// What it asks of whoever builds from it: an array of `workspace::parameters::Parameter`.
+    /// What it asks of whoever builds from it: an array of `config::templates::TemplateParameter`.
     pub parameters: Json,
-    /// Answers that are ready: an array of `workspace::parameters::Preset`.
+    /// Answers that are ready: an array of `config::templates::TemplatePreset`.
     pub presets: Json,
     /// How long a workspace runs after a start, in milliseconds; 0 = for ever.
     pub default_ttl_ms: i64,

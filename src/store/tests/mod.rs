@@ -22,3 +22,4 @@ mod spend;
 mod streams;
 pub(crate) mod support;
 mod transitions;
+pub(crate) mod workspaces;

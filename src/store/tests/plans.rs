@@ -4,10 +4,11 @@
 use super::{
     fixture::*,
     support::{Db, Place, both},
+    workspaces::template,
 };
 use crate::{
     chat::command::Command,
-    ids::{ChatId, WorkerId},
+    ids::{ChatId, WorkerId, WorkspaceId},
     store::{
         commit::Commit,
         records::{ListFilter, PageSpec},
@@ -21,8 +22,8 @@ use diesel::{
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use std::time::Duration;
 
-/// Tables that do not grow with what people do: one row for each replica, setting, lock in use.
-const SMALL: [&str; 4] = ["replicas", "deployment", "settings", "title_locks"];
+/// Tables that do not grow with what people do: one row for each replica, setting, lock in use, template.
+const SMALL: [&str; 5] = ["replicas", "deployment", "settings", "title_locks", "templates"];
 
 diesel::define_sql_function! {
     /// As the store has it; a statement that names it cannot be planned without.
@@ -287,6 +288,8 @@ async fn run_loops(db: &Db) {
     store.idle_roots(before, None, 10).await.unwrap();
     store.expired_roots(before, 10).await.unwrap();
     store.due_workspaces(NOW, 10).await.unwrap();
+    store.create_template(template("asked", true)).await.unwrap();
+    store.workspaces_with_status(WorkspaceId(uuid::Uuid::nil()), 10).await.unwrap();
 }
 
 both! {

@@ -32,9 +32,19 @@ impl Drop for Running {
     }
 }
 
-/// A command of the template, with what it may know in its environment.
+/// Variables that are the daemon's own begin so.
+const OWN: &[u8] = b"CHATD_";
+
+/// A command of the template, with what it may know in its environment: the daemon's, for it is the operator's command, but
+/// for the secrets of the daemon, which a workspace would hand on to models.
 fn prepared(host: &Host, job: &Job, what: &str, text: &str) -> Command {
     let mut command = Command::new("sh");
+    for (name, _) in std::env::vars_os() {
+        let secret = name.to_str().is_some_and(|name| host.secret_variables.contains(name));
+        if secret || name.as_encoded_bytes().starts_with(OWN) {
+            command.env_remove(name);
+        }
+    }
     command
         .arg("-c")
         .arg(text)

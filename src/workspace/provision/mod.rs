@@ -9,7 +9,11 @@ use crate::{
     ids::{AgentId, BuildId, WorkspaceId},
     store::records::workspaces::{LogSource, TemplateKind, TemplateRecord, Transition},
 };
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 use tokio::sync::mpsc;
 
 /// How long a start, a stop or a deletion may take.
@@ -31,6 +35,8 @@ pub struct Host {
     pub data_dir: PathBuf,
     /// The program that is the agent: this one.
     pub program: PathBuf,
+    /// Variables of the environment that hold secrets of the daemon: commands of templates do not get them.
+    pub secret_variables: BTreeSet<String>,
 }
 
 impl Host {

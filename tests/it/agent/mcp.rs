@@ -1,6 +1,6 @@
 //! Tool servers of the project: small shell scripts that speak JSON-RPC, good and bad ones.
 
-use super::Inside;
+use super::{Answered, Inside};
 use crate::support::{
     outside::{eventually, within},
     tool_server,
@@ -170,4 +170,52 @@ async fn one_that_hangs_ends_with_an_explanation_and_with_the_agent() {
         (!fs::exists(format!("/proc/{}", id.trim())).unwrap()).then_some(())
     })
     .await;
+}
+
+/// Calls a tool without a limit of the test's own.
+async fn call(inside: &Inside, name: &str) -> (Answered, Duration) {
+    let begun = Instant::now();
+    let body = json!({"tool_name": name}).to_string().into();
+    let answered = inside.client.try_call(hyper::Method::POST, "mcp/call-tool", body).await.unwrap();
+    (answered, begun.elapsed())
+}
+
+const FINE: &str = r#"say '{"content":[{"type":"text","text":"fine"}]}'"#;
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_fails_at_once_and_its_server_is_started_anew() {
+    let inside = Inside::new().await;
+    let calls = format!(
+        "if test -e again; then {FINE}; else echo x > again; head -c 5000000 /dev/zero | tr '\\0' x; fi"
+    );
+    script(&inside, "one", ADD, &calls);
+    configure(&inside, json!({"one": {"command": "sh", "args": ["one.sh"]}}));
+    assert_eq!(names(&inside).await, ["one__add"]);
+    let (failed, took) = call(&inside, "one__add").await;
+    let why = failed.refused(502);
+    assert!(why.contains("more than 4194304 bytes") && why.contains("started anew"), "{why}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert_eq!(call(&inside, "one__add").await.0.ok()["content"][0]["text"], "fine");
+    assert_eq!(starts(&inside, "one"), 2);
+}
+
+#[tokio::test]
+async fn one_that_answers_nothing_is_started_anew_and_one_that_is_slow_is_not() {
+    let inside = Inside::new().await;
+    // The first does not read any more, the second has nothing to say to this call.
+    for (name, silent) in [("hung", "sleep 600"), ("slow", ":")] {
+        let calls = format!("if test -e {name}.again; then {FINE}; else echo x > {name}.again; {silent}; fi");
+        script(&inside, name, ADD, &calls);
+    }
+    let server = |name: &str| json!({"command": "sh", "args": [format!("{name}.sh")]});
+    configure(&inside, json!({"hung": server("hung"), "slow": server("slow")}));
+    assert_eq!(names(&inside).await, ["hung__add", "slow__add"]);
+    let ((hung, _), (slow, _)) = tokio::join!(call(&inside, "hung__add"), call(&inside, "slow__add"));
+    let (hung, slow) = (hung.refused(502), slow.refused(502));
+    assert!(hung.contains("did not answer within") && hung.contains("started anew"), "{hung}");
+    assert!(slow.contains("did not answer within") && !slow.contains("started anew"), "{slow}");
+    for name in ["hung__add", "slow__add"] {
+        assert_eq!(call(&inside, name).await.0.ok()["content"][0]["text"], "fine");
+    }
+    assert_eq!((starts(&inside, "hung"), starts(&inside, "slow")), (2, 1));
 }

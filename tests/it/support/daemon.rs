@@ -54,6 +54,7 @@ pub struct DaemonProcess {
     config: toml::Table,
     /// Where the configuration and, below, the data lie.
     home: PathBuf,
+    environment: Vec<(String, String)>,
     log: Log,
     child: Option<Child>,
     /// They end with the output of the child.
@@ -82,6 +83,7 @@ impl DaemonProcess {
             program: program.to_owned(),
             config: base,
             home: home.to_owned(),
+            environment: Vec::new(),
             log: log.clone(),
             child: None,
             readers: Vec::new(),
@@ -122,6 +124,7 @@ impl DaemonProcess {
         // Nothing of the developer's own machine: keys, configuration, proxies.
         command.env_clear().env("HOME", &self.home);
         command.envs(std::env::vars().filter(|(key, _)| key == "PATH" || key == "RUST_BACKTRACE"));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("start chatd");
         let (found, mut port) = watch::channel(None);
@@ -224,6 +227,11 @@ impl DaemonProcess {
     /// It has been started and not yet ended by us.
     pub fn runs(&self) -> bool {
         self.child.is_some()
+    }
+
+    /// Gives it this variable from its next start on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Merges TOML into the configuration of the next start.

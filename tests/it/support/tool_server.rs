@@ -13,6 +13,7 @@ while read -r line; do
     *'"method":"initialize"'*) say '{{"protocolVersion":"2025-06-18","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"t","version":"1"}}}}';;
     *'"method":"tools/list"'*) say '{{"tools":[{tools}]}}';;
     *'"method":"tools/call"'*) {calls};;
+    *'"method":"ping"'*) say '{{}}';;
   esac
 done
 "#

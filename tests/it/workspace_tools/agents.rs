@@ -81,6 +81,11 @@ both! {
         let begun = Instant::now();
         let refused = bound.call(&h, "execute", json!({ "command": "true" })).await;
         assert!(error(&refused).contains("is external and is disconnected"), "{refused}");
+        let started = bound.call(&h, "start_workspace", json!({})).await;
+        let started = ok(&started);
+        assert_eq!((&started["no_build"], &started["agent_status"]), (&json!(true), &json!("not_ready")), "{started}");
+        let why = started["agent_error"].as_str().unwrap_or_default();
+        assert!(why.contains("is external and is disconnected: the user has to reconnect it"), "{started}");
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 }

@@ -64,13 +64,13 @@ both! {
         assert_eq!(
             read["parameters"][1],
             json!({ "name": "cups", "display_name": "", "description": "", "type": "number", "default": "1",
-                "required": false, "mutable": false, "ephemeral": false }),
+                "required": false, "mutable": false, "ephemeral": false, "form_type": "input" }),
         );
-        assert_eq!(read["parameters"][0]["required"], json!(true));
+        assert_eq!((&read["parameters"][0]["required"], &read["parameters"][0]["form_type"]), (&json!(true), &json!("radio")));
         assert_eq!(read["parameters"][0]["options"][1]["value"], "black");
         assert_eq!(
             read["presets"],
-            json!([{ "id": preset, "name": "party", "description": "", "default": true,
+            json!([{ "id": preset, "name": "party", "description": "", "default": true, "icon": "",
                 "parameters": [{ "name": "cups", "value": "9" }] }]),
         );
         for (result, said) in results[1..5].iter().zip(["requires the parameter", "one of green, black", "no parameter \"milk\"", "no preset"]) {

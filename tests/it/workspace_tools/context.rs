@@ -208,6 +208,14 @@ both! {
             .await;
         assert_eq!((ok(&results[0]), ok(&results[1])), (&read, &read));
         assert_eq!(ok(&results[2]), &json!({ "content": "one\ntwo\n" }));
+        // What is too much is cut within the text.
+        let large = format!("{}/.agents/skills/make-tea/large.txt", bound.folder);
+        fs::write(&large, "\"line\"\n".repeat(600 * 1024 / 7)).unwrap();
+        let cut = bound.call(&h, "read_skill_file", json!({ "name": "make-tea", "path": "large.txt" })).await;
+        let content = ok(&cut)["content"].as_str().unwrap_or_else(|| panic!("no content: {cut}"));
+        assert!(content.starts_with("\"line\"\n") && content.contains(" bytes removed ...]"), "{}", &content[..200]);
+        assert!(ok(&cut)["note"].as_str().is_some_and(|note| note.contains("512 KiB") && note.contains(&large)), "{}", ok(&cut)["note"]);
+        fs::remove_file(&large).unwrap();
         let refused = [
             ("read_skill", json!({ "name": "personal/make-tea" }), "no skill"),
             ("read_skill", json!({ "name": "nothing" }), "no skill"),

@@ -24,6 +24,29 @@ both! {
         let place = format!("{plans}/{name}");
         fs::create_dir_all(&elsewhere).unwrap();
         fs::create_dir_all(format!("{home}/.coder")).unwrap();
+        // Outside of plan mode: no link of whatever name leads to the plan that all chats would share.
+        let shared = format!("{home}/PLAN.md");
+        fs::write(&shared, "secret\n").unwrap();
+        let inside = |name: &str| format!("{}/{name}", bound.folder);
+        symlink(&shared, inside("notes.txt")).unwrap();
+        symlink(&home, inside("door")).unwrap();
+        symlink(inside("plain.txt"), inside("link.txt")).unwrap();
+        fs::write(inside("plain.txt"), "secret\n").unwrap();
+        let at = |path: String| {
+            let edits = json!([{ "search": "secret", "replace": "x" }]);
+            let edit = json!({ "files": [{ "path": inside("plain.txt"), "edits": edits }, { "path": path, "edits": edits }] });
+            vec![("write_file", json!({ "path": path, "content": "x" })), ("edit_files", edit)]
+        };
+        for path in [inside("notes.txt"), inside("door/plan.md"), shared.clone()] {
+            for result in bound.calls(&h, at(path)).await {
+                assert!(error(&result).contains("shared by all chats"), "{result}");
+            }
+        }
+        for file in [&shared, &inside("plain.txt")] {
+            assert_eq!(fs::read_to_string(file).unwrap(), "secret\n", "{file}");
+        }
+        ok(&bound.call(&h, "write_file", json!({ "path": inside("link.txt"), "content": "new" })).await);
+        assert_eq!(fs::read_to_string(inside("plain.txt")).unwrap(), "new");
         bound.api.patch(&format!("/chats/{}", bound.chat), json!({ "plan_mode": "plan" })).await.empty(204);
         let write = json!({ "path": place, "content": "# Plan\n" });
         let edit = json!({ "files": [{ "path": place, "edits": [{ "search": "secret", "replace": "x" }] }] });

@@ -103,6 +103,9 @@ both! {
         assert_eq!(request.messages.iter().map(|m| m.files).sum::<usize>(), 1);
         // Calls that run together answer together; the server was started once.
         assert_eq!(lines(&bound.folder, "one.log"), 1);
+        // Its log does not tell of each message.
+        let log = fs::read_to_string(daemon.data_dir().join("agents").join(format!("{}.log", bound.workspace))).unwrap();
+        assert!(log.contains("started") && !log.contains("rmcp"), "{log}");
         // In plan mode there are none.
         bound.api.patch(&format!("/chats/{}", bound.chat), json!({ "plan_mode": "plan" })).await.empty(204);
         let before = h.turns();

@@ -1,6 +1,7 @@
 use super::{Bound, LOCAL, error, ok};
 use crate::support::{both, fake_model::says, outside::eventually};
 use serde_json::json;
+use std::time::Instant;
 
 both! {
     async fn commands_run_in_the_foreground_and_in_the_background(h: Harness) {
@@ -14,8 +15,9 @@ both! {
         assert_eq!(ran["output"], json!(format!("{}\ntrue\n", bound.folder)));
         assert!(ran["error"].is_string() && ran["wall_duration_ms"].is_u64(), "{ran}");
         let flood = bound.call(&h, "execute", json!({ "command": "yes | head -c 1000000", "timeout": "60s" })).await;
+        assert!(ok(&flood)["output"].as_str().is_some_and(|text| text.len() <= 32 * 1024 && text.contains("967296 bytes omitted")));
         assert_eq!(ok(&flood)["truncated"], json!({
-            "original_bytes": 1_000_000, "retained_bytes": 32_768, "omitted_bytes": 967_232, "strategy": "head_tail",
+            "original_bytes": 1_000_000, "retained_bytes": 32_704, "omitted_bytes": 967_296, "strategy": "head_tail",
         }));
 
         let waits = "echo begun; while ! test -e go; do sleep 0.05; done; echo done";
@@ -86,8 +88,10 @@ both! {
         bound.api.post(&format!("/chats/{}/messages", bound.chat), crate::support::turns::text("Go.")).await.json(200);
         let marks = format!("{}/marks", bound.folder);
         eventually("the command has begun", async || std::fs::exists(&marks).unwrap().then_some(())).await;
+        let begun = Instant::now();
         daemon.kill_9().await;
         daemon.restart().await;
+        let ran = begun.elapsed();
         std::fs::write(format!("{}/go", bound.folder), "").unwrap();
         let bound = Bound { api: daemon.api(), ..bound };
         let mut stream = bound.api.stream(&bound.chat, None).await;
@@ -95,6 +99,8 @@ both! {
         let results = held.parts_of("tool-result");
         assert_eq!((&ok(&results[0])["exit_code"], &ok(&results[0])["output"]), (&json!(0), &json!("ended\n")), "{results:?}");
         assert_eq!(std::fs::read_to_string(&marks).unwrap(), "started\n");
+        let wall = ok(&results[0])["wall_duration_ms"].as_u64().expect("a number");
+        assert!(u128::from(wall) >= ran.as_millis(), "{wall} ms, and it ran for {ran:?} before the daemon was back");
         bound.end().await;
     }
 }

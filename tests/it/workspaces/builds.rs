@@ -148,6 +148,35 @@ both! {
         assert_eq!(create(&api, "dev", "host").await["latest_build"]["build_number"], 1);
     }
 
+    async fn commands_get_no_secret_of_the_daemon(h: Harness) {
+        h.configure(&command("env", "true", ""));
+        h.configure(
+            "[[mcp_servers]]\nname = \"m\"\nurl = \"http://127.0.0.1:1/\"\nauth = \"headers\"\nheaders_env = { X-T = \"HEADER_KEY\" }\n",
+        );
+        let mut daemon = h.daemon().await;
+        daemon.stop().await;
+        let mut config = h.config();
+        config["providers"][0].as_table_mut().expect("a provider").remove("api_key");
+        config["providers"][0].as_table_mut().expect("a provider").insert("api_key_env".into(), "MODEL_KEY".into());
+        daemon.configure(&toml::Table::from_iter([("providers".to_owned(), config["providers"].clone())]).to_string());
+        for (name, value) in [
+            ("MODEL_KEY", "secret-model"),
+            ("HEADER_KEY", "secret-header"),
+            ("CHATD__LOG__FILTER", "secret_target=off,info"),
+            ("DOCKER_HOST", "the-operators-own"),
+        ] {
+            daemon.set_variable(name, value);
+        }
+        daemon.restart().await;
+        let api = daemon.api();
+        let made = create(&api, "dev", "host").await;
+        has_status(&api, &made, "running").await;
+        let seen: Vec<String> = printed(&api, &made["latest_build"]).await.into_iter().map(|(_, line)| line).collect();
+        assert!(seen.iter().any(|line| line == "DOCKER_HOST=the-operators-own"), "{seen:?}");
+        assert!(seen.iter().any(|line| line.starts_with("CHATD_AGENT_ID=")), "{seen:?}");
+        assert!(!seen.iter().any(|line| line.contains("secret")), "{seen:?}");
+    }
+
     async fn a_command_that_fails_says_why(h: Harness) {
         h.configure(&command("echo oops >&2; exit 3", "true", ""));
         let daemon = h.daemon().await;

@@ -1,10 +1,11 @@
-//! Cleans files of instructions before a model reads them (workspace-and-providers.md §7.3): what a
-//! person does not see when looking at the file must not speak to the model.
+//! Cleans what a workspace says before a model reads it, files of instructions (workspace-and-providers.md §7.3) and the
+//! descriptions of tools: what a person does not see when looking at it must not speak to the model.
 
-use crate::workspace::skill::without_comments;
+use super::skill::without_comments;
 
 /// Characters that show nothing, or change how their neighbours show.
-fn is_invisible(c: char) -> bool {
+#[must_use]
+pub const fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{70F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
         | '\u{180B}'..='\u{180F}' | '\u{200B}' | '\u{200D}'..='\u{200F}' | '\u{202A}'..='\u{202E}'

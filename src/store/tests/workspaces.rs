@@ -1,0 +1,124 @@
+//! Workspaces that are looked after.
+
+use super::{
+    fixture::*,
+    support::{Db, both},
+};
+use crate::{
+    ids::{BuildId, TemplateId, WorkerId, WorkspaceId},
+    store::records::{
+        models::Source,
+        workspaces::{
+            BuildEnd, BuildReason, NewBuild, TemplateKind, TemplateRecord, Transition, WorkspaceRecord,
+        },
+    },
+};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A template with commands; one of them may tell whether a workspace runs.
+pub fn template(name: &str, status: bool) -> TemplateRecord {
+    TemplateRecord {
+        id: TemplateId::fresh(),
+        name: name.to_owned(),
+        display_name: String::new(),
+        description: String::new(),
+        kind: TemplateKind::Command,
+        directory: String::new(),
+        start_command: Some("true".to_owned()),
+        stop_command: Some("true".to_owned()),
+        status_command: status.then(|| "true".to_owned()),
+        parameters: json("[]"),
+        presets: json("[]"),
+        default_ttl_ms: 0,
+        activity_bump_ms: 0,
+        deprecated: false,
+        source: Source::Config,
+        deleted: false,
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+/// Makes a workspace. Its first build waits.
+async fn workspace(db: &Db, person: Person, template: TemplateId, name: String) -> WorkspaceId {
+    let id = WorkspaceId::fresh();
+    let build = new_build(id, Transition::Start);
+    let record = WorkspaceRecord {
+        id,
+        name,
+        owner_id: person.user,
+        organization_id: person.organization,
+        template_id: template,
+        parameters: json("{}"),
+        ttl_ms: None,
+        deadline: None,
+        last_used_at: NOW,
+        latest_build_id: build.id,
+        created_at: NOW,
+        updated_at: NOW,
+    };
+    db.store.create_workspace(record, build, 0, NOW).await.unwrap();
+    id
+}
+
+fn new_build(workspace_id: WorkspaceId, transition: Transition) -> NewBuild {
+    NewBuild {
+        id: BuildId::fresh(),
+        workspace_id,
+        transition,
+        reason: BuildReason::Initiator,
+        initiator_id: None,
+    }
+}
+
+/// Runs the build that waits.
+async fn run_build(db: &Db, error: Option<&str>) {
+    let worker = WorkerId::fresh();
+    let claimed = db.store.claim_build(worker, LEASE, NOW).await.unwrap().expect("one waits");
+    let error = error.map(str::to_owned);
+    let end = BuildEnd { build: claimed.view.build.id, worker, error, ttl: Duration::ZERO };
+    db.store.finish_build(end, NOW).await.unwrap();
+}
+
+both! {
+    async fn those_that_should_run_are_read_page_by_page(db) {
+        let person = Person::of(&db.store).await;
+        let mut wanted = Vec::new();
+        for (name, asked) in [("one", true), ("other", true), ("silent", false)] {
+            let template = db.store.create_template(template(name, asked)).await.unwrap().id;
+            for n in 0..3 {
+                let made = async |what: &str| workspace(&db, person, template, format!("{name}-{what}-{n}")).await;
+                made("failed").await;
+                run_build(&db, Some("no")).await;
+                let stopped = made("stopped").await;
+                run_build(&db, None).await;
+                db.store.begin_build(new_build(stopped, Transition::Stop), NOW).await.unwrap();
+                run_build(&db, None).await;
+                let runs = made("runs").await;
+                run_build(&db, None).await;
+                if asked {
+                    wanted.push(runs);
+                }
+            }
+            if asked {
+                // Nobody has begun to start it.
+                workspace(&db, person, template, format!("{name}-waits")).await;
+                let claimed = db.store.claim_build(WorkerId::fresh(), LEASE, NOW).await.unwrap();
+                assert!(claimed.is_some());
+            }
+        }
+        wanted.sort_by_key(|id| id.0);
+        let (mut found, mut after) = (Vec::new(), WorkspaceId(Uuid::nil()));
+        loop {
+            let page = db.store.workspaces_with_status(after, 4).await.unwrap();
+            found.extend(page.iter().map(|view| view.workspace.id));
+            match page.last() {
+                Some(last) => after = last.workspace.id,
+                None => break,
+            }
+        }
+        assert_eq!(found, wanted);
+        assert_eq!(db.store.workspaces_with_status(wanted[1], 2).await.unwrap().len(), 2);
+    }
+}
