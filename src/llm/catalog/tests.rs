@@ -74,7 +74,7 @@ fn what_cannot_be_used_says_why() {
 fn the_users_own_key_comes_first_and_the_central_one_only_where_it_may() {
     let (me, other) = (UserId::fresh(), UserId::fresh());
     let row = Uuid::from_u128(1);
-    let all = (0..32).map(|bits: u8| [0, 1, 2, 3, 4].map(|bit| bits >> bit & 1 == 1));
+    let all = (0..32).map(|bits: u8| [0, 1, 2, 3, 4].map(|bit| (bits >> bit) & 1 == 1));
     for [central_on, allow_user, fallback, has_central, keyless] in all {
         let kind = if keyless { ProviderKind::OpenaiCompatible } else { ProviderKind::Openai };
         let mut t = tables(&[spec("p", kind)], &[]);
