@@ -98,6 +98,22 @@ names! {
     gauge BUILD_INFO = "chatd_build_info";
 }
 
+/// All of them, in the text format of Prometheus. The exporter adds no `_count` to a name that ends like that, so the number
+/// of observations of [`MESSAGE_COUNT`] would stand under the name of the histogram itself, where nobody looks for it.
+#[must_use]
+pub fn render(recorder: &PrometheusHandle) -> String {
+    let mut text = String::new();
+    for line in recorder.render().split_inclusive('\n') {
+        match line.strip_prefix(MESSAGE_COUNT) {
+            Some(rest) if rest.starts_with(['{', ' ']) => {
+                text.extend([MESSAGE_COUNT, "_count", rest]);
+            }
+            _ => text.push_str(line),
+        }
+    }
+    text
+}
+
 fn doubling(first: f64, factor: f64, count: i32) -> Vec<f64> {
     (0..count).map(|i| first * factor.powi(i)).collect()
 }

@@ -34,6 +34,6 @@ pub(super) fn scrape(shared: Arc<Shared>, chats: Chats, recorder: PrometheusHand
         set(metrics::OWNED_CHATS, owned);
         ::metrics::gauge!(metrics::CHATS, "state" => "streaming")
             .set(f64::from(u32::try_from(owned).unwrap_or(u32::MAX)));
-        recorder.render()
+        metrics::render(&recorder)
     })
 }

@@ -262,8 +262,7 @@ fn decide(f: &Facts) -> Class {
         _ => {}
     }
     // 5
-    if f.says(&["previous_response_not_found"]) || (f.says(&["previous response"]) && f.says(&["not found"]))
-    {
+    if forgotten(f) {
         return Class { kind: K::Generic, retryable: true, chain_broken: true };
     }
     // 6
@@ -369,6 +368,15 @@ fn decide(f: &Facts) -> Class {
     }
     // 15 and 16: the caller is gone, or nothing is known
     class(K::Generic, false)
+}
+
+/// Whether the provider does not know again what it gave with an earlier answer: an answer that it kept, or what it signed
+/// and sealed, which a key of another account cannot open.
+fn forgotten(f: &Facts) -> bool {
+    let both = |what: &[&str], how: &[&str]| f.says(what) && f.says(how);
+    f.says(&["previous_response_not_found", "invalid_encrypted_content"])
+        || both(&["previous response", "item with id"], &["not found"])
+        || (both(&["signature"], &["invalid", "not valid"]) && f.says(&["thinking", "thought"]))
 }
 
 /// The provider that a text speaks of, in the order of [`providers::PROVIDERS`].

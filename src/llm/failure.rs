@@ -69,6 +69,6 @@ pub struct Failure {
     pub status_code: Option<u16>,
     /// The provider asked to wait this long.
     pub retry_after: Option<Duration>,
-    /// The previous response of a chained call is gone: try without chaining.
+    /// What the provider kept or signed with an earlier answer is not known there any more: try without it.
     pub chain_broken: bool,
 }

@@ -13,6 +13,10 @@ use serde_json::Value;
 /// Most blocks, items or calls of one answer. An answer with more is an attack or a loop.
 pub(super) const MAX_BLOCKS: usize = 4096;
 
+/// Longest id of a call that is kept, in bytes. Some gateways hide kilobytes of signatures in ids, which neither an index
+/// nor a header has room for.
+const MAX_CALL_ID: usize = 256;
+
 /// Decoder of one answer.
 pub trait Wire: Send {
     /// Takes one server-sent event and appends what it means.
@@ -106,7 +110,7 @@ pub fn decoder(format: WireFormat, model: &str, salt: &str) -> Box<dyn Wire> {
     }
 }
 
-/// The id of the call at place `at` of an answer: what the provider calls it, unless it says nothing or
+/// The id of the call at place `at` of an answer: what the provider calls it, unless it says nothing or far too much, or
 /// repeats itself. A result finds its call by this id, so two calls of one id would get one result.
 pub(super) fn call_id<'a>(
     said: Option<String>,
@@ -114,7 +118,7 @@ pub(super) fn call_id<'a>(
     salt: &str,
     at: usize,
 ) -> String {
-    match said.filter(|id| !id.is_empty()) {
+    match said.filter(|id| (1..=MAX_CALL_ID).contains(&id.len())) {
         None => format!("call_{salt}_{at}"),
         Some(id) if others.any(|other| other == id) => format!("{id}_{at}"),
         Some(id) => id,

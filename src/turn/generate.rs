@@ -29,10 +29,41 @@ use std::{collections::HashMap, time::Duration};
 /// other chats of the thread wait.
 const BATCH: usize = 64;
 
+/// How much of what the provider gave before a request builds on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recall {
+    /// It goes on from the answer that the provider keeps, where it can.
+    Kept,
+    /// It shows the provider what that signed and sealed.
+    Signed,
+    /// It tells everything anew, in plain words.
+    Nothing,
+}
+
+impl Recall {
+    /// How much is left when the provider did not know again what this request built on, as with a key of another account;
+    /// `None` when that was nothing.
+    #[must_use]
+    pub fn less(self, refused: &Request) -> Option<Self> {
+        match self {
+            Self::Nothing => None,
+            Self::Kept if refused.previous_response_id.is_some() => Some(Self::Signed),
+            Self::Kept | Self::Signed => Some(Self::Nothing),
+        }
+    }
+}
+
 /// Builds the prompt of a history for a model.
 #[must_use]
-pub fn prompt(history: &History<'_>, choice: &ModelChoice, files: &HashMap<FileId, PromptFile>) -> Prompt {
-    assemble(&select(history), &options(choice, files))
+pub fn prompt(
+    history: &History<'_>,
+    choice: &ModelChoice,
+    files: &HashMap<FileId, PromptFile>,
+    recall: Recall,
+) -> Prompt {
+    let options = options(choice, files);
+    let native_for = options.native_for.filter(|_| recall != Recall::Nothing);
+    assemble(&select(history), &Options { native_for, ..options })
 }
 
 /// The prompt of a call that goes on from the answer the provider keeps, and that answer's id; `None` where

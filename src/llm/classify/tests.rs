@@ -36,6 +36,23 @@ fn every_rule_in_its_place() {
         (4, RawFailure::Silence(Duration::from_secs(600)), K::StreamSilenceTimeout, true),
         (4, RawFailure::Deadline, K::Timeout, false),
         (5, status(400, &error("Previous response with id 'resp_1' not found.")), K::Generic, true),
+        (5, status(404, &error("Item with id 'rs_1' not found.")), K::Generic, true),
+        (
+            5,
+            status(
+                400,
+                r#"{"error":{"message":"The encrypted content could not be verified.","code":"invalid_encrypted_content"}}"#,
+            ),
+            K::Generic,
+            true,
+        ),
+        (
+            5,
+            status(400, &error("messages.1.content.0: Invalid `signature` in `thinking` block")),
+            K::Generic,
+            true,
+        ),
+        (5, status(400, &error("Thought signature is not valid")), K::Generic, true),
         (6, status(529, ""), K::Overloaded, true),
         (6, said("overloaded_error", "Overloaded"), K::Overloaded, true),
         (6, status(503, &error("The engine is currently overloaded")), K::Overloaded, true),

@@ -95,7 +95,8 @@ fn include(request: &Request, options: Options<'_>) -> Vec<String> {
     let mut include: Vec<String> =
         options.list("include").into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect();
     // Models that do not reason refuse the key. An unknown name may be a deployment of one that does.
-    let plain = ["gpt-3", "gpt-4", "chatgpt-"].iter().any(|p| request.model.starts_with(p));
+    let base = request.model.strip_prefix("ft:").unwrap_or(&request.model);
+    let plain = ["gpt-3", "gpt-4", "chatgpt-"].iter().any(|p| base.starts_with(p));
     if !plain && !include.iter().any(|i| i == ENCRYPTED_REASONING) {
         include.push(ENCRYPTED_REASONING.to_owned());
     }

@@ -2,7 +2,7 @@
 
 use crate::support::{
     both,
-    fake_model::{FakeModel, says, thinks},
+    fake_model::{FakeModel, Wire, fails, says, thinks},
     turns::{id, text},
 };
 use serde_json::json;
@@ -58,6 +58,43 @@ both! {
         }
         // Signed by Anthropic, so it is understood there; the other providers' reasoning is not.
         assert!(last.mentions("signature of") && !last.mentions("sealed"));
+    }
+
+    async fn what_the_provider_does_not_know_again_is_told_in_plain_words(h: Harness) {
+        h.speak(Wire::Anthropic);
+        let refused = || {
+            let message = "messages.1.content.0: Invalid `signature` in `thinking` block";
+            fails(400, json!({ "type": "error", "error": { "type": "invalid_request_error", "message": message } }))
+        };
+        h.model.push([
+            thinks("T1").says("A1"),
+            refused(),
+            says("A2"),
+            refused(),
+            refused(),
+            refused(),
+            says("In short."),
+            says("A3"),
+        ]);
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Q1").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.answered(1).await;
+        api.send(&chat, "Q2").await;
+        assert_eq!(stream.answered(2).await.texts("assistant"), ["A1", "A2"]);
+        assert!(h.turn(1).await.mentions("signature of"));
+        let plain = h.turn(2).await;
+        assert!(plain.mentions("A1") && !plain.mentions("signature of"), "{}", plain.summary());
+        // Once without, not again and again.
+        api.send(&chat, "Q3").await;
+        let held = stream.until("the error", |f| f.error.is_some()).await;
+        assert_eq!(held.error.as_ref().expect("an error")["retryable"], json!(false));
+        assert_eq!(h.turns(), 5);
+        // And so a compaction gets through, and the question is answered after it.
+        api.post(&format!("/chats/{chat}/compact"), json!({})).await.json(200);
+        stream.until("the answer", |f| f.settled() && f.texts("assistant").contains(&"A3".to_owned())).await;
+        assert!(h.turn(5).await.mentions("signature of") && !h.turn(6).await.mentions("signature of"));
     }
 
     async fn what_one_provider_signed_is_not_shown_to_another_with_a_model_of_the_same_name(h: Harness) {

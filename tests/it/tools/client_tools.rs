@@ -52,6 +52,23 @@ both! {
         assert!(h.turn(0).await.tool_names().contains(&"ask_client"));
     }
 
+    async fn a_client_tool_may_be_called_like_one_that_ends_plan_turns(h: Harness) {
+        h.model.push([Reply::empty().calls("ask_user_question", json!({})).with_id("a"), says("Blue it is.")]);
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let mut body = with_client_tool("Ask me.");
+        body["unsafe_dynamic_tools"] = json!([{ "name": "ask_user_question", "input_schema": { "type": "object" } }]);
+        let chat = id(&api.create_chat_with(body).await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.until("the call for action", |f| f.action_required.is_some()).await;
+        answer(&api, &chat, json!([{ "tool_call_id": "a", "output": "blue" }])).await.empty(204);
+        assert_eq!(stream.answered(2).await.texts("assistant").last().map(String::as_str), Some("Blue it is."));
+        // Its schema says less than providers insist on.
+        let asked = h.turn(0).await;
+        let tool = asked.tools.iter().find(|tool| tool.name == "ask_user_question").expect("the tool");
+        assert_eq!(tool.schema, json!({ "type": "object", "properties": {} }));
+    }
+
     async fn results_that_do_not_fit_the_pending_calls_change_nothing(h: Harness) {
         h.model.push([
             Reply::empty().calls("ask_client", json!({ "what": "x" })).with_id("a")

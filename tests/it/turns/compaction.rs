@@ -1,6 +1,6 @@
 use crate::support::{
     both,
-    fake_model::{RecordedRequest, Tokens, says},
+    fake_model::{Gate, RecordedRequest, Tokens, Wire, says},
     turns::{conversation, id},
 };
 use serde_json::json;
@@ -86,6 +86,61 @@ both! {
         assert_eq!(held.parts_of("tool-call")[0]["args"]["source"], json!("manual"));
         assert_eq!(held.parts_of("tool-result")[0]["result"]["summary"], json!("All of it, in short."));
         assert_eq!(h.turns(), 3);
+    }
+
+    async fn a_compaction_that_takes_the_process_down_each_time_is_given_up(h: Harness) {
+        h.configure("worker.max_attempts = 2\nworker.lease = \"1s\"\nworker.heartbeat_interval = \"200ms\"");
+        let gates = [Gate::new(), Gate::new()];
+        h.model.push([
+            says("A1"),
+            says("Never").gate(&gates[0]),
+            says("Never").gate(&gates[1]),
+            says("All of it, in short."),
+        ]);
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Q1").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.answered(1).await;
+        api.post(&format!("/chats/{chat}/compact"), json!({})).await.json(200);
+        for gate in &gates {
+            gate.reached().await;
+            daemon.kill_9().await;
+            daemon.restart().await;
+        }
+        stream.reconnect(&api, &chat, None).await;
+        let held = stream.until("the error", |f| f.error.is_some()).await;
+        let message = held.error.as_ref().expect("an error")["message"].as_str().expect("a text").to_owned();
+        assert!(message.contains("too often"), "{message}");
+        assert_eq!(h.turns(), 3);
+        // Whoever asks again gets another attempt.
+        api.post(&format!("/chats/{chat}/compact"), json!({})).await.json(200);
+        let held = stream.until("the summary", |f| f.settled() && !f.parts_of("tool-result").is_empty()).await;
+        assert_eq!(held.parts_of("tool-result")[0]["result"]["summary"], json!("All of it, in short."));
+    }
+
+    async fn a_summary_is_written_without_tools_and_is_no_step(h: Harness) {
+        h.speak(Wire::Anthropic);
+        h.configure_model("provider_options = { anthropic = { web_search_enabled = true } }");
+        h.model.push([says("A1"), says("In short.")]);
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Q1").await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.answered(1).await;
+        api.post(&format!("/chats/{chat}/compact"), json!({})).await.json(200);
+        stream.until("the summary", |f| f.settled() && !f.parts_of("tool-result").is_empty()).await;
+        assert!(h.turn(0).await.body["tools"].to_string().contains("web_search"));
+        assert_eq!(h.turn(1).await.body.get("tools"), None);
+        for (one, more) in [
+            ("steps_total", ""),
+            ("message_count_count", ""),
+            ("ttft_seconds_count", ""),
+            ("compaction_total", ",result=\"success\""),
+        ] {
+            let name = format!("chatd_{one}{{provider=\"anthropic\",model=\"fake-model\"{more}}}");
+            assert_eq!(daemon.metric(&name).await, Some(1.0), "{name}");
+        }
     }
 
     async fn a_context_that_stays_full_ends_the_turn_with_an_error(h: Harness) {

@@ -65,6 +65,21 @@ both! {
         assert_eq!(h.turn(1).await.tool_results().len(), 2);
     }
 
+    async fn an_id_of_a_call_may_be_very_long(h: Harness) {
+        // Nothing that could be compressed.
+        let id_of_call: String =
+            (1..=500_u64).map(|n| format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        let run = calls("execute", json!({ "command": "echo x", "timeout": "5s" })).with_id(&id_of_call);
+        h.model.push([run, says("Done.")]);
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat("Run it.").await);
+        let mut stream = api.stream(&chat, None).await;
+        let held = stream.answered(2).await;
+        assert_eq!(held.parts_of("tool-result")[0]["tool_call_id"], held.parts_of("tool-call")[0]["tool_call_id"]);
+        assert_eq!(h.turn(1).await.tool_results().len(), 1);
+    }
+
     async fn a_long_answer_arrives_whole(h: Harness) {
         let pieces: Vec<String> = (0..3000).map(|n| format!("{n} of many, and then some more words; ")).collect();
         h.model.push([says_in(pieces.clone())]);

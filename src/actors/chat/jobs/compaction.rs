@@ -1,12 +1,16 @@
 //! Replaces a long history by its summary, as a pass of its own.
 
-use super::{End, Work, generate::after_failure};
+use super::{
+    End, Work,
+    generate::{after_failure, told_less},
+};
 use crate::{
     chat::{command::Command, message::Role, state::Status},
     llm::{
         classify::{RawFailure, classify},
         failure::{Failure, FailureKind},
         providers::display_name,
+        request::Request,
     },
     metrics,
     store::{
@@ -17,7 +21,7 @@ use crate::{
     turn::{
         compact::{self, Compaction, EmptySummary, Source},
         engine::ModelChoice,
-        generate,
+        generate::{self, Recall},
         history::History,
         prompt::instructions,
         retry::turn_error,
@@ -45,16 +49,18 @@ pub(super) async fn run(
         return work.fail(error, attempt).await;
     }
     let files = work.files(rows).await?;
-    let (request, measurement) = {
-        let history = History::new(rows);
-        let mut prompt = generate::prompt(&history, choice, &files);
+    let history = History::new(rows);
+    let measurement = compact::measurement(&history, &choice.limits());
+    let request_of = |recall: Recall| {
+        let mut prompt = generate::prompt(&history, choice, &files, recall);
         instructions::fill(&mut prompt.system, None);
         compact::append_request(&mut prompt.messages);
         let mut request = generate::request(choice, prompt, &[], chat.last_reasoning_effort.as_deref());
         request.leave_out_provider_tools();
-        request.headers = generate::identity(chat);
-        (Arc::new(request), compact::measurement(&history, &choice.limits()))
+        Arc::new(Request { headers: generate::identity(chat), ..request })
     };
+    let mut recall = Recall::Signed;
+    let mut request = request_of(recall);
     let asked_by = rows.iter().rev().find_map(|r| r.created_by);
     let mut recording = work.shared.debug.step(RunKind::Compaction, chat, rows, choice, &request).await;
     loop {
@@ -95,7 +101,11 @@ pub(super) async fn run(
                     (empty(choice), "error")
                 }
             },
-            Ok(Err(failure)) => (failure, "error"),
+            Ok(Err(failure)) => {
+                let failure = told_less(failure, &mut recall, &request);
+                request = request_of(recall);
+                (failure, "error")
+            }
             // Our own deadline: the model would not be faster the next time.
             Err(_) => (classify(&choice.provider_type, RawFailure::Deadline), "timeout"),
         };

@@ -24,7 +24,7 @@ use crate::{
         compact::{Measurement, STILL_OVER_LIMIT},
         decide::{NextAction, Settings, ToolNames, decide},
         engine::ModelChoice,
-        generate,
+        generate::{self, Recall},
         history::History,
         project::Project,
         prompt::instructions::{self, Turn},
@@ -178,12 +178,15 @@ async fn ask(
     let rooted = chat.workspace_id.is_some() && chat.parent_chat_id.is_none();
     let home = project.map(|project| project.home.as_str()).filter(|home| rooted && !home.is_empty());
     let plan = home.map(|home| instructions::plan_path(home, chat.head.id));
-    let request_of = |choice: &ModelChoice, chained: bool| {
+    let request_of = |choice: &ModelChoice, recall: Recall| {
         generate::take_images(choice, &history, &files)?;
-        let chain = if chained { generate::chained_prompt(&history, choice, &files) } else { None };
+        let chain = match recall {
+            Recall::Kept => generate::chained_prompt(&history, choice, &files),
+            Recall::Signed | Recall::Nothing => None,
+        };
         let (mut prompt, previous_response_id) = match chain {
             Some((prompt, response)) => (prompt, Some(response)),
-            None => (generate::prompt(&history, choice, &files), None),
+            None => (generate::prompt(&history, choice, &files, recall), None),
         };
         let plans = chat.plan_mode.is_some() && chat.parent_chat_id.is_none();
         let live = &work.shared.live;
@@ -200,9 +203,9 @@ async fn ask(
         }
         Ok(Arc::new(Request { headers: generate::identity(chat), previous_response_id, ..request }))
     };
-    let mut chained = chat.plan_mode.is_none();
+    let mut recall = if chat.plan_mode.is_none() { Recall::Kept } else { Recall::Signed };
     let mut attempt = chat.head.versions.attempt;
-    let mut request = match request_of(&choice, chained) {
+    let mut request = match request_of(&choice, recall) {
         Ok(request) => request,
         Err(failure) => return not_asked(work, &failure, attempt, None).await,
     };
@@ -212,7 +215,7 @@ async fn ask(
         if std::mem::replace(&mut waited, true) {
             // A key may have been changed meanwhile, or the model taken away.
             let again = chosen(work, chat, &own)
-                .and_then(|choice| request_of(&choice, chained).map(|request| (choice, request)));
+                .and_then(|choice| request_of(&choice, recall).map(|request| (choice, request)));
             (choice, request) = match again {
                 Ok(again) => again,
                 Err(failure) => return not_asked(work, &failure, attempt, recording).await,
@@ -273,7 +276,7 @@ async fn ask(
                 }
                 return done;
             }
-            Err(failure) => failure,
+            Err(failure) => told_less(failure, &mut recall, &request),
         };
         if let Some(head) = after_failure(work, &choice, &failure, attempt, call).await? {
             if let Some(recording) = recording.take() {
@@ -281,10 +284,21 @@ async fn ask(
             }
             return Ok(head);
         }
-        if failure.chain_broken {
-            // The provider has forgotten the answer: for the rest of this history everything is sent.
-            chained = false;
+    }
+}
+
+/// What follows when the provider does not know again what it gave: for the rest of this history less of that is sent. When
+/// nothing of it was sent, to ask once more would be in vain.
+pub(super) fn told_less(failure: Failure, recall: &mut Recall, refused: &Request) -> Failure {
+    if !failure.chain_broken {
+        return failure;
+    }
+    match recall.less(refused) {
+        Some(less) => {
+            *recall = less;
+            failure
         }
+        None => Failure { retryable: false, ..failure },
     }
 }
 
