@@ -9,8 +9,9 @@ use serde_json::json;
 pub const MAX_EVENTS: usize = 256;
 
 /// Default of the bytes above which a frame takes no further event. Clients read frames of up to 4 MiB
-/// (api.md §1.7); a quarter of it leaves room and keeps a slow socket moving.
-pub const MAX_BYTES: usize = 1 << 20;
+/// (api.md §1.7). This is far less, as up to 32 frames are copied for each socket that does not drain: what waits
+/// before that is shared by all readers.
+pub const MAX_BYTES: usize = 256 << 10;
 
 /// Packs events that are JSON objects already into frames, in order. Every frame has 1 to
 /// [`MAX_EVENTS`] events and at most [`MAX_BYTES`], except that an event larger than that is a frame

@@ -5,10 +5,32 @@ mod events;
 use crate::support::{
     both,
     client::refusal,
+    daemon::DaemonProcess,
     fake_model::{Gate, Reply, says, says_in, thinks},
+    outside::{memory_kib, within},
     turns::{id, words},
 };
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
+};
+
+/// Somebody who asks for the stream and never reads it.
+async fn deaf(daemon: &DaemonProcess, chat: &str) -> TcpStream {
+    let address = daemon.url().strip_prefix("http://").and_then(|a| a.parse().ok()).expect("an address");
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let mut socket = socket.connect(address).await.expect("connect");
+    let request = format!(
+        "GET /api/experimental/chats/{chat}/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCoder-Session-Token: {}\r\n\r\n",
+        daemon.token()
+    );
+    socket.write_all(request.as_bytes()).await.expect("ask");
+    socket
+}
 
 both! {
     async fn the_first_connect_to_an_idle_chat_sends_its_history_and_status(h: Harness) {
@@ -166,5 +188,39 @@ both! {
         stream.say("good-bye").await;
         stream.closed().await;
         assert_eq!(api.get("/chats").await.json(200)[0]["has_unread"], json!(false));
+    }
+
+    async fn a_long_history_costs_little_for_those_who_never_read_it(h: Harness) {
+        h.configure("[log]\nfilter = \"info\"");
+        h.model.push([says("A")]);
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let chat = id(&api.create_chat(&"x".repeat(200 << 10)).await);
+        api.stream(&chat, None).await.answered(1).await;
+        // 20 MiB, of a hundred messages.
+        let copies = format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) \
+             INSERT INTO chat_messages (chat_id, revision, role, visibility, content, created_at) \
+             SELECT m.chat_id, m.revision, m.role, m.visibility, m.content, m.created_at FROM chat_messages m, n \
+             WHERE m.chat_id = {} AND m.role = 'user' ORDER BY m.id",
+            h.uuid(&chat)
+        );
+        h.execute(&daemon, &copies).await;
+        let mut reader = api.stream(&chat, None).await;
+        assert_eq!(reader.status("waiting").await.messages.len(), 102);
+        drop(reader);
+        let before = memory_kib(daemon.pid());
+        let mut all = Vec::new();
+        for _ in 0..20 {
+            all.push(deaf(&daemon, &chat).await);
+        }
+        within(Duration::from_secs(20), "they are all taken on", async || {
+            (daemon.metric("chatd_stream_subscribers").await == Some(20.0)).then_some(())
+        })
+        .await;
+        let mut reader = api.stream(&chat, None).await;
+        assert_eq!(reader.status("waiting").await.messages.len(), 102);
+        let during = memory_kib(daemon.pid());
+        assert!(during < before + 250 * 1024, "memory: {before} KiB, then {during} KiB");
     }
 }
