@@ -65,6 +65,20 @@ pub fn single_threaded() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|e| Failure::failed(format!("cannot start: {e}")))
 }
 
+/// Lets this process open as many files as it may, as far as a daemon can need them: each stream of a client is one, and
+/// shells start programs with 1024.
+pub fn many_files() {
+    use nix::sys::resource::{Resource::RLIMIT_NOFILE, getrlimit, setrlimit};
+    const ENOUGH: u64 = 65_536;
+    let raised = getrlimit(RLIMIT_NOFILE).and_then(|(soft, hard)| match hard.min(ENOUGH) {
+        most if soft < most => setrlimit(RLIMIT_NOFILE, most, hard),
+        _ => Ok(()),
+    });
+    if let Err(e) = raised {
+        tracing::warn!(error = %e, "the number of files that may be open stays as it is");
+    }
+}
+
 /// Signals of a kind, from now on.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ pub fn run(_: &ServeArgs, options: &Options) -> Outcome {
     let loaded = options.load()?;
     daemon::warn(&loaded);
     logging::init(&loaded.config.log).map_err(|e| Failure::new(Exit::Config, e.to_string()))?;
+    daemon::many_files();
     daemon::runtime()?.block_on(async {
         let mut terminate = daemon::on(SignalKind::terminate())?;
         let mut interrupt = daemon::on(SignalKind::interrupt())?;

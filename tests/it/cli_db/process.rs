@@ -12,10 +12,14 @@ use tokio::{
     process::{Child, Command},
 };
 
+const CHATD: &str = env!("CARGO_BIN_EXE_chatd");
+
 fn serve(home: &Path, args: &[&str]) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chatd"));
-    command.arg("serve").args(args).current_dir(home).kill_on_drop(true);
-    command.env_clear().env("HOME", home);
+    spawn(home, Command::new(CHATD).arg("serve").args(args))
+}
+
+fn spawn(home: &Path, command: &mut Command) -> Child {
+    command.current_dir(home).kill_on_drop(true).env_clear().env("HOME", home);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().expect("start chatd")
 }
@@ -47,6 +51,27 @@ fn a_daemon_whose_log_is_gone_goes_on() {
             assert_eq!(api.get("/chats").await.status, 401);
         }
         assert_eq!(status_after(child, Signal::SIGTERM).await, Some(143));
+    });
+}
+
+/// A shell's limit of open files is below what many streams need.
+#[cfg(target_os = "linux")]
+#[test]
+fn as_many_files_may_be_open_as_the_system_allows() {
+    run(Engine::Sqlite, "files", |h| async move {
+        for (limits, expected) in [("200:5000", "5000"), ("5000:5000", "5000")] {
+            let args = ["serve", "--data-dir", "f", "--listen", "127.0.0.1:0"];
+            let mut command = Command::new("prlimit");
+            let mut child =
+                spawn(h.folder(), command.arg(format!("--nofile={limits}")).arg(CHATD).args(args));
+            let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+            while !lines.next_line().await.unwrap().expect("it listens").contains("is listening on") {}
+            let pid = child.id().expect("it runs");
+            let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+            let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+            assert_eq!(files.split_whitespace().nth(3), Some(expected), "{files}");
+            assert_eq!(status_after(child, Signal::SIGTERM).await, Some(143));
+        }
     });
 }
 
