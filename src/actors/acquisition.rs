@@ -4,7 +4,10 @@
 use super::{Shared, registry::Chats, supervise};
 use crate::store::ClaimSpec;
 use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::oneshot;
 
 /// Look for chats to take. Carries nothing on purpose.
@@ -49,11 +52,12 @@ impl Acquisition {
         }
     }
 
-    /// Whether the database was away for so long that leases have ended whose owners live: nobody could
-    /// renew one.
-    fn leases_say_nothing(&self) -> bool {
+    /// How much longer leases are to be believed. A database that was away may bring back some that have
+    /// ended while their owners live: nobody could renew one.
+    fn trust(&self) -> Duration {
         let s = &self.shared.settings;
-        self.away_since.is_some_and(|since| since.elapsed() + s.heartbeat_interval >= s.lease)
+        let away = self.away_since.map_or(Duration::ZERO, |since| since.elapsed());
+        s.lease.saturating_sub(s.heartbeat_interval).saturating_sub(away)
     }
 
     fn claim(&mut self, ctx: &mut Context<Self>) {
@@ -69,6 +73,7 @@ impl Acquisition {
             return;
         }
         self.busy = true;
+        let trust = self.trust();
         let s = &self.shared.settings;
         let spec = ClaimSpec {
             worker: self.shared.worker,
@@ -77,8 +82,9 @@ impl Acquisition {
             max_running_chats: s.max_running_chats,
             max_running_subagents: s.max_running_subagents,
             now: self.shared.clock.now(),
+            patience: trust,
         };
-        let (store, looks) = (self.shared.store.clone(), self.leases_say_nothing());
+        let (store, looks) = (self.shared.store.clone(), trust.is_zero());
         let work = async move {
             if looks { store.ping().await.map(|()| Vec::new()) } else { store.claim(spec).await }
         };

@@ -60,6 +60,9 @@ pub struct ClaimSpec {
     pub max_running_subagents: i64,
     /// The moment of the claim.
     pub now: Timestamp,
+    /// How long it may take. What a database that stood still carries out only then would go by leases
+    /// that nobody could renew meanwhile.
+    pub patience: Duration,
 }
 
 macro_rules! claim_spec {
@@ -273,7 +276,7 @@ impl Store {
         let driven = move |chat, runner| claimer.as_ref().is_some_and(|c| c.drives(chat, runner));
         let claimed = match &self.engine {
             Engine::Pg(s) => {
-                let s = s.clone();
+                let s = s.clone().answering_within(spec.patience);
                 let runtime = s.runtime.clone();
                 detached(&runtime, async move {
                     operations!(@tx s, conn, "BEGIN ISOLATION LEVEL READ COMMITTED" =>

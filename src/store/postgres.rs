@@ -169,9 +169,8 @@ impl PgStore {
     }
 
     /// The same engine with less patience.
-    #[cfg(test)]
     pub(super) fn answering_within(self, answer_wait: Duration) -> Self {
-        Self { answer_wait, ..self }
+        Self { answer_wait: answer_wait.min(self.answer_wait), ..self }
     }
 
     /// What comes of work on a connection; [`Error::Silent`] when that gives no answer, and is of no use

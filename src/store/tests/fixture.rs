@@ -104,7 +104,8 @@ pub fn key<T>(user: UserId, key: &str, hash: &[u8], answer: &str) -> Idempotency
 }
 
 pub fn claim(worker: WorkerId, now: Timestamp, lease: Duration) -> ClaimSpec {
-    ClaimSpec { worker, limit: 10, lease, max_running_chats: 0, max_running_subagents: 0, now }
+    let patience = Duration::from_secs(60);
+    ClaimSpec { worker, limit: 10, lease, max_running_chats: 0, max_running_subagents: 0, now, patience }
 }
 
 pub fn newest(limit: i64) -> PageSpec {
