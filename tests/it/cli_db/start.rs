@@ -123,6 +123,14 @@ fn a_database_that_cannot_be_reached_is_said_so() {
             assert!(last_line(&ran).contains("database.url"), "{ran:?}");
             assert!(!format!("{ran:?}").contains("canary-password"), "{ran:?}");
         }
+        // A server that takes the connection and says nothing.
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("postgres://user:canary-password@{}/db", mute.local_addr().unwrap());
+        let config = file(&h, "mute.toml", &format!("data_dir = \"u\"\n[database]\nurl = \"{url}\"\n"));
+        let ran = chatd(h.folder(), &["migrate", "--config", &config]).await;
+        assert_eq!(ran.status, 69, "{ran:?}");
+        assert!(last_line(&ran).contains("no answer"), "{ran:?}");
+        assert!(!format!("{ran:?}").contains("canary-password"), "{ran:?}");
         // A file where the folder should be.
         std::fs::write(h.folder().join("file"), "x").unwrap();
         let ran = chatd(h.folder(), &["migrate", "--data-dir", "file"]).await;
