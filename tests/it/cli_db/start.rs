@@ -6,6 +6,7 @@ use crate::support::{
     outside::{Ran, chatd},
     run,
 };
+use serde_json::json;
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
 /// Writes a configuration beside no daemon and returns its path.
@@ -182,5 +183,32 @@ fn a_signal_ends_the_daemon_in_order() {
         daemon.restart().await;
         daemon.signal(Signal::SIGINT);
         assert_eq!(daemon.wait().await.code(), Some(130));
+    });
+}
+
+/// What a process does by default at a file that may not grow, or a disk that is full in this way, is to end.
+#[test]
+fn a_file_that_may_not_grow_fails_writes_and_ends_nothing() {
+    run(Engine::Sqlite, "may_not_grow", |h| async move {
+        for told in ["commit failed", "a group of writes was undone"] {
+            h.expect_error(told);
+        }
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let body = |name: &str| json!({ "content": format!("---\nname: {name}\n---\nx") });
+        let limit = |bytes: &str| {
+            let pid = daemon.pid().to_string();
+            let set = std::process::Command::new("prlimit")
+                .args(["--pid", &pid, &format!("--fsize={bytes}:unlimited")])
+                .status();
+            assert!(set.expect("run prlimit").success());
+        };
+        api.post("/users/me/skills", body("before")).await.json(201);
+        limit("1");
+        let refused = api.post("/users/me/skills", body("meanwhile")).await;
+        assert!(refused.status >= 500, "{refused:?}");
+        assert_eq!(api.get("/users/me/skills").await.json(200).as_array().map(Vec::len), Some(1));
+        limit("unlimited");
+        api.post("/users/me/skills", body("after")).await.json(201);
     });
 }
