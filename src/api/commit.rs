@@ -18,6 +18,7 @@ use crate::{
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, rt};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
+use tracing::Instrument as _;
 
 /// Renders status and body of the answer from what was done.
 pub type Render<T> = Arc<dyn Fn(&T) -> (u16, Json) + Send + Sync>;
@@ -92,7 +93,8 @@ pub async fn replayed(state: &ApiState, key: Key) -> Result<Option<HttpResponse>
 pub async fn to_its_end<T: 'static>(
     work: impl Future<Output = store::Result<T>> + 'static,
 ) -> store::Result<T> {
-    match rt::spawn(work).await {
+    // What it logs belongs to the request.
+    match rt::spawn(work.in_current_span()).await {
         Ok(done) => done,
         Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
         // The worker of this request ends, and whoever waits for it.

@@ -106,7 +106,7 @@ pub fn dumps_files(command: &str) -> bool {
 /// Whether these arguments of a search choose no lines, by a pattern that all have, or show no lines.
 fn finds_all(args: &[String]) -> bool {
     let lists = |arg: &String| match arg.strip_prefix("--") {
-        Some(long) => ["files", "files-with-matches", "include-all"].contains(&long),
+        Some(long) => ["files", "files-with-matches"].contains(&long),
         None => arg.strip_prefix('-').is_some_and(|short| {
             short.contains('l') && short.bytes().all(|b| b.is_ascii_alphabetic() && b != b'e')
         }),

@@ -102,8 +102,11 @@ pub(super) async fn run(
                 }
             },
             Ok(Err(failure)) => {
+                let before = recall;
                 let failure = told_less(failure, &mut recall, &request);
-                request = request_of(recall);
+                if recall != before {
+                    request = request_of(recall);
+                }
                 (failure, "error")
             }
             // Our own deadline: the model would not be faster the next time.
