@@ -38,7 +38,7 @@ use crate::{
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -127,6 +127,7 @@ impl Shared {
             live: Arc::clone(&self.live),
             workspaces_per_user: self.settings.workspaces_per_user,
             silent: InVain::default(),
+            changed: AtomicBool::new(false),
         }
     }
 

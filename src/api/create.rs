@@ -28,6 +28,7 @@ use crate::{
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
@@ -63,7 +64,8 @@ pub struct DynamicTool {
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     description: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// A JSON Schema object; without one the tool takes no arguments.
+    #[serde(default)]
     input_schema: Option<Json>,
 }
 
@@ -127,7 +129,7 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
     .checked(state, caller.user.id)
     .await?;
     let labels = labels::stored(&body.labels.unwrap_or_default())?;
-    let dynamic_tools = dynamic_tools(&body.unsafe_dynamic_tools.unwrap_or_default())?;
+    let dynamic_tools = dynamic_tools(body.unsafe_dynamic_tools.unwrap_or_default())?;
     let client_type = match body.client_type.as_deref() {
         None | Some("api") => "api",
         Some("ui") => "ui",
@@ -213,27 +215,29 @@ fn default_model(state: &ApiState, user: UserId) -> Result<ModelConfigId> {
     }
 }
 
-/// Checks the client-run tools; none is the same as an empty list.
-fn dynamic_tools(tools: &[DynamicTool]) -> Result<Option<Json>> {
+/// Checks the client-run tools; none is the same as an empty list. A schema that is left out, or `null` as clients in Go
+/// write it, is that of a tool without arguments.
+fn dynamic_tools(mut tools: Vec<DynamicTool>) -> Result<Option<Json>> {
     let wrong = |detail: String| Problem::field("unsafe_dynamic_tools", detail);
     if tools.len() > MAX_DYNAMIC_TOOLS {
         return Err(wrong(format!("At most {MAX_DYNAMIC_TOOLS} tools are allowed.")));
     }
     let mut names = HashSet::new();
-    for (index, tool) in tools.iter().enumerate() {
+    for (index, tool) in tools.iter_mut().enumerate() {
         if tool.name.trim().is_empty() {
             return Err(wrong(format!("unsafe_dynamic_tools[{index}].name must not be blank.")));
         }
-        if !names.insert(tool.name.as_str()) {
+        if !names.insert(tool.name.clone()) {
             return Err(wrong(format!("unsafe_dynamic_tools[{index}].name {:?} is given twice.", tool.name)));
         }
         // Read into a map, which also bounds how deep it is nested.
-        let schema = tool.input_schema.as_ref().map(Json::read::<serde_json::Map<String, serde_json::Value>>);
-        if !matches!(schema, Some(Ok(_))) {
-            return Err(wrong(format!("unsafe_dynamic_tools[{index}].input_schema must be a JSON object.")));
+        let schema = tool.input_schema.get_or_insert_with(|| Json::of(&Map::new()));
+        if schema.read::<Map<String, Value>>().is_err() {
+            let rule = "must be a JSON object, nested at most 127 deep";
+            return Err(wrong(format!("unsafe_dynamic_tools[{index}].input_schema {rule}.")));
         }
     }
-    Ok((!tools.is_empty()).then(|| Json::of(tools)))
+    Ok((!tools.is_empty()).then(|| Json::of(&tools)))
 }
 
 #[cfg(test)]
@@ -241,7 +245,7 @@ mod tests {
     use super::*;
 
     fn check(json: &str) -> Result<Option<Json>> {
-        dynamic_tools(&body::of_text::<Vec<_>>(json)?)
+        dynamic_tools(body::of_text::<Vec<_>>(json)?)
     }
 
     #[test]
@@ -250,12 +254,15 @@ mod tests {
         let stored = check(good).unwrap().unwrap();
         assert!(stored.get().contains(r#"{"type":"object", "z":1}"#), "{stored:?}");
         assert_eq!(check("[]").unwrap(), None);
+        for plain in [r#"[{"name":"a"}]"#, r#"[{"name":"a","description":null,"input_schema":null}]"#] {
+            assert_eq!(check(plain).unwrap().unwrap().get(), r#"[{"name":"a","input_schema":{}}]"#);
+        }
         for bad in [
             r#"[{"name":" ","input_schema":{}}]"#,
             r#"[{"input_schema":{}}]"#,
             r#"[{"name":"a","input_schema":{}},{"name":"a","input_schema":{}}]"#,
-            r#"[{"name":"a"}]"#,
             r#"[{"name":"a","input_schema":[]}]"#,
+            &format!(r#"[{{"name":"a","input_schema":{{"a":{}{}}}}}]"#, "[".repeat(500), "]".repeat(500)),
         ] {
             assert_eq!(check(bad).unwrap_err().status().as_u16(), 400, "{bad}");
         }

@@ -209,11 +209,19 @@ impl Problem {
                 Self::bad_request("Only members of the organization can be members of its groups.")
                     .detail(format!("User {user} is not a member of the organization."))
             }
+            store::Error::Sealed(why) => {
+                let how = "Its encryption keys are not those of the deployment. The operator has to give it the keys that \
+                           the other replicas have: secrets.encryption_key_file or secrets.encryption_key_env.";
+                let mut problem =
+                    Self::unavailable("This server cannot store or read secrets.", why).detail(how);
+                // Only somebody who does that helps.
+                problem.retry_after = None;
+                problem
+            }
             store::Error::Overloaded => Self::unavailable("The server is overloaded. Try again.", error),
             e if e.is_transient() => Self::unavailable("The database is not available. Try again.", e),
             e @ (store::Error::Corrupt(_)
             | store::Error::LimitUnresolved(_)
-            | store::Error::Sealed(_)
             | store::Error::Unavailable(_)
             | store::Error::Silent
             | store::Error::Database(_)) => Self::internal(e),

@@ -12,29 +12,21 @@ use super::{
 use crate::{
     actors::subscription::CloseReason,
     clock::Timestamp,
-    ids::{AgentId, ChatId},
-    store::Error,
+    ids::{AgentId, ChatId, UserId},
+    store::{Error, records::ChatRecord},
     workspace::{
+        changes,
         connection::Dialer,
-        link::full,
         status::{self, AgentStatus, INACTIVE},
-        wire::{BASE, GitChanges, GitRepository},
+        wire::{GitChanges, GitRepository},
     },
 };
 use actix_web::{HttpRequest, HttpResponse, rt, web};
 use futures_util::future::LocalBoxFuture;
-use http_body_util::{BodyExt as _, Limited};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, future::pending, time::Duration};
-use tokio::{sync::watch, time::timeout};
+use std::{collections::BTreeMap, future::pending};
+use tokio::sync::watch;
 use utoipa::ToSchema;
-
-/// How long a look at the repositories may take: the agent ends each of its commands after 20 s.
-const SCAN_TIMEOUT: Duration = Duration::from_secs(60);
-/// What is said where an agent was there by its row, and is not.
-const LOST: &str = "Its link was lost just now; it makes another by itself. Try again in a moment.";
-/// Largest answer of an agent: the diffs of twenty repositories of 1 MiB each, escaped.
-const MAX_ANSWER: usize = 64 << 20;
 
 /// What the server says on `stream/git`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -90,7 +82,7 @@ impl From<GitRepository> for RepositoryOut {
 }
 
 /// The agent of a chat's workspace, which is there, for a caller who may act in it.
-async fn agent(state: &ApiState, caller: &Caller, path: &str) -> Result<(ChatId, AgentId)> {
+async fn agent(state: &ApiState, caller: &Caller, path: &str) -> Result<(ChatRecord, AgentId)> {
     let chat = access::chat(state, caller, path, Right::Read).await?;
     let Some(id) = chat.workspace_id else {
         return Err(Problem::bad_request("The chat has no workspace."));
@@ -113,7 +105,8 @@ async fn agent(state: &ApiState, caller: &Caller, path: &str) -> Result<(ChatId,
     if let Some(name) = state_of {
         return Err(Problem::bad_request(format!("The workspace's agent is not connected; it is {name}.")));
     }
-    Ok((chat.head.id, agent.id))
+    let agent = agent.id;
+    Ok((chat, agent))
 }
 
 /// What the OpenAPI document says of it.
@@ -131,12 +124,14 @@ pub async fn git(
 ) -> Result<HttpResponse> {
     let (chat, agent) = agent(&state, &caller, &path).await?;
     if state.dialer.at_hand(agent).await?.is_none() {
-        return Err(Problem::bad_request("The workspace's agent cannot be reached.").detail(LOST));
+        return Err(Problem::bad_request("The workspace's agent cannot be reached.").detail(changes::LOST));
     }
     let (response, mut socket) = sockets::open(&request, payload, state.clone(), caller)?;
-    socket.only_while_readable(chat);
+    socket.only_while_readable(chat.head.id);
     let source = Git {
         dialer: state.dialer.clone(),
+        chat: chat.head.id,
+        owner: chat.owner_id,
         agent,
         draining: state.draining.clone(),
         asked: true,
@@ -171,6 +166,8 @@ enum Asked {
 
 struct Git {
     dialer: Dialer,
+    chat: ChatId,
+    owner: UserId,
     agent: AgentId,
     draining: watch::Receiver<bool>,
     /// Somebody wants to see how things are.
@@ -179,31 +176,6 @@ struct Git {
     looking: Option<LocalBoxFuture<'static, std::result::Result<GitChanges, String>>>,
     /// What the client has seen.
     shown: BTreeMap<String, RepositoryOut>,
-}
-
-/// Looks at the repositories. The way to the agent is found anew each time: its link may have moved meanwhile.
-async fn look(dialer: Dialer, agent: AgentId) -> std::result::Result<GitChanges, String> {
-    let scan = async {
-        let client = match dialer.at_hand(agent).await {
-            Ok(Some(client)) => client,
-            Ok(None) | Err(Error::NotFound) => return Err(LOST.to_owned()),
-            Err(e) => {
-                tracing::warn!(%agent, error = %e, "the way to an agent cannot be found");
-                return Err("The database is not available. Try again.".to_owned());
-            }
-        };
-        let answer = client
-            .request(hyper::Method::GET, &format!("{BASE}git/changes"), hyper::HeaderMap::new(), full(""))
-            .await;
-        let answer = answer.map_err(|e| e.to_string())?;
-        let ok = answer.status().is_success();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|e| e.to_string())?;
-        match ok {
-            true => serde_json::from_slice(&body.to_bytes()).map_err(|e| e.to_string()),
-            false => Err("The agent could not look at the repositories.".to_owned()),
-        }
-    };
-    timeout(SCAN_TIMEOUT, scan).await.unwrap_or_else(|_| Err("The agent takes too long.".to_owned()))
 }
 
 impl Git {
@@ -236,7 +208,9 @@ impl Source for Git {
         loop {
             if self.looking.is_none() && self.asked {
                 self.asked = false;
-                self.looking = Some(Box::pin(look(self.dialer.clone(), self.agent)));
+                let (dialer, agent, chat, owner) = (self.dialer.clone(), self.agent, self.chat, self.owner);
+                self.looking =
+                    Some(Box::pin(async move { changes::look(&dialer, agent, chat, owner).await }));
             }
             let found = tokio::select! {
                 found = async {

@@ -11,7 +11,11 @@ use crate::{
         remote::{CallError, CallId, Remote},
     },
 };
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep, timeout},
@@ -39,6 +43,8 @@ pub struct Session {
     pub workspaces_per_user: i64,
     /// The agent that did not say what its project is, and the id of the message of that turn: it is not asked twice in one.
     pub silent: InVain<(AgentId, i64)>,
+    /// Calls were made that may have changed files, and nobody has looked since.
+    pub changed: AtomicBool,
 }
 
 /// What a call knows about where it runs.

@@ -3,6 +3,7 @@
 //! [`connection`] is the way of one chat to its agent and [`remote`] what can be asked there; [`wire`] is what both
 //! ends speak. What the agent does with files and commands, it does with [`files`], [`lines`], [`group`] and [`output`].
 
+pub mod changes;
 pub mod connection;
 pub mod dial;
 pub mod elsewhere;

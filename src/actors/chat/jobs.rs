@@ -2,6 +2,7 @@
 //! from; whatever it finds stale it drops.
 
 mod await_action;
+mod changes;
 mod compaction;
 mod context;
 mod generate;
@@ -236,6 +237,7 @@ pub async fn run(job: Job, work: Work, partial: Vec<(Role, Part)>) -> Outcome {
         Ok(done) => {
             if !abandons {
                 work.shared.debug.moved(&done, interrupts);
+                changes::start(&work, &done);
             }
             Outcome::Moved(Box::new(done))
         }

@@ -119,6 +119,9 @@ fn a_replica_without_the_keys_of_the_others_serves_as_long_as_nothing_needs_them
         let api = second.api_as(&first.token());
         let chat = api.create_chat("Q").await["id"].as_str().unwrap().to_owned();
         api.stream(&chat, None).await.answered(1).await;
+        let own = json!({ "type": "anthropic", "name": "own", "base_url": "", "api_keys": ["sk-central-0123456789"] });
+        let refused = api.post("/api/v2/ai/providers", own).await.problem(503);
+        assert!(refused["detail"].as_str().is_some_and(|d| d.contains("encryption_key_file")), "{refused}");
         second.stop().await;
         provider(&h, &first.api(), "mine", &["sk-central-0123456789"]).await;
         let ran = second.command(&["serve"]).await;

@@ -2,7 +2,14 @@
 //! `stream/desktop` are refused.
 
 use crate::{
-    support::{both, client::Api, daemon::DaemonProcess, outside::eventually, turns::id},
+    support::{
+        both,
+        client::Api,
+        daemon::DaemonProcess,
+        fake_model::{calls, says},
+        outside::eventually,
+        turns::id,
+    },
     workspaces::{create, has_status},
 };
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -115,6 +122,43 @@ both! {
         end_agent(&api, &chat).await;
         let gone = api.get(&format!("/chats/{chat}/stream/git")).await.problem(400);
         assert!(gone["message"].as_str().is_some_and(|m| m.contains("gone")), "{gone}");
+    }
+
+    async fn what_a_turn_changed_is_shown_with_its_chat(h: Harness) {
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        h.model.push([says("Looked.")]);
+        let (chat, folder) = chat_with_agent(&daemon, &api).await;
+        api.stream(&chat, None).await.answered(1).await;
+        let mut watch = api.watch().await;
+        init(&folder.join("one"));
+        let remote = "git -C one remote add origin https://me:secret@github.com/Acme/Shop.git";
+        let command = format!("{remote}; printf 'a\\n++ b\\n' > one/new");
+        h.model.push([calls("execute", json!({ "command": command })), says("Changed.")]);
+        api.send(&chat, "Change it.").await;
+        let told = watch.kind("diff_status_change", &chat).await["chat"]["diff_status"].clone();
+        assert_eq!((&told["additions"], &told["deletions"], &told["changed_files"]), (&json!(2), &json!(0), &json!(1)), "{told}");
+        assert_eq!((&told["head_branch"], &told["chat_id"]), (&json!("main"), &json!(chat)), "{told}");
+        assert!(told["refreshed_at"].is_string() && told.get("url").is_none(), "{told}");
+        assert_eq!(api.chat(&chat).await["diff_status"], told);
+        assert_eq!(
+            api.get(&format!("/chats/{chat}/diff")).await.json(200),
+            json!({ "chat_id": chat, "provider": "github", "remote_origin": "https://github.com/Acme/Shop.git", "branch": "main" }),
+        );
+        let listed = api.get("/chats?q=repo:acme/shop").await.json(200);
+        assert_eq!((&listed[0]["id"], &listed[0]["diff_status"]), (&json!(chat), &told), "{listed}");
+        // Whoever looks at the panel brings it up to date as well.
+        fs::remove_file(folder.join("one/new")).expect("remove a file");
+        Panel::open(&api, &daemon.token(), &chat).await.changes().await;
+        let back = |event: &Value| event["kind"] == "diff_status_change" && event["chat"]["diff_status"]["additions"] == 0;
+        watch.until("a clean folder", back).await;
+        // A look that finds nothing new tells nothing: what comes next is the title.
+        Panel::open(&api, &daemon.token(), &chat).await.changes().await;
+        api.patch(&format!("/chats/{chat}"), json!({ "title": "Clean" })).await.empty(204);
+        watch.until("the title", |event| event["chat"]["title"] == "Clean").await;
+        let told = watch.events.iter().filter(|event| event["kind"] == "diff_status_change").count();
+        assert_eq!(told, 2, "{:#?}", watch.events);
+        end_agent(&api, &chat).await;
     }
 
     async fn both_streams_are_refused_before_the_upgrade(h: Harness) {

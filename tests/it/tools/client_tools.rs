@@ -57,16 +57,21 @@ both! {
         let daemon = h.daemon().await;
         let api = daemon.api();
         let mut body = with_client_tool("Ask me.");
-        body["unsafe_dynamic_tools"] = json!([{ "name": "ask_user_question", "input_schema": { "type": "object" } }]);
+        body["unsafe_dynamic_tools"] = json!([
+            { "name": "ask_user_question", "input_schema": { "type": "object" } },
+            { "name": "without" }, { "name": "null", "description": null, "input_schema": null },
+        ]);
         let chat = id(&api.create_chat_with(body).await);
         let mut stream = api.stream(&chat, None).await;
         stream.until("the call for action", |f| f.action_required.is_some()).await;
         answer(&api, &chat, json!([{ "tool_call_id": "a", "output": "blue" }])).await.empty(204);
         assert_eq!(stream.answered(2).await.texts("assistant").last().map(String::as_str), Some("Blue it is."));
-        // Its schema says less than providers insist on.
+        // Their schemas say less than providers insist on.
         let asked = h.turn(0).await;
-        let tool = asked.tools.iter().find(|tool| tool.name == "ask_user_question").expect("the tool");
-        assert_eq!(tool.schema, json!({ "type": "object", "properties": {} }));
+        for name in ["ask_user_question", "without", "null"] {
+            let tool = asked.tools.iter().find(|tool| tool.name == name).expect("the tool");
+            assert_eq!(tool.schema, json!({ "type": "object", "properties": {} }), "{name}");
+        }
     }
 
     async fn results_that_do_not_fit_the_pending_calls_change_nothing(h: Harness) {

@@ -27,7 +27,10 @@ use crate::{
         tool_batch::{self, Setting},
     },
 };
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 pub(super) async fn run(
     work: &Work,
@@ -57,6 +60,9 @@ pub(super) async fn run(
     let repeated = &journal.repeated;
     let with = Setting { registry, ctx: &ctx, context_limit: choice.context_limit, clock, repeated };
     let closes_calls = journal.holds_calls();
+    if closes_calls {
+        work.session.changed.store(true, Ordering::Relaxed);
+    }
     let answers = journal.answers.clone();
     let ended = async |call: &ToolCallPart, outcome: &ToolOutcome| journal.ended(call, outcome).await;
     let output = tool_batch::run(&with, calls, answers, ended).await;
