@@ -431,7 +431,7 @@ impl Daemon {
         Poller::new(self.shared.clone(), chats.clone()).start();
         Janitor::new(self.shared.clone(), chats.clone()).start();
         let builds = (self.shared.settings.worker_enabled)
-            .then(|| actix::spawn(builds::run(self.shared.clone(), self.host)));
+            .then(|| actix::spawn(builds::run(self.shared.clone(), self.host, self.grace)));
         let upkeep = actix::spawn(figures::upkeep(self.recorder.clone()));
 
         tokio::select! {
@@ -444,12 +444,14 @@ impl Daemon {
             // What was claimed last has been handed to its actor then, and is let go with the others.
             stop::quiet("a claim", |sender| acquisition.do_send(Quiet(sender))).await;
         }
-        chats.drain(self.grace).await;
-        if let Some(builds) = builds
-            && tokio::time::timeout(BUILDS_GRACE, builds).await.is_err()
-        {
-            tracing::warn!("a build could not be ended; its lease will");
-        }
+        let builds = async {
+            if let Some(builds) = builds
+                && tokio::time::timeout(self.grace + BUILDS_GRACE, builds).await.is_err()
+            {
+                tracing::warn!("a build could not be ended; its lease will");
+            }
+        };
+        tokio::join!(chats.drain(self.grace), builds);
         stop::quiet("a heartbeat", |sender| heartbeat.do_send(Cease(sender))).await;
         stop::sign_off(&self.shared).await;
         handle.stop(true).await;

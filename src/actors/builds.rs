@@ -20,6 +20,7 @@ use crate::{
         },
     },
     workspace::{
+        parameters::Questions,
         provision::{self, Host, Job},
         status::{self, CONNECTION_TIMEOUT_SECONDS, INACTIVE},
         token,
@@ -30,7 +31,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 /// How often builds and deadlines are looked for without a hint.
@@ -54,8 +55,8 @@ const ASKED: i64 = 200;
 /// Status commands that run at a time; one that hangs keeps few others waiting.
 const ASKED_AT_ONCE: usize = 8;
 
-/// Looks for builds until the replica stops; those that run then are ended.
-pub async fn run(shared: Arc<Shared>, host: Host) {
+/// Looks for builds until the replica stops. Those that run then may go on for `grace`, and are ended.
+pub async fn run(shared: Arc<Shared>, host: Host, grace: Duration) {
     let mut hints = shared.store.bus().subscribe();
     let mut draining = shared.draining.clone();
     let mut tick = interval(TICK);
@@ -94,7 +95,7 @@ pub async fn run(shared: Arc<Shared>, host: Host) {
             running.spawn_local(async move {
                 // One that panics is told and counted; its lease passes, and then it is ended as failed.
                 let work = async {
-                    one(shared, host, claimed).await;
+                    one(shared, host, grace, claimed).await;
                     Ok(())
                 };
                 supervise::round("running a build", work).await;
@@ -194,14 +195,14 @@ async fn claim(shared: &Shared) -> store::Result<Option<ClaimedBuild>> {
 }
 
 /// Runs a build to its end.
-async fn one(shared: Arc<Shared>, host: Arc<Host>, claimed: ClaimedBuild) {
+async fn one(shared: Arc<Shared>, host: Arc<Host>, grace: Duration, claimed: ClaimedBuild) {
     let build = claimed.view.build.id;
     let ttl = ttl(&claimed.view);
     let error = match claimed.abandoned {
         true => {
             Some("The replica that ran this build has ended in the middle of it. Build again.".to_owned())
         }
-        false => match work(&shared, &host, claimed.view).await {
+        false => match work(&shared, &host, grace, claimed.view).await {
             Ok(()) => None,
             Err(Stop::Failed(why)) => Some(why),
             Err(Stop::Store(e)) => {
@@ -240,7 +241,7 @@ impl From<store::Error> for Stop {
     }
 }
 
-async fn work(shared: &Shared, host: &Host, view: WorkspaceView) -> Result<(), Stop> {
+async fn work(shared: &Shared, host: &Host, grace: Duration, view: WorkspaceView) -> Result<(), Stop> {
     let build = view.build.id;
     let transition = view.build.transition;
     let mut agent = None;
@@ -249,7 +250,13 @@ async fn work(shared: &Shared, host: &Host, view: WorkspaceView) -> Result<(), S
         agent = text.map(|text| (record.id, text));
         shared.store.enter_agent(shared.worker, record).await?;
     }
-    let job = job(view, agent);
+    let mut job = job(view, agent);
+    if transition == Transition::Start {
+        // The template may ask more than it did when the workspace was made.
+        let asked = Questions::of(&job.template.parameters, &job.template.presets)
+            .map_err(|e| Stop::Failed(format!("what the template asks cannot be read: {e}")))?;
+        asked.complete(&mut job.parameters).map_err(Stop::Failed)?;
+    }
     let (log, lines) = mpsc::channel(LOG_QUEUE);
     let writer = write_log(shared, build, lines);
     let worker = async {
@@ -266,7 +273,7 @@ async fn work(shared: &Shared, host: &Host, view: WorkspaceView) -> Result<(), S
                 ))),
             },
             lost = keep(shared, build) => Err(Stop::Store(lost)),
-            () = stopping(shared.draining.clone()) => {
+            () = stopping(shared.draining.clone(), grace) => {
                 Err(Stop::Failed("the daemon was stopped in the middle of this build; build again".into()))
             }
         }
@@ -304,9 +311,11 @@ fn fresh_agent(build: BuildId, template: &TemplateRecord, now: Timestamp) -> (Ag
     (record, token)
 }
 
-async fn stopping(mut draining: watch::Receiver<bool>) {
+/// Until what runs when the replica stops has had its time.
+async fn stopping(mut draining: watch::Receiver<bool>, grace: Duration) {
     // The sender lives as long as the daemon.
     let _ = draining.wait_for(|d| *d).await;
+    sleep(grace).await;
 }
 
 /// Renews the lease until that fails for longer than the lease, or the build is somebody else's.

@@ -82,6 +82,10 @@ async fn open_database(
         DatabaseUrl::Sqlite(_) => {
             let path = sqlite_path(config)?;
             make_private(&path)?;
+            // SQLite keeps its log beside the file itself, wherever a link to it lies; so do we with the lock.
+            let path = std::fs::canonicalize(&path).map_err(|e| {
+                StartError::File(format!("the database {} cannot be used: {e}", path.display()))
+            })?;
             // Before anything else: a second daemon must not migrate under the first one.
             let lock = if daemon { Some(instance_lock(&path)?) } else { None };
             apply(config, &runtime, true).await?;

@@ -152,6 +152,11 @@ async fn find(store: &Store, text: &str) -> Result<WorkspaceView, Failure> {
 fn build(args: &BuildArgs, transition: Transition, config: &crate::config::Config) -> Outcome {
     daemon::on_existing_database(config, async |store| {
         let view = find(store, &args.workspace).await?;
+        if transition == Transition::Start && view.template.deleted {
+            return Err(Failure::failed(
+                "the template of this workspace was deleted, so it cannot be started; make a workspace from another one",
+            ));
+        }
         let new = NewBuild {
             id: BuildId::fresh(),
             workspace_id: view.workspace.id,

@@ -85,6 +85,10 @@ impl ProviderKind {
     const NAMES: &'static [&'static str] =
         &["anthropic", "openai", "openai-compatible", "azure", "google", "openrouter", "vercel", "scripted"];
 
+    /// Those whose key has a usual variable.
+    pub const VENDORS: [Self; 6] =
+        [Self::Anthropic, Self::Openai, Self::Openrouter, Self::Vercel, Self::Azure, Self::Google];
+
     /// The environment variable in which this vendor's key is usually found.
     #[must_use]
     pub fn usual_key_env(self) -> Option<&'static str> {

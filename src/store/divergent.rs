@@ -84,12 +84,14 @@ pub(super) mod pg {
              AND (h.beat_at < clock_timestamp() - ",
         );
         // A crash of the server empties the unlogged table. Whether the owner is gone is then told by its
-        // entry as a replica, until its next beat writes the lease anew.
+        // entry as a replica, until its next beat writes the lease anew. What is ours and is not driven here
+        // was lost with the answer to a claim: nobody will ever beat for it.
         s.bind::<BigInt, _>(lease).sql(
             " * interval '1 microsecond' OR h.beat_at IS NULL AND NOT EXISTS (SELECT 1 FROM replicas r \
-             WHERE r.id = c.worker_id AND r.beat_at >= clock_timestamp() - ",
+             WHERE r.id = c.worker_id AND r.id <> ",
         );
-        s.bind::<BigInt, _>(lease).sql(
+        s.bind::<sql::Uid, _>(Id(spec.worker.0));
+        s.sql(" AND r.beat_at >= clock_timestamp() - ").bind::<BigInt, _>(lease).sql(
             " * interval '1 microsecond')) \
              AND (c.status <> 'running' OR CASE WHEN c.parent_chat_id IS NULL THEN ",
         );

@@ -301,16 +301,20 @@ impl Store {
         Ok(claimed)
     }
 
-    /// Forgets every lease, so that all runnable chats can be claimed at once. For the start of a
-    /// daemon on SQLite, which holds the [`sqlite::InstanceLock`]: nobody else can be alive. Does
-    /// nothing on PostgreSQL, where other replicas may be.
+    /// Forgets every lease, so that all runnable chats can be claimed at once and builds that were cut off
+    /// are ended; how many chats had one. For the start of a daemon on SQLite, which holds the
+    /// [`sqlite::InstanceLock`]: nobody else can be alive. Does nothing on PostgreSQL, where other replicas
+    /// may be.
     ///
     /// # Errors
     /// See [`Error`]; nothing was written then.
     pub async fn forget_leases(&self) -> Result<usize> {
         match &self.engine {
             Engine::Pg(_) => Ok(0),
-            Engine::Sqlite(_) => self.sweep_beats(Timestamp::from_micros(i64::MAX)).await,
+            Engine::Sqlite(_) => {
+                self.forget_build_leases().await?;
+                self.sweep_beats(Timestamp::from_micros(i64::MAX)).await
+            }
         }
     }
 

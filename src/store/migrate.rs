@@ -7,8 +7,8 @@ use super::{
 };
 use crate::bus::postgres::connect::Server;
 use diesel::{
-    Connection, SqliteConnection, connection::SimpleConnection, migration::MigrationVersion,
-    sql_types::BigInt,
+    Connection, RunQueryDsl as _, SqliteConnection, connection::SimpleConnection,
+    migration::MigrationVersion, sql_types::BigInt,
 };
 use diesel_async::AsyncMigrationHarness;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -76,8 +76,8 @@ fn status_of<DB: diesel::backend::Backend, H: MigrationHarness<DB>>(
     Ok(Status { applied, pending, unknown })
 }
 
-/// Looks at, or applies, the migrations of a SQLite file. Blocks. Looking at a file that is not there
-/// does not make it.
+/// Looks at, or applies, the migrations of a SQLite file. Blocks. Looking changes nothing: a file that is
+/// not there is not made.
 ///
 /// # Errors
 /// When the file cannot be used, is newer than the program, or a migration fails.
@@ -85,22 +85,39 @@ pub fn sqlite(path: &Path, apply: bool) -> Result<Status, MigrateError> {
     let text = path
         .to_str()
         .ok_or_else(|| Error::Unavailable("the path of the database is not valid UTF-8".into()))?;
-    let place = if apply || path.exists() { text } else { ":memory:" };
-    let mut conn = SqliteConnection::establish(place)
-        .map_err(|e| Error::Unavailable(format!("{}: {e}", path.display())))?;
-    conn.batch_execute("PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
-        .map_err(|e| Error::Unavailable(format!("{}: {e}", path.display())))?;
+    let unusable = |why: &dyn std::fmt::Display| Error::Unavailable(format!("{}: {why}", path.display()));
+    let open = |place: &str, pragmas: &str| {
+        let mut conn = SqliteConnection::establish(place).map_err(|e| unusable(&e))?;
+        conn.batch_execute(pragmas).map_err(|e| unusable(&e))?;
+        Ok::<_, Error>(conn)
+    };
+    if !apply {
+        if path.exists() {
+            let mut conn = open(text, "PRAGMA busy_timeout = 10000; PRAGMA query_only = ON;")?;
+            let begun: i64 = diesel::select(diesel::dsl::sql::<BigInt>(
+                "(SELECT count(*) FROM sqlite_master WHERE name = '__diesel_schema_migrations')",
+            ))
+            .get_result(&mut conn)
+            .map_err(|e| unusable(&e))?;
+            if begun > 0 {
+                let status = status_of(&mut conn, &SQLITE)?;
+                status.refuse_newer()?;
+                return Ok(status);
+            }
+        }
+        // Diesel makes its table to look into it.
+        return status_of(&mut open(":memory:", "")?, &SQLITE);
+    }
+    let mut conn =
+        open(text, "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
     let status = status_of(&mut conn, &SQLITE)?;
     status.refuse_newer()?;
-    if apply {
-        // Under one lock: another process may be about to do the same.
-        conn.immediate_transaction(|c| {
-            c.run_pending_migrations(SQLITE).map_err(|e| MigrateError::Failed(e.to_string()))?;
-            Ok::<_, MigrateError>(())
-        })?;
-        return status_of(&mut conn, &SQLITE);
-    }
-    Ok(status)
+    // Under one lock: another process may be about to do the same.
+    conn.immediate_transaction(|c| {
+        c.run_pending_migrations(SQLITE).map_err(|e| MigrateError::Failed(e.to_string()))?;
+        Ok::<_, MigrateError>(())
+    })?;
+    status_of(&mut conn, &SQLITE)
 }
 
 /// Looks at, or applies, the migrations of a PostgreSQL database.

@@ -170,7 +170,10 @@ pub(super) async fn ready(
             return Ok(Readiness::not("not_ready", dial::external(&known)));
         }
         if late {
-            let why = format!("the agent {:?} has not connected yet; it may on the next attempt", agent.name);
+            let why = match known.status {
+                AgentStatus::Disconnected => dial::advice(Some(&known)),
+                _ => format!("the agent {:?} has not connected yet; it may on the next attempt", agent.name),
+            };
             return Ok(Readiness::not("not_ready", why));
         }
         // Its link may come to another replica: the row tells then.

@@ -18,7 +18,7 @@ use crate::{
         self, Store,
         records::{
             ChatRecord,
-            workspaces::{AgentRecord, WorkspaceView},
+            workspaces::{AgentRecord, BuildStatus, WorkspaceView},
         },
     },
 };
@@ -283,11 +283,17 @@ impl Connection {
         Ok(agent)
     }
 
+    /// The workspace as it is now. An agent whose start failed counts as long as it is there: nothing but another
+    /// start brings it back.
     async fn view(&self, workspace: WorkspaceId) -> Result<WorkspaceView, NoConnection> {
-        match self.dialer.store.workspace(workspace).await {
-            Err(store::Error::NotFound) => Err(NoConnection::Deleted),
-            view => Ok(view?),
+        let mut view = match self.dialer.store.workspace(workspace).await {
+            Err(store::Error::NotFound) => return Err(NoConnection::Deleted),
+            view => view?,
+        };
+        if view.build.status == BuildStatus::Failed {
+            view.agents.retain(|agent| self.status(agent).0 == AgentStatus::Connected);
         }
+        Ok(view)
     }
 
     /// Clients are told, as of every change of what a chat is bound to (workspace-and-providers.md §1).

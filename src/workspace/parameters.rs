@@ -107,6 +107,24 @@ impl Questions {
         }
         Ok(answers)
     }
+
+    /// Adds to the answers of a workspace the defaults of what has been asked only since it was made.
+    ///
+    /// # Errors
+    /// What has no default, and what to do.
+    pub fn complete(&self, answers: &mut BTreeMap<String, String>) -> Result<(), String> {
+        for Parameter { name, default, .. } in &self.parameters {
+            if let Some(value) = default {
+                answers.entry(name.clone()).or_insert_with(|| value.clone());
+            } else if !answers.contains_key(name) {
+                return Err(format!(
+                    "the template asks for the parameter {name:?} since this workspace was made, which has no answer \
+                     to it; make a new workspace, or give the parameter a default"
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The variable of a parameter's answer: capital letters, digits and underscores.
@@ -157,6 +175,10 @@ mod tests {
             assert!(why.contains(said), "{why}");
         }
         assert!(questions.answered(other, Some(&big), &map(&[])).is_err(), "another template's");
+        let mut earlier = map(&[("branch", "old"), ("cpus", "4")]);
+        questions.complete(&mut earlier).unwrap();
+        assert_eq!(earlier, map(&[("branch", "old"), ("cpus", "4"), ("gpu", "false"), ("region", "eu")]));
+        assert!(questions.complete(&mut map(&[])).unwrap_err().contains("\"branch\" since"));
     }
 
     #[test]

@@ -66,6 +66,8 @@ operations! {
     read pub has_builds = workspace_builds::has_open(now: Timestamp) -> bool;
     /// Takes on the oldest build that nobody runs.
     write pub claim_build = workspace_builds::claim(worker: WorkerId, lease: Duration, now: Timestamp) -> Option<ClaimedBuild>;
+    /// Ends the leases of all builds.
+    write pub(in crate::store) forget_build_leases = workspace_builds::forget_leases() -> usize;
     /// Goes on running a build; [`Error::Stale`] when somebody else does.
     write pub renew_build = workspace_builds::renew(build: BuildId, worker: WorkerId, lease: Duration, now: Timestamp) -> ();
     /// Adds lines to the log of a build.

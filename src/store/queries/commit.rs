@@ -60,6 +60,15 @@ pub async fn commit(conn: &mut Conn, c: Commit, claim: Option<Owner>) -> Result<
         && plan.columns.owner.is_none()
     {
         commands.push(Command::Acquire(owner));
+        // A message is answered by a call of the model, with few exceptions: that it begins is written with the claim. Not
+        // after anything else: an attempt at a history that needs no answer stands for a compaction (turn/decide.rs).
+        let answers =
+            commands.iter().any(|c| matches!(c, Command::SendMessage { .. } | Command::EditMessage { .. }))
+                && plan.columns.versions.history > row.history_version;
+        if answers && plan.columns.status == Status::Running && plan.columns.compaction_requested_at.is_none()
+        {
+            commands.push(Command::RecordGenerationAttempt);
+        }
         plan = step::step_many(&chat, &commands, c.now)?;
     }
     let along = Along { meta: c.meta, lease: Lease::of(&commands), call: c.call };

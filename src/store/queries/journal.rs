@@ -33,7 +33,8 @@ fn storable(id: &str) -> String {
 }
 
 /// Enters calls that are about to start. Returns those that were entered before: they are not to be
-/// started again. A chat that somebody else drives by now, or that has moved on, is [`Error::Stale`].
+/// started again. What was entered at this very moment was so by an earlier try of the same work, whose
+/// answer was lost, and has not started. A chat that somebody else drives by now, or that has moved on, is [`Error::Stale`].
 pub async fn begin(
     conn: &mut Conn,
     batch: Batch,
@@ -63,6 +64,7 @@ pub async fn begin(
     s.sql("SELECT tool_call_id, outcome FROM tool_journal WHERE chat_id = ");
     s.bind::<sql::Uid, _>(Id(batch.chat.0)).sql(" AND history_version = ");
     s.bind::<BigInt, _>(batch.history_version);
+    s.sql(" AND (outcome IS NOT NULL OR started_at <> ").bind::<sql::Moment, _>(Ts(now)).sql(")");
     let known: Vec<EntryRow> = s.load(conn).await?;
     let mut known: Vec<Entry> = known
         .into_iter()

@@ -22,6 +22,9 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 use std::time::Duration;
 
+/// When the end of a workspace with a time to live is asked for again after a stop that failed: it may run on, and perhaps
+/// nobody looks.
+const STOP_AGAIN: Duration = Duration::from_secs(10 * 60);
 /// Statuses of builds that are not over.
 const OPEN: [&str; 2] = ["pending", "running"];
 
@@ -166,6 +169,13 @@ pub async fn claim(
     Ok(Some(ClaimedBuild { view, abandoned }))
 }
 
+/// Ends the leases of all builds.
+pub async fn forget_leases(conn: &mut Conn) -> Result<usize> {
+    let running = workspace_builds::table.filter(workspace_builds::status.eq("running"));
+    let ended = Some(Ts(Timestamp::from_micros(0)));
+    Ok(diesel::update(running).set(workspace_builds::lease_until.eq(ended)).execute(conn).await?)
+}
+
 /// Whether a replica still runs a build; the row is locked.
 async fn fence(conn: &mut Conn, build: BuildId, worker: WorkerId) -> Result<BuildRecord> {
     let row: Option<BuildRow> =
@@ -266,9 +276,15 @@ pub async fn finish(conn: &mut Conn, end: BuildEnd, now: Timestamp) -> Result<()
         diesel::delete(workspaces::table.find(workspace)).execute(conn).await?;
         return Ok(());
     }
-    if end.error.is_none() && record.transition == Transition::Start && !end.ttl.is_zero() {
+    let runs_for = match (record.transition, &end.error) {
+        _ if end.ttl.is_zero() => None,
+        (Transition::Start, None) => Some(end.ttl),
+        (Transition::Stop, Some(_)) => Some(STOP_AGAIN),
+        _ => None,
+    };
+    if let Some(time) = runs_for {
         diesel::update(workspaces::table.find(workspace))
-            .set(workspaces::deadline.eq(Some(Ts(now + end.ttl))))
+            .set(workspaces::deadline.eq(Some(Ts(now + time))))
             .execute(conn)
             .await?;
     }

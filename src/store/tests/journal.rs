@@ -35,11 +35,21 @@ both! {
         // Another owner finds both, whatever it wants to start.
         chat.run(Command::Acquire(owner())).await;
         let next = batch(&chat).await;
-        let mut found = db.store.begin_calls(next, entries(&["a", "c"]), NOW).await.unwrap();
+        let mut found = db.store.begin_calls(next, entries(&["a", "c"]), NOW + LEASE).await.unwrap();
         found.sort_by(|x, y| x.tool_call_id.cmp(&y.tool_call_id));
         assert_eq!(found, [known("a", Some("{\"z\": 1, \"a\":2}")), known("b", None)]);
         // Whoever owned it before starts nothing any more.
         assert!(matches!(db.store.begin_calls(step, entries(&["d"]), NOW).await, Err(Error::Stale)));
+    }
+
+    async fn calls_whose_entry_was_not_acknowledged_have_not_started(db) {
+        let chat = Driven::new(&db).await;
+        let step = batch(&chat).await;
+        for _ in 0..2 {
+            assert_eq!(db.store.begin_calls(step, entries(&["a", "b"]), NOW).await.unwrap(), []);
+        }
+        db.store.end_call(step, "a".into(), json("1")).await.unwrap();
+        assert_eq!(db.store.begin_calls(step, entries(&["a", "b"]), NOW).await.unwrap(), [known("a", Some("1"))]);
     }
 
     async fn ids_may_hold_anything(db) {
@@ -47,7 +57,7 @@ both! {
         let step = batch(&chat).await;
         assert_eq!(db.store.begin_calls(step, entries(&["a\0b", "%"]), NOW).await.unwrap(), []);
         db.store.end_call(step, "a\0b".into(), json("1")).await.unwrap();
-        let mut found = db.store.begin_calls(step, entries(&["a\0b", "%"]), NOW).await.unwrap();
+        let mut found = db.store.begin_calls(step, entries(&["a\0b", "%"]), NOW + LEASE).await.unwrap();
         found.sort_by(|x, y| x.tool_call_id.cmp(&y.tool_call_id));
         assert_eq!(found, [known("%", None), known("a\0b", Some("1"))]);
     }

@@ -89,6 +89,10 @@ both! {
             return;
         }
         assert!(claimed(&chat.store, other, NOW, LEASE).await.is_empty());
+        // Without a runner here the chat was claimed and the answer got lost: only its owner can know.
+        let mine = claimed(&chat.store, worker, NOW, LEASE).await;
+        assert_eq!(mine.iter().map(|c| c.head.id).collect::<Vec<_>>(), [chat.id]);
+        let runner = mine[0].head.owner.map_or(runner, |owner| owner.runner);
         chat.store.beat(worker, vec![(chat.id, runner)], NOW).await.unwrap();
         chat.store.drop_replica(worker).await.unwrap();
         assert!(claimed(&chat.store, other, NOW, LEASE).await.is_empty(), "the beat has written the lease anew");

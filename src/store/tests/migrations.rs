@@ -87,10 +87,18 @@ fn sqlite_is_migrated_once() {
     let path = dir.path().join("db");
     let look = migrate::sqlite(&path, false).unwrap();
     assert_eq!((look.applied.len(), look.pending.len()), (0, migrations()));
+    assert!(!path.exists(), "a look makes no file");
+    // Nor does it change one: neither its table nor its way to keep a log.
+    sqlite(&path).batch_execute("CREATE TABLE foreign_to_us (a)").unwrap();
+    let before = std::fs::read(&path).unwrap();
+    assert_eq!(migrate::sqlite(&path, false).unwrap(), look);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    std::fs::remove_file(&path).unwrap();
     let first = migrate::sqlite(&path, true).unwrap();
     assert_eq!((first.applied.len(), first.pending.len(), first.unknown.len()), (migrations(), 0, 0));
     let schema = sqlite_schema(&path);
     assert_eq!(migrate::sqlite(&path, true).unwrap(), first);
+    assert_eq!(migrate::sqlite(&path, false).unwrap(), first);
     assert_eq!(sqlite_schema(&path), schema);
     let mut conn = sqlite(&path);
     conn.batch_execute(&scripts("sqlite", "down")).unwrap();

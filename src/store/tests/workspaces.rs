@@ -74,14 +74,58 @@ fn new_build(workspace_id: WorkspaceId, transition: Transition) -> NewBuild {
 
 /// Runs the build that waits.
 async fn run_build(db: &Db, error: Option<&str>) {
+    run_build_with(db, error, Duration::ZERO).await;
+}
+
+/// The same of a workspace that has a time to live.
+async fn run_build_with(db: &Db, error: Option<&str>, ttl: Duration) {
     let worker = WorkerId::fresh();
     let claimed = db.store.claim_build(worker, LEASE, NOW).await.unwrap().expect("one waits");
     let error = error.map(str::to_owned);
-    let end = BuildEnd { build: claimed.view.build.id, worker, error, ttl: Duration::ZERO };
+    let end = BuildEnd { build: claimed.view.build.id, worker, error, ttl };
     db.store.finish_build(end, NOW).await.unwrap();
 }
 
 both! {
+    async fn a_build_that_was_cut_off_is_ended_by_the_next_start_on_sqlite(db) {
+        let person = Person::of(&db.store).await;
+        let template = db.store.create_template(template("t", false)).await.unwrap().id;
+        workspace(&db, person, template, "w".into()).await;
+        let first = db.store.claim_build(WorkerId::fresh(), LEASE, NOW).await.unwrap().expect("it waits");
+        assert!(!first.abandoned);
+        assert!(!db.store.has_builds(NOW).await.unwrap());
+        db.store.forget_leases().await.unwrap();
+        // Where there may be other replicas the lease has to end by itself.
+        let next = db.store.claim_build(WorkerId::fresh(), LEASE, NOW).await.unwrap();
+        assert_eq!(next.map(|c| c.abandoned), db.is_sqlite().then_some(true));
+    }
+
+    async fn a_stop_that_failed_is_asked_for_again_where_time_is_limited(db) {
+        let person = Person::of(&db.store).await;
+        let template = db.store.create_template(template("t", false)).await.unwrap().id;
+        let id = workspace(&db, person, template, "w".into()).await;
+        let ttl = Duration::from_secs(8 * 60 * 60);
+        let deadline = async || db.store.workspace(id).await.unwrap().workspace.deadline;
+        run_build_with(&db, None, ttl).await;
+        assert_eq!(deadline().await, Some(NOW + ttl));
+        let again = NOW + Duration::from_secs(10 * 60);
+        for (transition, error, ttl, wanted) in [
+            (Transition::Stop, Some("no"), Duration::ZERO, None),
+            (Transition::Delete, Some("no"), ttl, None),
+            (Transition::Start, Some("no"), ttl, None),
+            (Transition::Stop, Some("no"), ttl, Some(again)),
+        ] {
+            db.store.begin_build(new_build(id, transition), NOW).await.unwrap();
+            assert_eq!(deadline().await, None);
+            run_build_with(&db, error, ttl).await;
+            assert_eq!(deadline().await, wanted, "{transition:?}");
+        }
+        assert!(!db.store.autostop(id, BuildId::fresh(), NOW).await.unwrap());
+        assert!(db.store.autostop(id, BuildId::fresh(), again).await.unwrap());
+        run_build_with(&db, None, ttl).await;
+        assert_eq!(deadline().await, None);
+    }
+
     async fn those_that_should_run_are_read_page_by_page(db) {
         let person = Person::of(&db.store).await;
         let mut wanted = Vec::new();

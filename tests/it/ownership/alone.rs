@@ -15,6 +15,13 @@ fn a_second_daemon_on_the_same_file_is_refused() {
         assert_eq!(second.status, 69, "{second:?}");
         let sentence = second.err.lines().last().unwrap_or_default();
         assert!(sentence.starts_with("chatd: ") && sentence.contains("another chatd serves"), "{second:?}");
+        // Nor by another name of the file.
+        let folder = h.folder().join("elsewhere");
+        std::fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(daemon.data_dir().join("chatd.db"), folder.join("chatd.db")).unwrap();
+        let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", folder.to_str().unwrap()];
+        let second = daemon.command(&args).await;
+        assert!(second.status == 69 && second.err.contains("another chatd serves"), "{second:?}");
         // The first one has not noticed.
         assert_eq!(daemon.api().get("//readyz").await.status, 200);
         h.model.push([says("Still here.")]);

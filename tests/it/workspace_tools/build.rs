@@ -194,6 +194,24 @@ both! {
         eventually("the workspace is gone", async || (api.get(&path).await.status == 404).then_some(())).await;
     }
 
+    async fn a_workspace_whose_start_failed_is_to_be_started_again(h: Harness) {
+        h.configure("[[templates]]\nname = \"bad\"\nkind = \"command\"\nstart = \"exit 4\"\nstop = \"true\"\n");
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let body = json!({ "name": "bad", "template_id": template(&api, "bad").await });
+        let workspace = id(&api.post("/api/v2/workspaces", body).await.json(201));
+        let path = format!("/api/v2/workspaces/{workspace}");
+        eventually("it failed", async || (api.get(&path).await.json(200)["status"] == "failed").then_some(())).await;
+        h.model.push([says("Hello.")]);
+        let body = json!({ "workspace_id": workspace, "content": [{ "type": "text", "text": "Hello" }] });
+        let chat = id(&api.create_chat_with(body).await);
+        let bound = Bound { api, chat, workspace, folder: String::new() };
+        bound.ends("Hello.").await;
+        let refused = bound.call(&h, "execute", json!({ "command": "true" })).await;
+        assert!(error(&refused).contains("Use start_workspace"), "{refused}");
+        bound.end().await;
+    }
+
     async fn a_question_ends_the_turn_and_the_next_message_answers_it(h: Harness) {
         let daemon = h.daemon().await;
         let api = daemon.api();

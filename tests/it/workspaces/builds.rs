@@ -161,6 +161,8 @@ both! {
         daemon.configure(&toml::Table::from_iter([("providers".to_owned(), config["providers"].clone())]).to_string());
         for (name, value) in [
             ("MODEL_KEY", "secret-model"),
+            // Of a provider that is declared nowhere.
+            ("GEMINI_API_KEY", "secret-usual"),
             ("HEADER_KEY", "secret-header"),
             ("CHATD__LOG__FILTER", "secret_target=off,info"),
             ("DOCKER_HOST", "the-operators-own"),
@@ -215,6 +217,39 @@ both! {
         let failed = api.get(&path(&made)).await.json(200);
         let error = failed["latest_build"]["error"].as_str().unwrap_or_default();
         assert!(failed["status"] == "failed" && error.contains("the daemon was stopped"), "{failed}");
+    }
+
+    async fn a_stop_in_order_lets_a_build_end_and_the_next_start_knows_what_is_asked_since(h: Harness) {
+        let start = "echo \"new [$CHATD_PARAMETER_NEW]\"; touch begun; until [ -e go ]; do sleep 0.05; done; echo end";
+        h.configure(&command(start, "true", ""));
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let made = create(&api, "dev", "host").await;
+        let (begun, go) = (daemon.data_dir().join("begun"), daemon.data_dir().join("go"));
+        eventually("the command", async || begun.exists().then_some(())).await;
+        let stopping = async {
+            eventually("the daemon stops", async || (api.get("//readyz").await.status == 503).then_some(())).await;
+            std::fs::write(&go, "").expect("write a file");
+        };
+        tokio::join!(daemon.stop(), stopping);
+        daemon.configure(&command(start, "true", "parameters = [{ name = \"new\", default = \"x\" }]\n"));
+        daemon.restart().await;
+        let api = daemon.api();
+        let running = api.get(&path(&made)).await.json(200);
+        assert_eq!(running["status"], "running", "{running}");
+        assert!(printed(&api, &made["latest_build"]).await.contains(&("stdout".into(), "end".into())));
+        let again = build(&api, &made, "start").await;
+        has_status(&api, &made, "running").await;
+        assert!(printed(&api, &again).await.contains(&("stdout".into(), "new [x]".into())));
+        daemon.stop().await;
+        daemon.configure(&command(start, "true", "parameters = [{ name = \"must\" }]\n"));
+        daemon.restart().await;
+        let api = daemon.api();
+        build(&api, &made, "start").await;
+        let failed = has_status(&api, &made, "failed").await;
+        assert!(failed["latest_build"]["error"].as_str().is_some_and(|e| e.contains("\"must\"")), "{failed}");
+        build(&api, &made, "stop").await;
+        has_status(&api, &made, "stopped").await;
     }
 
     async fn a_workspace_ends_with_its_time(h: Harness) {
@@ -287,5 +322,15 @@ both! {
         let missing = run(&["stop", "nothing"]).await;
         assert_eq!(missing.status, 1, "{missing:?}");
         assert!(missing.err.contains("workspace list"), "{missing:?}");
+        let body = json!({ "name": "gone", "kind": "external" });
+        let template = api.post("/api/v2/templates", body).await.json(201);
+        let made = create(&api, "left", "gone").await;
+        has_status(&api, &made, "running").await;
+        let template = format!("/api/v2/templates/{}", template["id"].as_str().expect("an id"));
+        assert_eq!(api.delete(&template).await.status, 204);
+        let start = run(&["start", "left"]).await;
+        assert_eq!(start.status, 1, "{start:?}");
+        assert!(start.err.contains("template of this workspace was deleted"), "{start:?}");
+        assert_eq!(run(&["stop", "left"]).await.status, 0, "what is left can be stopped");
     }
 }
