@@ -14,7 +14,7 @@ use crate::{
         wire::{self, MAX_BLOCKS, Wire, WireError, context_limit, tokens},
     },
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, value::RawValue};
 use std::collections::HashSet;
 
@@ -72,6 +72,17 @@ struct Call {
     started: bool,
     /// Keys that must go back with the call, such as Google's thought signature.
     extra: Object,
+}
+
+impl Call {
+    /// Whether a piece with this name, and without an id, begins another call. Some servers repeat the name
+    /// with each piece of the arguments.
+    fn is_followed_by(&self, name: &str, args: &str) -> bool {
+        let whole = |text: &str| {
+            text.starts_with('{') && text.ends_with('}') && serde_json::from_str::<IgnoredAny>(text).is_ok()
+        };
+        !self.name.is_empty() && (self.name != name || !args.trim().is_empty() && whole(self.args.trim()))
+    }
 }
 
 /// Decoder of one answer.
@@ -266,11 +277,16 @@ impl Decoder {
             Some(a) => a.read::<String>().unwrap_or_else(|_| a.get().to_owned()),
         };
 
-        // The same index with another id and a name is a new call: some servers number them all 0.
+        // The same index with another id and a name is a new call: some servers number them all 0. Where
+        // they give no ids either, the name or arguments that are whole tell.
         let known = match (index, &id) {
             (Some(i), id) => self.calls.iter().rposition(|c| {
                 c.index == Some(i)
-                    && (name.is_none() || id.as_ref().is_none_or(|id| c.id.is_empty() || c.id == *id))
+                    && match (&name, id) {
+                        (None, _) => true,
+                        (Some(_), Some(id)) => c.id.is_empty() || c.id == *id,
+                        (Some(name), None) => !c.is_followed_by(name, &args),
+                    }
             }),
             (None, Some(id)) => self.calls.iter().rposition(|c| c.id == *id),
             (None, None) if name.is_some() => None,

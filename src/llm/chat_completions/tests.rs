@@ -125,7 +125,7 @@ fn usage_may_come_with_the_reason_or_before_it() {
 #[test]
 fn calls_of_every_dialect_are_told_apart() {
     let f = |name: &str, args: Value| json!({"name": name, "arguments": args});
-    let cases: [(&str, Vec<Value>, Vec<&str>); 6] = [
+    let cases: [(&str, Vec<Value>, Vec<&str>); 8] = [
         (
             "one index for all",
             vec![
@@ -155,6 +155,26 @@ fn calls_of_every_dialect_are_told_apart() {
             "neither",
             vec![json!({"function": f("x", json!({"deep": [1]}))}), json!({"function": f("y", json!(null))})],
             vec!["call call_salt_0 x {\"deep\":[1]}", "call call_salt_1 y {}"],
+        ),
+        (
+            "one index for all and no id",
+            vec![
+                json!({"index": 0, "function": f("x", json!("{\"q\":"))}),
+                json!({"index": 0, "function": f("x", json!("1}"))}),
+                json!({"index": 0, "function": f("x", json!("{\"q\":2}"))}),
+                json!({"index": 0, "function": f("y", json!(""))}),
+                json!({"index": 0, "function": {"arguments": "{}"}}),
+            ],
+            vec!["call call_salt_0 x {\"q\":1}", "call call_salt_1 x {\"q\":2}", "call call_salt_2 y {}"],
+        ),
+        (
+            "name repeated without id",
+            vec![
+                json!({"index": 0, "function": f("x", json!("{"))}),
+                json!({"index": 0, "function": f("x", json!("}"))}),
+                json!({"index": 0, "function": f("x", json!(""))}),
+            ],
+            vec!["call call_salt_0 x {}"],
         ),
         (
             "one id twice",
