@@ -57,7 +57,7 @@ pub async fn read_lines(query: &Query) -> Result<Answer, Refusal> {
                 .min(MAX_CAPS.1),
         },
     };
-    let read = blocking(move || files::read_lines(&paths::follow(&request.path)?, &request)).await;
+    let read = blocking(move || files::read_lines(&request)).await;
     Ok(Answer::ok(&match read {
         Ok(lines) => ReadLines {
             success: true,
@@ -79,7 +79,7 @@ pub async fn read_file(query: &Query) -> Result<Response<Body>, Refusal> {
     let limit: u64 = query.number("limit", 0)?;
     let (file, length, media_type) = blocking(move || {
         let failed = |cause| io_error("read", &path, cause);
-        let (mut file, size) = files::open(&paths::follow(&path)?, &path)?;
+        let (mut file, size) = files::open_followed(&path)?;
         let mut start = Vec::new();
         (&mut file).take(SNIFFED).read_to_end(&mut start).map_err(failed)?;
         file.seek(SeekFrom::Start(offset)).map_err(failed)?;
@@ -166,7 +166,14 @@ pub async fn list_directory(settings: &Settings, request: ListDirectory) -> Resu
         }
         path.push(step);
     }
-    Ok(Answer::ok(&blocking(move || list(&path)).await?))
+    // Where home is can be told though it cannot be listed: users without one have the path of one all the same.
+    let home_itself = request.relativity == Relativity::Home && request.path.is_empty();
+    let listed = blocking(move || match list(&path) {
+        Err(WorkspaceError::NotFound(_)) if home_itself => Ok(directory(&path, Vec::new(), false)),
+        Err(WorkspaceError::Permission(_)) if home_itself => Ok(directory(&path, Vec::new(), true)),
+        listed => listed,
+    });
+    Ok(Answer::ok(&listed.await?))
 }
 
 fn list(path: &Path) -> Result<Directory, WorkspaceError> {
@@ -188,9 +195,14 @@ fn list(path: &Path) -> Result<Directory, WorkspaceError> {
         });
     }
     contents.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(directory(path, contents, truncated))
+}
+
+fn directory(path: &Path, contents: Vec<DirectoryEntry>, truncated: bool) -> Directory {
     let names = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
         _ => None,
     });
-    Ok(Directory { absolute_path: names.collect(), absolute_path_string: shown.clone(), contents, truncated })
+    let absolute_path_string = path.to_string_lossy().into_owned();
+    Directory { absolute_path: names.collect(), absolute_path_string, contents, truncated }
 }

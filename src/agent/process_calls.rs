@@ -11,7 +11,7 @@ use crate::workspace::{
 };
 use hyper::StatusCode;
 use nix::sys::signal::Signal;
-use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+use std::{ffi::OsString, io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
 /// Longest wait for an end within one request.
 const MAX_WAIT: Duration = Duration::from_secs(5 * 60);
@@ -44,6 +44,9 @@ pub async fn start(agent: &Agent, chat: String, request: StartProcess) -> Result
         Err(error @ NotStarted::Stopping) => {
             Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
         }
+        Err(NotStarted::Io(cause)) if cause.kind() == ErrorKind::ArgumentListTooLong => Err(Refusal::bad(
+            "the command could not be started: it is too long. Write it to a file with write_file and run that",
+        )),
         Err(NotStarted::Io(cause)) => Err(WorkspaceError::Start(cause).into()),
     }
 }
@@ -59,8 +62,16 @@ async fn directory(agent: &Agent, asked: &str) -> Result<PathBuf, Refusal> {
         }
         return Err(Refusal::field("workdir", format!("there is no directory {}", path.display())));
     }
-    let own = settings.directory.clone();
-    Ok(if is_dir(&own).await { own } else { settings.home.clone() })
+    for path in [&settings.directory, &settings.home] {
+        if is_dir(path).await {
+            return Ok(path.clone());
+        }
+    }
+    let gone = settings.directory.display();
+    Err(Refusal::field(
+        "workdir",
+        format!("the workspace folder {gone} is gone; give another directory to run in"),
+    ))
 }
 
 fn found(agent: &Agent, chat: &str, id: &str) -> Result<Arc<Process>, Refusal> {

@@ -69,6 +69,11 @@ pub fn run(args: &AgentArgs, options: &Options) -> Outcome {
     if cfg!(target_os = "linux") && !args.supervised {
         return supervised(args, options, &url, &token, &directory);
     }
+    if args.supervised {
+        // A session without a terminal: Ctrl-C is heard once, from the supervisor, and a command that asks for a password
+        // on the terminal fails instead of waiting on that of whoever has started the agent.
+        nix::unistd::setsid().map_err(|e| Failure::failed(format!("no session of its own: {e}")))?;
+    }
     let log = Log {
         format: options.log_format.unwrap_or(Log::default().format),
         filter: options.log_filter.clone().unwrap_or_else(|| Log::default().filter),
@@ -124,8 +129,6 @@ fn supervised(
     if let Some(crate::config::log::LogFormat::Json) = options.log_format {
         command.arg("--log-format").arg("json");
     }
-    // Ctrl-C reaches the whole foreground group of a terminal; the agent must hear it once, from here.
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     match daemon::single_threaded()?.block_on(supervise::supervise(&mut command)).map_err(cannot)? {
         End::Exited(status) => {
             match [Exit::Done, Exit::Usage, Exit::Config, Exit::Interrupted, Exit::Terminated]

@@ -102,7 +102,7 @@ fn server(
 }
 
 fn by_url() -> String {
-    "servers with a url are not started here; add it to chatd's own tool servers, or give a command"
+    "servers with a url are left out; give a command that speaks to it, such as npx -y mcp-remote URL"
         .to_owned()
 }
 

@@ -223,7 +223,10 @@ impl Connection {
             Ok(Ok(result)) => return Ok(content::result(result)),
             Ok(Err(error)) => match self.cut_off.get() {
                 Some(why) => format!("{why}; whether the call had an effect is unknown. {ANEW}"),
-                None => short(&error),
+                None if self.is_open() => short(&error),
+                None => {
+                    format!("it ended before it answered; whether the call had an effect is unknown. {ANEW}")
+                }
             },
             Err(_) => {
                 let why =

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::json;
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
 };
 
 #[tokio::test]
@@ -116,6 +116,12 @@ async fn files_are_written_whole() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "two");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::read_dir(inside.at("deep/er")).unwrap().count(), 1, "no temporary file stays");
+    // An agent that runs as root leaves the files of others theirs.
+    if std::os::unix::fs::chown(&path, Some(65534), Some(65534)).is_ok() {
+        write(&path, "again").await.ok();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o777), (65534, 65534, 0o600));
+    }
     symlink("er/ü.txt", inside.at("deep/link")).unwrap();
     write(&inside.at("deep/link"), "three").await.ok();
     assert_eq!(fs::read_to_string(&path).unwrap(), "three");
@@ -165,6 +171,11 @@ async fn directories_are_listed_and_paths_resolved() {
     let resolved = resolve(&inside.home("d/l/new/leaf")).await.ok();
     assert_eq!(resolved, json!({"resolved_path": inside.home("d/sub/new/leaf")}));
     resolve("d").await.refused(400);
+    // Where home is can be told without one.
+    fs::remove_dir_all(inside.home("")).unwrap();
+    let home = list(json!({"path": [], "relativity": "home"})).await.ok();
+    assert_eq!(home["absolute_path_string"], inside.home("").trim_end_matches('/'));
+    list(json!({"path": ["d"], "relativity": "home"})).await.refused(404);
 }
 
 #[tokio::test]

@@ -133,6 +133,9 @@ async fn ten_thousand_processes_are_started_and_reaped() {
     let agent = AgentProcess::start(&far.url());
     let link = far.link().await;
     let worker = child_of(agent.pid()).expect("the agent runs");
+    // No command can wait on the terminal of whoever has started the agent.
+    let session = |of: Pid| nix::unistd::getsid(Some(of)).expect("it runs");
+    assert_eq!((session(worker), session(agent.pid())), (worker, session(Pid::this())));
     let mut before = 0;
     for round in 0..100 {
         let starts = (0..100).map(|_| async {

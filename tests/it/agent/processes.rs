@@ -53,9 +53,15 @@ async fn output_exit_code_and_directory() {
         client
             .post("processes/start", json!({"command": long}))
             .await
-            .refused(500)
-            .contains("could not be started")
+            .refused(400)
+            .contains("too long. Write it to a file")
     );
+    // Without the agent's folder it is home where a command runs, and without both nowhere.
+    fs::remove_dir(inside.at("")).unwrap();
+    assert_eq!(ran(client, "pwd").await["output"], format!("{}\n", inside.home("").trim_end_matches('/')));
+    fs::remove_dir(inside.home("")).unwrap();
+    let refused = client.post("processes/start", json!({"command": "pwd"})).await.refused(400);
+    assert!(refused.contains("is gone; give another directory"), "{refused}");
 }
 
 #[tokio::test]
