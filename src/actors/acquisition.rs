@@ -103,7 +103,7 @@ impl Acquisition {
             let full = i64::try_from(claimed.len()).is_ok_and(|n| n == spec.limit);
             for c in claimed {
                 tracing::debug!(chat = %c.head.id, takeover = c.takeover, "claimed");
-                act.chats.own(c.head, None);
+                act.chats.own(c.head, None, false);
             }
             act.again |= full;
             // Dropping a sender tells its receiver as well.

@@ -56,6 +56,8 @@ pub struct Own {
     pub head: Head,
     /// The transition it was claimed with; `None`: the claim was a transition of its own.
     pub with: Option<Box<Committed>>,
+    /// The attempt that the chat is at, if it is at one, was recorded with the claim: it has still to begin.
+    pub begun: bool,
 }
 
 /// The chat was seen in this state. A hint.

@@ -137,11 +137,11 @@ impl Chats {
     }
 
     /// Hands a claimed chat to its actor.
-    pub fn own(&self, head: Head, with: Option<Box<Committed>>) {
+    pub fn own(&self, head: Head, with: Option<Box<Committed>>, begun: bool) {
         // Sent under the lock, as are the two below: an actor that retires leaves the list first and then handles what it
         // was sent. What came later would be lost with it, a claimed chat for the length of its lease.
         let mut entries = self.entries();
-        self.start_in(&mut entries, head.id).do_send(Own { head, with });
+        self.start_in(&mut entries, head.id).do_send(Own { head, with, begun });
     }
 
     /// Hands a reader of parts to the chat's actor. When there is none its queue ends at once.
@@ -264,8 +264,8 @@ impl Claimer for Chats {
     fn take(&self, claimed: Taken) {
         match claimed {
             // Nobody can have read a chat that has just been made.
-            Taken::Created(head) => self.own(head, None),
-            Taken::Moved(done) => self.own(done.head.clone(), Some(done)),
+            Taken::Created(head) => self.own(head, None, true),
+            Taken::Moved(done) => self.own(done.head.clone(), Some(done), true),
         }
     }
 }

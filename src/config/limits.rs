@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Requests of one user a minute, on each replica; 0 = no limit. Default: 60000, a thousand a second.
     pub requests_per_minute: u32,
-    /// Attempts to sign in to one account a minute, on each replica; six times as many from one
-    /// address; 0 = no limit. Default: 10.
+    /// Attempts to sign in to one account a minute, right or wrong, on each replica; six times as many
+    /// from one address; 0 = no limit. Default: 10.
     pub logins_per_minute: u32,
     /// Uploads and downloads of files by one user a minute, together, on each replica; 0 = no limit. Default: 120.
     pub files_per_minute: u32,

@@ -26,7 +26,7 @@ use crate::{
         self,
         commit::{Accepted, Commit, Committed, Fence},
         files::LoadedFile,
-        records::MessageRow,
+        records::{Head, MessageRow},
         spend::ModelCall,
     },
     stream::episode::EpisodeKey,
@@ -113,6 +113,8 @@ pub struct Work {
     pub owner: Owner,
     /// The state the job started from.
     pub seen: Snapshot,
+    /// An attempt that is recorded and has still to begin, its parts buffered from the first one on.
+    pub begun: Option<EpisodeKey>,
     /// What the tool calls of the chat share.
     pub session: Arc<Session>,
 }
@@ -137,6 +139,22 @@ impl Work {
             (f.file.id, PromptFile { media_type: f.file.mime_type, name, bytes: f.bytes })
         };
         Ok(loaded.into_iter().map(file).collect())
+    }
+
+    /// Does what can be repeated until the database can be reached: whoever waits has something in hand
+    /// that would be lost otherwise.
+    async fn until_reached<T>(&self, work: impl AsyncFn() -> store::Result<T>) -> Result<T, End> {
+        let mut wait = BACKOFF.0;
+        loop {
+            match work().await {
+                Err(e) if e.is_transient() => {
+                    tracing::warn!(chat = %self.chat, error = %e, "the database cannot be had; trying again");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(BACKOFF.1);
+                }
+                other => return other.map_err(Into::into),
+            }
+        }
     }
 
     /// Commits a command under the fence. A database that cannot be reached is waited for: the fence
@@ -189,6 +207,11 @@ impl Work {
                 Err(e) => return Err(e.into()),
             }
         }
+    }
+
+    /// The attempt that the job begins with, if the chat is still there.
+    fn begun(&self, head: &Head) -> Option<EpisodeKey> {
+        self.begun.filter(|key| EpisodeKey::current(&head.versions) == Some(*key))
     }
 
     /// Records that an attempt begins, with its parts buffered from the first one on.

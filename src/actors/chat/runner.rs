@@ -29,6 +29,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 pub(super) struct Runner {
     duty: Duty,
     task: Option<Task>,
+    /// The attempt that was recorded with the claim, until a task takes it.
+    begun: Option<EpisodeKey>,
     /// Wait before the next start after a task that ended badly.
     backoff: Duration,
     /// The way into the chat's workspace, and what else its tool calls share. It goes with the runner.
@@ -92,6 +94,7 @@ impl ChatActor {
             chat: self.id,
             owner: runner.duty.owner(),
             seen,
+            begun: runner.begun.take(),
             session: Arc::clone(&runner.session),
         };
         let handle = actix::spawn((self.shared.drive)(job, work, partial));
@@ -166,17 +169,22 @@ impl ChatActor {
 
 impl Handler<Own> for ChatActor {
     type Result = ();
-    fn handle(&mut self, Own { head, with }: Own, ctx: &mut Self::Context) {
+    fn handle(&mut self, Own { head, with, begun }: Own, ctx: &mut Self::Context) {
         if self.retired {
-            self.registry.own(head, with);
+            self.registry.own(head, with, begun);
             return;
         }
         let Some(owner) = head.owner else { return };
         // Claimed just before the process began to stop: it is let go again at once.
         self.draining |= *self.shared.draining.borrow();
+        let begun = EpisodeKey::current(&head.versions).filter(|_| begun);
+        if let Some(key) = begun {
+            self.hub.open_episode(key, self.shared.clock.now());
+        }
         self.runner = Some(Runner {
             duty: Duty::new(owner),
             task: None,
+            begun,
             backoff: BACKOFF.0,
             session: Arc::new(self.shared.tool_session(self.id, self.served.clone())),
             _owned: self.shared.owned.enter(self.id, owner.runner),

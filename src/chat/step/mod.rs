@@ -62,7 +62,14 @@ pub fn create(initial: Vec<NewMessage>, owner: Option<Owner>) -> Plan {
         columns: Columns {
             status: Status::Running,
             archived: false,
-            versions: Versions { snapshot: 1, history: 1, queue: 0, retry_state: 0, attempt: 0 },
+            // Whoever claims it asks the model next.
+            versions: Versions {
+                snapshot: 1,
+                history: 1,
+                queue: 0,
+                retry_state: 0,
+                attempt: i64::from(owner.is_some()),
+            },
             owner,
             last_error: None,
             retry_state: None,

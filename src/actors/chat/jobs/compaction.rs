@@ -18,6 +18,7 @@ use crate::{
         records::{ChatRecord, MessageRow, debug::RunKind},
         spend::CallKind,
     },
+    stream::episode::EpisodeKey,
     turn::{
         compact::{self, Compaction, EmptySummary, Source},
         engine::ModelChoice,
@@ -38,12 +39,14 @@ pub(super) async fn run(
     rows: &[MessageRow],
     choice: &ModelChoice,
     source: Source,
+    mut open: Option<EpisodeKey>,
 ) -> Result<Committed, End> {
     let clock = &work.shared.clock;
     let mut attempt = chat.head.versions.attempt;
+    let cut_short = attempt - i64::from(open.is_some());
     // Attempts that failed have ended the turn; these were cut short, each with its process. Somebody who asks for a
     // compaction after that may have one more.
-    if attempt >= work.shared.turn.policy.max_attempts && chat.compaction_requested_at.is_none() {
+    if cut_short >= work.shared.turn.policy.max_attempts && chat.compaction_requested_at.is_none() {
         let error =
             turn_error("The summary of the conversation was begun too often: the server stopped each time.");
         return work.fail(error, attempt).await;
@@ -64,8 +67,14 @@ pub(super) async fn run(
     let asked_by = rows.iter().rev().find_map(|r| r.created_by);
     let mut recording = work.shared.debug.step(RunKind::Compaction, chat, rows, choice, &request).await;
     loop {
-        let (key, this) = work.attempt(attempt).await?;
-        attempt = this;
+        let key = match open.take() {
+            Some(key) => key,
+            None => {
+                let (key, this) = work.attempt(attempt).await?;
+                attempt = this;
+                key
+            }
+        };
         let compaction = Compaction {
             uuid: crate::ids::fresh_uuid(),
             source,

@@ -70,13 +70,13 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
     let names = ToolNames::of(&registry, offer::stop_after());
     let mut context_due = context::due(work, &chat, project.as_ref(), &history);
     // An attempt that is recorded, and in which nothing was committed yet.
-    let mut open = None;
+    let mut open = work.begun(&chat.head);
     loop {
         let settings = Settings {
             max_steps: engine.max_steps,
             limits: choice.limits(),
             compaction_requested: chat.compaction_requested_at.is_some(),
-            attempts: attempt,
+            attempts: attempt - i64::from(open.is_some()),
             context_due,
         };
         return match decide(&history, &names, &settings) {
@@ -100,7 +100,10 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
                 continue;
             }
             NextAction::PersistWorkspaceContext(agent) => {
-                let (key, this) = work.attempt(attempt).await?;
+                let (key, this) = match open.take() {
+                    Some(key) => (key, attempt),
+                    None => work.attempt(attempt).await?,
+                };
                 match context::run(work, agent, &history, this).await? {
                     Some(done) => Ok(done),
                     // There was no answer, and the turn goes on without it.
@@ -113,7 +116,7 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
                     }
                 }
             }
-            NextAction::Compact(source) => compaction::run(work, &chat, &rows, &choice, source).await,
+            NextAction::Compact(source) => compaction::run(work, &chat, &rows, &choice, source, open).await,
             NextAction::StillOverLimit(_) => still_over(work, &choice, attempt, None).await,
             NextAction::Generate { already_compacted } => {
                 title::start(work, &chat, &rows, &choice);

@@ -13,9 +13,10 @@ use crate::{
 
 pub(super) async fn run(work: &Work, partial: &[(Role, Part)]) -> Result<Committed, End> {
     let store = &work.shared.store;
-    let chat = store.chat(work.chat).await?;
-    let open: Vec<OpenCall> = store
-        .open_calls(work.chat)
+    // The parts in hand are kept for a short time only where they came from.
+    let chat = work.until_reached(async || store.chat(work.chat).await).await?;
+    let open: Vec<OpenCall> = work
+        .until_reached(async || store.open_calls(work.chat).await)
         .await?
         .into_iter()
         .map(|c| OpenCall { tool_call_id: c.tool_call_id, tool_name: c.tool_name, dynamic: false })

@@ -114,8 +114,12 @@ impl<'a> Journal<'a> {
                 tool_call_id: call.tool_call_id.clone(),
                 tool_name: call.tool_name.clone(),
             };
-            let entries = open.iter().map(entry).collect();
-            let known = work.shared.store.begin_calls(batch, entries, work.shared.clock.now()).await?;
+            let entries: Vec<NewEntry> = open.iter().map(entry).collect();
+            // The same moment in each try: what a lost answer has entered is known by it.
+            let now = work.shared.clock.now();
+            let store = &work.shared.store;
+            let known =
+                work.until_reached(async || store.begin_calls(batch, entries.clone(), now).await).await?;
             for (call, answer) in calls.iter().zip(&mut answers) {
                 let Some(entry) = known.iter().find(|e| e.tool_call_id == call.tool_call_id) else {
                     continue;
