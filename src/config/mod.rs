@@ -166,8 +166,10 @@ impl Config {
     /// Variables of the environment in which this configuration looks for secrets, and those in which they usually are.
     #[must_use]
     pub fn secret_variables(&self) -> BTreeSet<String> {
-        let usual =
-            providers::ProviderKind::VENDORS.into_iter().filter_map(providers::ProviderKind::usual_key_env);
+        let usual = providers::ProviderKind::VENDORS
+            .into_iter()
+            .filter_map(providers::ProviderKind::usual_key_env)
+            .map(str::to_owned);
         let providers = self.providers.iter().filter_map(|provider| provider.api_key_env.as_deref());
         let servers = self.mcp_servers.iter().flat_map(|server| {
             let keys = [&server.api_key_env, &server.oauth2_client_secret_env].into_iter().flatten();
@@ -175,7 +177,7 @@ impl Config {
         });
         let oidc = self.auth.oidc.as_ref().and_then(|oidc| oidc.client_secret_env.as_deref());
         let own = self.secrets.encryption_key_env.as_deref();
-        usual.chain(providers).chain(servers).chain(oidc).chain(own).map(str::to_owned).collect()
+        providers.chain(servers).chain(oidc).chain(own).map(str::to_owned).chain(usual).collect()
     }
 
     /// The file of the embedded database; `None` when the database is PostgreSQL.

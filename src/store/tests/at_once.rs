@@ -59,6 +59,7 @@ both! {
         let owner = created.owner.unwrap();
         assert_eq!(owner.worker, worker);
         assert_eq!(created.versions.snapshot, 1, "one transaction");
+        assert_eq!(created.versions.attempt, 1, "with the attempt that the driver begins with");
         assert_eq!(driver.taken(), [(created.id, Some(owner), 0)]);
         assert_eq!(db.store.chat(created.id).await.unwrap().head, created);
         // The first heartbeat is there: nobody else may claim.
@@ -75,11 +76,29 @@ both! {
         let second = sent.head.owner.unwrap();
         assert!(second.worker == worker && second.runner != owner.runner);
         assert_eq!(sent.head.versions.snapshot, last.head.versions.snapshot + 1);
+        assert_eq!(sent.head.versions.attempt, 1);
         assert_eq!(driver.taken(), [(chat.id, Some(second), 1)]);
         // Nobody is called for.
         while let Some(Some(hint)) = futures_util::FutureExt::now_or_never(hints.next()) {
             assert!(!matches!(hint, Notice::Ownership { .. }), "{hint:?}");
         }
+    }
+
+    async fn only_a_message_brings_an_attempt_with_its_claim(db) {
+        let (driver, _kept, _) = Driver::start(&db);
+        let person = Person::of(&db.store).await;
+        let id = person.create(&db.store, "chat").await.chat.head.id;
+        let chat = Driven { store: db.store.clone(), id, owner: owner(), person };
+        chat.attempt(Commit::new(id, Command::FinishTurn, NOW).releasing()).await.unwrap();
+        driver.taken();
+        // It would clear the mark, and an attempt at a history that needs no answer stands for a compaction.
+        let asked = chat.run(Command::RequestCompaction).await.head;
+        assert!(asked.owner.is_some() && driver.taken().len() == 1);
+        assert_eq!(asked.versions.attempt, 0);
+        assert!(db.store.chat(id).await.unwrap().compaction_requested_at.is_some());
+        // One that waits behind a turn begins nothing.
+        let before = chat.run(Command::Interrupt { reason: "stop".into() }).await.head;
+        assert_eq!(chat.run(send("later")).await.head.versions.attempt, before.versions.attempt);
     }
 
     async fn a_caller_that_is_gone_loses_nothing(db) {
