@@ -89,12 +89,12 @@ both! {
         let person = Person::of(&db.store).await;
         let id = person.create(&db.store, "chat").await.chat.head.id;
         let chat = Driven { store: db.store.clone(), id, owner: owner(), person };
-        chat.attempt(Commit::new(id, Command::FinishTurn, NOW).releasing()).await.unwrap();
+        let done = chat.attempt(Commit::new(id, Command::FinishTurn, NOW).releasing()).await.unwrap();
         driver.taken();
         // It would clear the mark, and an attempt at a history that needs no answer stands for a compaction.
         let asked = chat.run(Command::RequestCompaction).await.head;
         assert!(asked.owner.is_some() && driver.taken().len() == 1);
-        assert_eq!(asked.versions.attempt, 0);
+        assert_eq!(asked.versions.attempt, done.head.versions.attempt);
         assert!(db.store.chat(id).await.unwrap().compaction_requested_at.is_some());
         // One that waits behind a turn begins nothing.
         let before = chat.run(Command::Interrupt { reason: "stop".into() }).await.head;
