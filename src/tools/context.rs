@@ -105,12 +105,42 @@ impl ToolContext {
         F: Future<Output = Result<R, CallError>> + Send,
         R: Send,
     {
+        self.ask_for(limit, false, request).await
+    }
+
+    /// The same about something that goes on there: an agent that was just lost is waited for from the first request on, also
+    /// where only a person can bring it back.
+    ///
+    /// # Errors
+    /// See [`Self::ask`].
+    pub async fn ask_on<R, F>(
+        &self,
+        limit: Duration,
+        request: impl Fn(Remote) -> F + Send + Sync,
+    ) -> Result<R, ToolOutcome>
+    where
+        F: Future<Output = Result<R, CallError>> + Send,
+        R: Send,
+    {
+        self.ask_for(limit, true, request).await
+    }
+
+    async fn ask_for<R, F>(
+        &self,
+        limit: Duration,
+        goes_on: bool,
+        request: impl Fn(Remote) -> F + Send + Sync,
+    ) -> Result<R, ToolOutcome>
+    where
+        F: Future<Output = Result<R, CallError>> + Send,
+        R: Send,
+    {
         let mut lost_since: Option<Instant> = None;
         let mut sent = false;
         loop {
             // By this process, or by one that was killed.
             let under_way = self.repeated || lost_since.is_some();
-            let remote = self.agent(under_way).await.map_err(|e| match under_way {
+            let remote = self.agent(under_way || goes_on).await.map_err(|e| match under_way {
                 false => ToolOutcome::error(e),
                 true => ToolOutcome::error(format!(
                     "{e}. The call was cut off while the workspace was asked: whether it has done this is not known"

@@ -137,7 +137,7 @@ async fn on_agent(ctx: &ToolContext, args: &Args, limit: Duration) -> Result<Ans
         let ran = seen.and_then(|seen| seen.wall_duration_ms).unwrap_or_default();
         begun = begun.checked_sub(Duration::from_millis(ran)).unwrap_or(begun);
     }
-    let seen = match timeout_at(begun + limit, wait_for_end(ctx, &id)).await {
+    let seen = match timeout_at(begun + limit, wait_on(ctx, &id)).await {
         Ok(seen) => seen,
         Err(_) => {
             let id = id.as_str();
@@ -188,6 +188,16 @@ pub(super) async fn wait_for_end(
 ) -> Result<Option<wire::ProcessOutput>, ToolOutcome> {
     loop {
         let seen = ctx.ask_within(WAIT_LIMIT, |remote| look(remote, id, true)).await?;
+        if !seen.as_ref().is_some_and(|seen| seen.running) {
+            return Ok(seen);
+        }
+    }
+}
+
+/// The same for a command that this call has started.
+async fn wait_on(ctx: &ToolContext, id: &str) -> Result<Option<wire::ProcessOutput>, ToolOutcome> {
+    loop {
+        let seen = ctx.ask_on(WAIT_LIMIT, |remote| look(remote, id, true)).await?;
         if !seen.as_ref().is_some_and(|seen| seen.running) {
             return Ok(seen);
         }
