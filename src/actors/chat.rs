@@ -56,7 +56,7 @@ pub struct Own {
     pub head: Head,
     /// The transition it was claimed with; `None`: the claim was a transition of its own.
     pub with: Option<Box<Committed>>,
-    /// The attempt that the chat is at, if it is at one, was recorded with the claim: it has still to begin.
+    /// The attempt that the chat is at was recorded with the claim: it has still to begin.
     pub begun: bool,
 }
 

@@ -265,7 +265,10 @@ impl Claimer for Chats {
         match claimed {
             // Nobody can have read a chat that has just been made.
             Taken::Created(head) => self.own(head, None, true),
-            Taken::Moved(done) => self.own(done.head.clone(), Some(done), true),
+            Taken::Moved(done) => {
+                let begun = done.begins_attempt();
+                self.own(done.head.clone(), Some(done), begun);
+            }
         }
     }
 }

@@ -181,6 +181,15 @@ pub struct Committed {
     pub unlinked: Vec<FileId>,
 }
 
+impl Committed {
+    /// Whether an attempt was recorded with it that has still to begin. A new message moves the history, which has no attempts
+    /// then; those of a history that was there before were made by somebody else.
+    #[must_use]
+    pub fn begins_attempt(&self) -> bool {
+        !self.inserted.is_empty() && self.head.versions.attempt > 0
+    }
+}
+
 /// Outcome of an operation that may be a repetition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepted<T> {

@@ -88,44 +88,17 @@ impl ToolContext {
         F: Future<Output = Result<R, CallError>> + Send,
         R: Send,
     {
-        self.ask_within(ANSWER_WITHIN, request).await
+        self.ask_within(ANSWER_WITHIN, false, request).await
     }
 
     /// The same for something that may wait there: `limit` is how long the agent may take. A request whose link is lost
-    /// is sent again over the next one, so it has to be one that only reads, or that has a [`CallId`].
-    ///
-    /// # Errors
-    /// See [`Self::ask`].
-    pub async fn ask_within<R, F>(
-        &self,
-        limit: Duration,
-        request: impl Fn(Remote) -> F + Send + Sync,
-    ) -> Result<R, ToolOutcome>
-    where
-        F: Future<Output = Result<R, CallError>> + Send,
-        R: Send,
-    {
-        self.ask_for(limit, false, request).await
-    }
-
-    /// The same about something that goes on there: an agent that was just lost is waited for from the first request on, also
+    /// is sent again over the next one, so it has to be one that only reads, or that has a [`CallId`]. `goes_on`: it is about
+    /// something that this call has begun there, so an agent that was just lost is waited for from the first request on, also
     /// where only a person can bring it back.
     ///
     /// # Errors
     /// See [`Self::ask`].
-    pub async fn ask_on<R, F>(
-        &self,
-        limit: Duration,
-        request: impl Fn(Remote) -> F + Send + Sync,
-    ) -> Result<R, ToolOutcome>
-    where
-        F: Future<Output = Result<R, CallError>> + Send,
-        R: Send,
-    {
-        self.ask_for(limit, true, request).await
-    }
-
-    async fn ask_for<R, F>(
+    pub async fn ask_within<R, F>(
         &self,
         limit: Duration,
         goes_on: bool,

@@ -137,7 +137,7 @@ async fn on_agent(ctx: &ToolContext, args: &Args, limit: Duration) -> Result<Ans
         let ran = seen.and_then(|seen| seen.wall_duration_ms).unwrap_or_default();
         begun = begun.checked_sub(Duration::from_millis(ran)).unwrap_or(begun);
     }
-    let seen = match timeout_at(begun + limit, wait_on(ctx, &id)).await {
+    let seen = match timeout_at(begun + limit, wait_for_end(ctx, &id, true)).await {
         Ok(seen) => seen,
         Err(_) => {
             let id = id.as_str();
@@ -181,23 +181,15 @@ pub(super) async fn look(
     }
 }
 
-/// Waits for the end of a process, over as many links as that takes. `None`: there is none of this id.
+/// Waits for the end of a process, over as many links as that takes. `goes_on`: this call has started it. `None`: there is
+/// none of this id.
 pub(super) async fn wait_for_end(
     ctx: &ToolContext,
     id: &str,
+    goes_on: bool,
 ) -> Result<Option<wire::ProcessOutput>, ToolOutcome> {
     loop {
-        let seen = ctx.ask_within(WAIT_LIMIT, |remote| look(remote, id, true)).await?;
-        if !seen.as_ref().is_some_and(|seen| seen.running) {
-            return Ok(seen);
-        }
-    }
-}
-
-/// The same for a command that this call has started.
-async fn wait_on(ctx: &ToolContext, id: &str) -> Result<Option<wire::ProcessOutput>, ToolOutcome> {
-    loop {
-        let seen = ctx.ask_on(WAIT_LIMIT, |remote| look(remote, id, true)).await?;
+        let seen = ctx.ask_within(WAIT_LIMIT, goes_on, |remote| look(remote, id, true)).await?;
         if !seen.as_ref().is_some_and(|seen| seen.running) {
             return Ok(seen);
         }

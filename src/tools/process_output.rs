@@ -29,7 +29,8 @@ async fn output(ctx: &ToolContext, args: &str) -> Result<ToolOutcome, ToolOutcom
     let id = arguments::required("process_id", &args.process_id)?;
     let wait = arguments::duration("wait_timeout", args.wait_timeout.as_deref(), DEFAULT_WAIT)?;
     let begun = Instant::now();
-    let seen = if wait > Duration::ZERO { timeout(wait, wait_for_end(ctx, id)).await.ok() } else { None };
+    let seen =
+        if wait > Duration::ZERO { timeout(wait, wait_for_end(ctx, id, false)).await.ok() } else { None };
     let seen = match seen {
         Some(seen) => seen?,
         None => ctx.ask(|remote| look(remote, id, false)).await?,

@@ -42,8 +42,8 @@ impl WorkspaceMcp {
         let arguments: Option<Map<String, Value>> = arguments::parse(args)?;
         let body = CallMcpTool { tool_name: self.0.name.clone(), arguments: arguments.unwrap_or_default() };
         let (body, call) = (&body, &ctx.call());
-        let said =
-            ctx.ask_within(CALL_WITHIN, |remote| async move { remote.call_mcp_tool(body, call).await });
+        let said = ctx
+            .ask_within(CALL_WITHIN, false, |remote| async move { remote.call_mcp_tool(body, call).await });
         if let Some(result) = said.await? {
             return Ok(outcome(&result));
         }

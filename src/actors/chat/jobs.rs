@@ -214,8 +214,11 @@ impl Work {
         self.begun.filter(|key| EpisodeKey::current(&head.versions) == Some(*key))
     }
 
-    /// Records that an attempt begins, with its parts buffered from the first one on.
-    async fn attempt(&self, attempt: i64) -> Result<(EpisodeKey, i64), End> {
+    /// The attempt that is open, or another one: it is recorded that it begins, with its parts buffered from the first one on.
+    async fn attempt(&self, open: &mut Option<EpisodeKey>, attempt: i64) -> Result<(EpisodeKey, i64), End> {
+        if let Some(key) = open.take() {
+            return Ok((key, attempt));
+        }
         let next = attempt + 1;
         let key = EpisodeKey { history_version: self.seen.versions.history, generation_attempt: next };
         self.link.open(key);

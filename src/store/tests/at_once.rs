@@ -76,7 +76,7 @@ both! {
         let second = sent.head.owner.unwrap();
         assert!(second.worker == worker && second.runner != owner.runner);
         assert_eq!(sent.head.versions.snapshot, last.head.versions.snapshot + 1);
-        assert_eq!(sent.head.versions.attempt, 1);
+        assert!(sent.head.versions.attempt == 1 && sent.begins_attempt());
         assert_eq!(driver.taken(), [(chat.id, Some(second), 1)]);
         // Nobody is called for.
         while let Some(Some(hint)) = futures_util::FutureExt::now_or_never(hints.next()) {
@@ -92,13 +92,18 @@ both! {
         let done = chat.attempt(Commit::new(id, Command::FinishTurn, NOW).releasing()).await.unwrap();
         driver.taken();
         // It would clear the mark, and an attempt at a history that needs no answer stands for a compaction.
-        let asked = chat.run(Command::RequestCompaction).await.head;
+        let asked = chat.run(Command::RequestCompaction).await;
+        assert!(!asked.begins_attempt(), "the attempt is that of the turn before");
+        let asked = asked.head;
         assert!(asked.owner.is_some() && driver.taken().len() == 1);
         assert_eq!(asked.versions.attempt, done.head.versions.attempt);
         assert!(db.store.chat(id).await.unwrap().compaction_requested_at.is_some());
-        // One that waits behind a turn begins nothing.
-        let before = chat.run(Command::Interrupt { reason: "stop".into() }).await.head;
-        assert_eq!(chat.run(send("later")).await.head.versions.attempt, before.versions.attempt);
+        // One that waits behind a turn that was let go begins nothing, though it brings the claim.
+        let attempted = chat.run(Command::RecordGenerationAttempt).await.head.versions.attempt;
+        assert_eq!(chat.run(Command::Abandon).await.head.owner, None);
+        let queued = chat.run(send("later")).await;
+        assert!(queued.head.owner.is_some() && queued.head.versions.attempt == attempted);
+        assert!(!queued.begins_attempt());
     }
 
     async fn a_caller_that_is_gone_loses_nothing(db) {

@@ -67,14 +67,8 @@ pub(super) async fn run(
     let asked_by = rows.iter().rev().find_map(|r| r.created_by);
     let mut recording = work.shared.debug.step(RunKind::Compaction, chat, rows, choice, &request).await;
     loop {
-        let key = match open.take() {
-            Some(key) => key,
-            None => {
-                let (key, this) = work.attempt(attempt).await?;
-                attempt = this;
-                key
-            }
-        };
+        let (key, this) = work.attempt(&mut open, attempt).await?;
+        attempt = this;
         let compaction = Compaction {
             uuid: crate::ids::fresh_uuid(),
             source,

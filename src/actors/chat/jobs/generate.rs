@@ -100,10 +100,7 @@ pub(super) async fn run(work: &Work) -> Result<Committed, End> {
                 continue;
             }
             NextAction::PersistWorkspaceContext(agent) => {
-                let (key, this) = match open.take() {
-                    Some(key) => (key, attempt),
-                    None => work.attempt(attempt).await?,
-                };
+                let (key, this) = work.attempt(&mut open, attempt).await?;
                 match context::run(work, agent, &history, this).await? {
                     Some(done) => Ok(done),
                     // There was no answer, and the turn goes on without it.
@@ -224,14 +221,8 @@ async fn ask(
                 Err(failure) => return not_asked(work, &failure, attempt, recording).await,
             };
         }
-        let key = match open.take() {
-            Some(key) => key,
-            None => {
-                let (key, this) = work.attempt(attempt).await?;
-                attempt = this;
-                key
-            }
-        };
+        let (key, this) = work.attempt(&mut open, attempt).await?;
+        attempt = this;
         let link = work.link.clone();
         let publish = move |parts| link.parts(key, parts);
         let tap = recording.as_mut().map(|r| r.attempt(attempt));

@@ -46,7 +46,7 @@ pub(super) async fn run(
         let error = turn_error("The tool calls of this step were started too often without finishing.");
         return work.fail(error, attempt).await;
     }
-    let (key, attempt) = work.attempt(attempt).await?;
+    let (key, attempt) = work.attempt(&mut None, attempt).await?;
     let ctx = ToolContext {
         chat_id: work.chat,
         tool_call_id: String::new(),
