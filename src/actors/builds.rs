@@ -4,14 +4,15 @@
 //! another one has passed, that build is ended as failed: half a command cannot be gone on with, and nobody
 //! knows how far it came, so a person or a model decides what comes next.
 //!
-//! A workspace whose agent is away, and which does not run any more by the status command of its template, is stopped: then it
-//! can be started again.
+//! `builds/ended.rs` looks after workspaces that do not run any more.
+
+mod ended;
 
 use super::{Shared, supervise};
 use crate::{
     bus::Notice,
     clock::Timestamp,
-    ids::{AgentId, BuildId, WorkspaceId},
+    ids::{AgentId, BuildId},
     store::{
         self,
         records::workspaces::{
@@ -22,15 +23,14 @@ use crate::{
     workspace::{
         parameters::Questions,
         provision::{self, Host, Job},
-        status::{self, CONNECTION_TIMEOUT_SECONDS, INACTIVE},
+        status::CONNECTION_TIMEOUT_SECONDS,
         token,
     },
 };
-use futures_util::{StreamExt as _, stream};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
@@ -44,16 +44,6 @@ const STOPS: i64 = 20;
 const LOG_QUEUE: usize = 256;
 /// Lines written in one transaction.
 const LOG_BATCH: usize = 100;
-/// How often it is looked for workspaces that do not run any more.
-const STATUS_TICK: Duration = Duration::from_secs(15);
-/// How long an agent is away before its workspace is asked for. Longer than the waits of one that dials again.
-const AWAY: Duration = Duration::from_secs(30);
-/// How long a status command may take.
-const STATUS_WITHIN: Duration = Duration::from_secs(60);
-/// Workspaces that are read at a time.
-const ASKED: i64 = 200;
-/// Status commands that run at a time; one that hangs keeps few others waiting.
-const ASKED_AT_ONCE: usize = 8;
 
 /// Looks for builds until the replica stops. Those that run then may go on for `grace`, and are ended.
 pub async fn run(shared: Arc<Shared>, host: Host, grace: Duration) {
@@ -62,23 +52,13 @@ pub async fn run(shared: Arc<Shared>, host: Host, grace: Duration) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let host = Arc::new(host);
-    let mut status = interval(STATUS_TICK);
-    status.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // One round at a time, and nothing waits for it.
-    let mut asking: Option<JoinHandle<()>> = None;
+    // Nothing here waits for it.
+    let watching = tokio::task::spawn_local(ended::run(shared.clone(), host.clone()));
     let mut running = JoinSet::new();
     loop {
         tokio::select! {
             _ = tick.tick() => {
                 supervise::round("ending workspaces whose time is over", autostop(&shared)).await;
-            }
-            _ = status.tick(), if asking.as_ref().is_none_or(JoinHandle::is_finished) => {
-                let (shared, host) = (shared.clone(), host.clone());
-                let round = async move {
-                    supervise::round("asking whether workspaces run", find_stopped(&shared, &host)).await;
-                };
-                asking = Some(tokio::task::spawn_local(round));
-                continue;
             }
             notice = hints.next() => match notice {
                 Some(Notice::Build { .. } | Notice::Resync) => {}
@@ -102,60 +82,8 @@ pub async fn run(shared: Arc<Shared>, host: Host, grace: Duration) {
             });
         }
     }
-    if let Some(asking) = asking {
-        asking.abort();
-    }
+    watching.abort();
     while running.join_next().await.is_some() {}
-}
-
-/// Asks for the end of workspaces that do not run any more: all of those that should run, page by page.
-async fn find_stopped(shared: &Shared, host: &Host) -> store::Result<()> {
-    let mut after = WorkspaceId(uuid::Uuid::nil());
-    loop {
-        let page = shared.store.workspaces_with_status(after, ASKED).await?;
-        let next =
-            page.last().map(|view| view.workspace.id).filter(|_| i64::try_from(page.len()) == Ok(ASKED));
-        let now = shared.clock.now();
-        let ends = stream::iter(page.into_iter().filter(|view| is_away(view, now)))
-            .map(async |view| (view.workspace.id, end_stopped(shared, host, view).await))
-            .buffer_unordered(ASKED_AT_ONCE);
-        let failed: Vec<_> = ends.filter_map(async |(id, end)| Some((id, end.err()?))).collect().await;
-        // One of them keeps no other from its end; the next round asks again.
-        if let Some((workspace, error)) = failed.first() {
-            tracing::warn!(%workspace, %error, failed = failed.len(), "workspaces that have ended could not be stopped");
-        }
-        match next {
-            Some(last) => after = last,
-            None => return Ok(()),
-        }
-    }
-}
-
-/// Whether the agent of a workspace has been away for a while.
-fn is_away(view: &WorkspaceView, now: Timestamp) -> bool {
-    status::select(&view.agents).is_ok_and(|agent| {
-        let (status, since) = status::status(agent, INACTIVE, now);
-        status.is_unreachable() && since.is_none_or(|since| now.since(since) >= AWAY)
-    })
-}
-
-/// Asks whether one workspace runs, and for its end if it does not.
-async fn end_stopped(shared: &Shared, host: &Host, view: WorkspaceView) -> store::Result<()> {
-    let (workspace, build) = (view.workspace.id, view.build.id);
-    match timeout(STATUS_WITHIN, provision::runs(host, &job(view, None))).await {
-        Ok(Ok(true)) => {}
-        Ok(Ok(false)) => {
-            let now = shared.clock.now();
-            if shared.store.workspace_has_stopped(workspace, build, BuildId::fresh(), now).await? {
-                tracing::info!(%workspace, "a workspace does not run any more; it is stopped");
-            }
-        }
-        Ok(Err(why)) => tracing::warn!(%workspace, why, "it cannot be told whether a workspace runs"),
-        Err(_) => {
-            tracing::warn!(%workspace, "the status command of a workspace took more than {STATUS_WITHIN:?}");
-        }
-    }
-    Ok(())
 }
 
 /// A build as a provisioner sees it.

@@ -58,10 +58,10 @@ operations! {
     write pub begin_build = workspace_builds::begin(new: NewBuild, now: Timestamp) -> BuildRecord;
     /// Asks for the end of a workspace whose time is over. Whether it did.
     write pub autostop = workspace_builds::autostop(workspace: WorkspaceId, id: BuildId, now: Timestamp) -> bool;
-    /// Workspaces that should run, and whose template has a command that tells whether they do.
-    snapshot pub workspaces_with_status = workspaces::with_status_command(after: WorkspaceId, limit: i64) -> Vec<WorkspaceView>;
-    /// Asks for the end of a workspace that does not run any more, as of the build `seen`. Whether it did.
-    write pub workspace_has_stopped = workspace_builds::has_stopped(workspace: WorkspaceId, seen: BuildId, id: BuildId, now: Timestamp) -> bool;
+    /// Workspaces that should run, and of which it can be told whether they do.
+    snapshot pub workspaces_with_status = workspaces::with_status(after: WorkspaceId, limit: i64) -> Vec<WorkspaceView>;
+    /// Asks for a build, unless there is another one since the build `seen`. Whether it did.
+    write pub begin_build_after = workspace_builds::begin_after(seen: BuildId, new: NewBuild, now: Timestamp) -> bool;
     /// Whether there is a build that nobody runs.
     read pub has_builds = workspace_builds::has_open(now: Timestamp) -> bool;
     /// Takes on the oldest build that nobody runs.

@@ -77,11 +77,6 @@ pub async fn autostop(conn: &mut Conn, workspace: WorkspaceId, id: BuildId, now:
     if deadline.flatten().is_none_or(|end| end.0 > now) {
         return Ok(false);
     }
-    ask_to_stop(conn, workspace, id, now).await
-}
-
-/// Asks for the end of a workspace in nobody's name. False when it is being built anyway.
-async fn ask_to_stop(conn: &mut Conn, workspace: WorkspaceId, id: BuildId, now: Timestamp) -> Result<bool> {
     let new = NewBuild {
         id,
         workspace_id: workspace,
@@ -89,6 +84,11 @@ async fn ask_to_stop(conn: &mut Conn, workspace: WorkspaceId, id: BuildId, now: 
         reason: BuildReason::Autostop,
         initiator_id: None,
     };
+    ask_for(conn, new, now).await
+}
+
+/// Asks for a build in nobody's name. False when the workspace is being built anyway.
+async fn ask_for(conn: &mut Conn, new: NewBuild, now: Timestamp) -> Result<bool> {
     match begin(conn, new, now).await {
         Ok(_) => Ok(true),
         Err(Error::Conflict(_)) => Ok(false),
@@ -96,20 +96,14 @@ async fn ask_to_stop(conn: &mut Conn, workspace: WorkspaceId, id: BuildId, now: 
     }
 }
 
-/// Asks for the end of a workspace that does not run any more, unless it was built anew meanwhile.
-pub async fn has_stopped(
-    conn: &mut Conn,
-    workspace: WorkspaceId,
-    seen: BuildId,
-    id: BuildId,
-    now: Timestamp,
-) -> Result<bool> {
-    let found = workspaces::table.find(Id(workspace.0)).select(workspaces::latest_build_id);
+/// Asks for a build of a workspace, unless it was built anew meanwhile.
+pub async fn begin_after(conn: &mut Conn, seen: BuildId, new: NewBuild, now: Timestamp) -> Result<bool> {
+    let found = workspaces::table.find(Id(new.workspace_id.0)).select(workspaces::latest_build_id);
     let latest: Option<Id> = for_update!(found).first(conn).await.optional()?;
     if latest != Some(Id(seen.0)) {
         return Ok(false);
     }
-    ask_to_stop(conn, workspace, id, now).await
+    ask_for(conn, new, now).await
 }
 
 /// Nobody runs it, or whoever did has let the lease pass.

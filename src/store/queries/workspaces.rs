@@ -7,8 +7,8 @@ use crate::{
     store::{
         error::{Error, Result},
         records::workspaces::{
-            AgentRecord, BuildRecord, BuildStatus, NewBuild, Transition, WorkspaceFilter, WorkspacePatch,
-            WorkspaceRecord, WorkspaceView,
+            AgentRecord, BuildRecord, BuildStatus, NewBuild, TemplateKind, Transition, WorkspaceFilter,
+            WorkspacePatch, WorkspaceRecord, WorkspaceView,
         },
         schema::{
             chats as chats_table, organizations, templates, users, workspace_agents, workspace_builds,
@@ -255,15 +255,17 @@ pub async fn due(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<Work
     Ok(ids.into_iter().map(|id| WorkspaceId(id.0)).collect())
 }
 
-/// Workspaces that should run, and whose template has a command that tells whether they do, in the order of their ids:
-/// those after one of them. Template by template: each time an index has the order, and those that rest are left out.
-pub async fn with_status_command(
-    conn: &mut Conn,
-    after: WorkspaceId,
-    limit: i64,
-) -> Result<Vec<WorkspaceView>> {
+/// Workspaces that should run, and of which it can be told whether they do: by a command of their template, or because they are
+/// processes of a host. In the order of their ids: those after one of them. Template by template: each time an index has the
+/// order, and those that rest are left out.
+pub async fn with_status(conn: &mut Conn, after: WorkspaceId, limit: i64) -> Result<Vec<WorkspaceView>> {
     let asked: Vec<Id> = templates::table
-        .filter(templates::kind.eq("command").and(templates::status_command.is_not_null()))
+        .filter(
+            templates::kind
+                .eq(TemplateKind::Command.as_str())
+                .and(templates::status_command.is_not_null())
+                .or(templates::kind.eq(TemplateKind::Local.as_str())),
+        )
         .select(templates::id)
         .load(conn)
         .await?;

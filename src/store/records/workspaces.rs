@@ -73,7 +73,7 @@ words! {
         Chat = "chat",
         /// Nobody used the workspace any more.
         Autostop = "autostop",
-        /// Somebody at the command line of the daemon's host.
+        /// Somebody at the command line of the daemon's host, or who has started the daemon there.
         Operator = "operator",
     }
     /// Who wrote a line of a build's log.

@@ -129,8 +129,15 @@ both! {
     async fn those_that_should_run_are_read_page_by_page(db) {
         let person = Person::of(&db.store).await;
         let mut wanted = Vec::new();
-        for (name, asked) in [("one", true), ("other", true), ("silent", false)] {
-            let template = db.store.create_template(template(name, asked)).await.unwrap().id;
+        for (name, kind, asked) in [
+            ("one", TemplateKind::Command, true),
+            ("other", TemplateKind::Command, true),
+            ("host", TemplateKind::Local, true),
+            ("silent", TemplateKind::Command, false),
+            ("person", TemplateKind::External, false),
+        ] {
+            let template = TemplateRecord { kind, ..template(name, asked && kind == TemplateKind::Command) };
+            let template = db.store.create_template(template).await.unwrap().id;
             for n in 0..3 {
                 let made = async |what: &str| workspace(&db, person, template, format!("{name}-{what}-{n}")).await;
                 made("failed").await;

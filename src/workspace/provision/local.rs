@@ -2,7 +2,7 @@
 //! one on any other host would; a file with its id says which one it is.
 
 use super::{Host, Job, LogSink, say};
-use crate::workspace::wire::ENV_URL_FILE;
+use crate::{ids::AgentId, workspace::wire::ENV_URL_FILE};
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill},
@@ -80,11 +80,13 @@ fn private(folder: &Path) -> Result<(), String> {
         .map_err(|e| format!("the folder {} could not be made: {e}", folder.display()))
 }
 
-/// A process by its id and the time it was started: ids are used again.
+/// An agent's process by its id and the time it was started: ids are used again.
 #[derive(Debug, PartialEq, Eq)]
 struct Process {
     pid: i32,
     started: String,
+    /// Which agent of the workspace it is; notes of earlier versions do not tell.
+    agent: Option<AgentId>,
 }
 
 /// When a process was started, in ticks since the host was. `None`: there is none, or it has ended.
@@ -99,8 +101,17 @@ fn started(pid: i32) -> Option<String> {
 impl Process {
     fn read(file: &Path) -> Option<Self> {
         let text = fs::read_to_string(file).ok()?;
-        let (pid, started) = text.trim().split_once(' ')?;
-        Some(Self { pid: pid.parse().ok()?, started: started.to_owned() })
+        let mut words = text.split_whitespace();
+        Some(Self {
+            pid: words.next()?.parse().ok()?,
+            started: words.next()?.to_owned(),
+            agent: words.next().and_then(|id| id.parse().ok()),
+        })
+    }
+
+    fn write(&self, file: &Path) -> io::Result<()> {
+        let agent = self.agent.map(|agent| format!(" {agent}")).unwrap_or_default();
+        fs::write(file, format!("{} {}{agent}\n", self.pid, self.started))
     }
 
     fn is_alive(&self) -> bool {
@@ -110,7 +121,7 @@ impl Process {
 
 /// Makes the folder and starts the agent in it, in place of one that runs.
 pub async fn start(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> {
-    let Some((_, token)) = &job.agent else { return Err("the build has no agent".into()) };
+    let Some((agent, token)) = &job.agent else { return Err("the build has no agent".into()) };
     end(host, job, log).await?;
     let folder = folder(host, job);
     private(&folder)?;
@@ -141,9 +152,11 @@ pub async fn start(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> 
     // Before it is waited for: whoever takes the build over has to find what this process has started.
     let file = agents(host).join(job.workspace.to_string());
     let pid = child.id().and_then(|id| i32::try_from(id).ok());
-    if let Some((pid, started)) = pid.and_then(|pid| Some((pid, started(pid)?)))
-        && let Err(e) = fs::write(&file, format!("{pid} {started}\n"))
+    let process = pid.and_then(|pid| Some(Process { pid, started: started(pid)?, agent: Some(*agent) }));
+    if let Some(process) = process
+        && let Err(e) = process.write(&file)
     {
+        let pid = process.pid;
         child.kill().await.map_err(|e| format!("the agent, process {pid}, cannot be ended: {e}"))?;
         return Err(format!("{} could not be written: {e}", file.display()));
     }
@@ -157,6 +170,13 @@ pub async fn start(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> 
     // Reaps it when it ends.
     tokio::spawn(async move { child.wait().await });
     Ok(())
+}
+
+/// Whether the process of this agent has ended, as after a start of this host. It is not known of one that another data folder
+/// has the note of.
+pub fn has_ended(host: &Host, job: &Job, agent: AgentId) -> bool {
+    Process::read(&agents(host).join(job.workspace.to_string()))
+        .is_some_and(|process| process.agent.is_none_or(|noted| noted == agent) && !process.is_alive())
 }
 
 /// Ends the agent, with what runs in it. The folder stays.
@@ -214,13 +234,15 @@ mod tests {
     #[test]
     fn a_process_is_known_by_its_id_and_its_start() {
         let own = i32::try_from(std::process::id()).unwrap();
-        let alive = Process { pid: own, started: started(own).unwrap() };
-        assert!(alive.is_alive());
-        assert!(!Process { pid: own, started: "1".into() }.is_alive());
+        let process = |started: String| Process { pid: own, started, agent: Some(AgentId::fresh()) };
+        let alive = process(started(own).unwrap());
+        assert!(alive.is_alive() && !process("1".into()).is_alive());
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x");
         assert_eq!(Process::read(&file), None);
-        fs::write(&file, format!("{own} {}\n", alive.started)).unwrap();
+        alive.write(&file).unwrap();
         assert_eq!(Process::read(&file), Some(alive));
+        fs::write(&file, format!("{own} 1\n")).unwrap();
+        assert_eq!(Process::read(&file), Some(Process { agent: None, ..process("1".into()) }));
     }
 }

@@ -110,12 +110,13 @@ pub async fn run(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> {
     }
 }
 
-/// Whether a workspace runs, where its template has a command that tells.
+/// Whether a workspace runs, where that can be told: by the command of its template, or by the process of its agent.
 ///
 /// # Errors
 /// When that cannot be told.
-pub async fn runs(host: &Host, job: &Job) -> Result<bool, String> {
+pub async fn runs(host: &Host, job: &Job, agent: AgentId) -> Result<bool, String> {
     match &job.template.status_command {
+        _ if job.template.kind == TemplateKind::Local => Ok(!local::has_ended(host, job, agent)),
         Some(text) => command::runs(host, job, text).await,
         None => Ok(true),
     }

@@ -1,9 +1,19 @@
 //! Agents that link: a real `chatd agent`, started by the daemon or by a person.
 
 use super::{build, create, has_status, path, printed};
-use crate::support::{both, client::Api, outside::eventually};
+use crate::support::{
+    Engine, both,
+    client::Api,
+    daemon::DaemonProcess,
+    outside::{eventually, within},
+    run_within,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 use tokio::process::Command;
 
 /// Waits for a status of the workspace's agent.
@@ -21,7 +31,125 @@ fn is_alive(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
+/// The process of the agent that the daemon has started for a workspace.
+fn process_of(daemon: &DaemonProcess, workspace: &Value) -> Pid {
+    let note = daemon.data_dir().join("agents").join(workspace["id"].as_str().expect("an id"));
+    let note = std::fs::read_to_string(note).expect("a note");
+    Pid::from_raw(note.split(' ').next().and_then(|id| id.parse().ok()).expect("a process id"))
+}
+
+/// Ends an agent as a start of its host would.
+async fn kill_9(pid: Pid) {
+    kill(pid, Signal::SIGKILL).expect("end the agent");
+    eventually("its end", async || (!is_alive(&pid.to_string())).then_some(())).await;
+}
+
 both! {
+    async fn the_daemon_starts_what_its_host_has_lost(h: Harness) {
+        h.configure("[[templates]]\nname = \"box\"\nkind = \"local\"\n[[templates]]\nname = \"other\"\nkind = \"local\"\n");
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let mut made = Vec::new();
+        for (name, template) in [("lost", "box"), ("kept", "box"), ("stopped", "box"), ("orphan", "other"), ("broken", "box")] {
+            let workspace = create(&api, name, template).await;
+            has_status(&api, &workspace, "running").await;
+            agent_is(&api, &workspace, "connected").await;
+            made.push(workspace);
+        }
+        let [lost, kept, stopped, orphan, broken] = made.try_into().expect("five");
+        build(&api, &stopped, "stop").await;
+        has_status(&api, &stopped, "stopped").await;
+        let folder = |workspace: &Value| daemon.data_dir().join("workspaces").join(workspace["id"].as_str().expect("an id"));
+        std::fs::write(folder(&lost).join("kept"), "x").expect("write a file");
+        let (folder_of_lost, broken_folder) = (folder(&lost), folder(&broken));
+        daemon.kill_9().await;
+        for workspace in [&lost, &orphan, &broken] {
+            kill_9(process_of(&daemon, workspace)).await;
+        }
+        std::fs::remove_dir_all(&broken_folder).expect("it was made");
+        std::fs::write(&broken_folder, "in the way").expect("write a file");
+        daemon.configure("templates = [{ name = \"box\", kind = \"local\" }]\n");
+        daemon.restart().await;
+        let api = daemon.api();
+        let again = eventually("another start", async || {
+            let now = api.get(&path(&lost)).await.json(200);
+            (now["status"] == "running" && now["latest_build"]["build_number"] == 2).then_some(now)
+        })
+        .await;
+        let build_of = |workspace: &Value| {
+            let build = &workspace["latest_build"];
+            (build["build_number"].clone(), build["transition"].clone(), build["reason"].clone())
+        };
+        assert_eq!(build_of(&again), (json!(2), json!("start"), json!("operator")));
+        agent_is(&api, &lost, "connected").await;
+        assert!(folder_of_lost.join("kept").exists());
+        // One that cannot be started says why.
+        let failed = has_status(&api, &broken, "failed").await;
+        let error = failed["latest_build"]["error"].as_str().unwrap_or_default();
+        assert!(error.contains("could not be made"), "{failed}");
+        // One that nobody may start is stopped.
+        assert_eq!(build_of(&has_status(&api, &orphan, "stopped").await), (json!(2), json!("stop"), json!("autostop")));
+        // Those that did not run, or run, are left alone.
+        assert_eq!(build_of(&has_status(&api, &stopped, "stopped").await).0, json!(2));
+        assert_eq!(build_of(&has_status(&api, &kept, "running").await).0, json!(1));
+        agent_is(&api, &kept, "connected").await;
+        for workspace in [&lost, &kept] {
+            build(&api, workspace, "delete").await;
+            eventually("the end", async || (api.get(&path(workspace)).await.status == 404).then_some(())).await;
+        }
+    }
+
+    async fn an_error_of_the_store_keeps_no_other_workspace_waiting(h: Harness) {
+        let mut daemon = h.daemon().await;
+        let api = daemon.api();
+        let mut made = Vec::new();
+        // In the order in which they are looked at.
+        for name in ["first", "second", "third"] {
+            let workspace = create(&api, name, "local").await;
+            has_status(&api, &workspace, "running").await;
+            made.push(workspace);
+        }
+        daemon.kill_9().await;
+        for workspace in &made {
+            kill_9(process_of(&daemon, workspace)).await;
+        }
+        let id = h.uuid(made[0]["id"].as_str().expect("an id"));
+        let (refuse, allow) = match h.engine {
+            Engine::Sqlite => (
+                format!("CREATE TRIGGER refuse BEFORE INSERT ON workspace_builds WHEN NEW.workspace_id = {id} \
+                         BEGIN SELECT RAISE(ABORT, 'as a test'); END"),
+                "DROP TRIGGER refuse",
+            ),
+            Engine::Postgres => (
+                format!("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+                         $$ BEGIN IF NEW.workspace_id = {id} THEN RAISE EXCEPTION 'as a test'; END IF; RETURN NEW; END $$; \
+                         CREATE TRIGGER refuse BEFORE INSERT ON workspace_builds FOR EACH ROW EXECUTE FUNCTION refuse()"),
+                "DROP TRIGGER refuse ON workspace_builds",
+            ),
+        };
+        h.execute(&daemon, &refuse).await;
+        daemon.restart().await;
+        let api = daemon.api();
+        let build_of = async |workspace: &Value| {
+            let now = api.get(&path(workspace)).await.json(200);
+            (now["latest_build"]["build_number"].clone(), now["latest_build"]["transition"].clone(), now["status"].clone())
+        };
+        let again = (json!(2), json!("start"), json!("running"));
+        for workspace in &made[1..] {
+            eventually("another start", async || (build_of(workspace).await == again).then_some(())).await;
+        }
+        assert_eq!(build_of(&made[0]).await.0, 1);
+        h.execute(&daemon, allow).await;
+        within(Duration::from_secs(40), "the start that was refused", async || {
+            (build_of(&made[0]).await == again).then_some(())
+        })
+        .await;
+        for workspace in &made {
+            build(&api, workspace, "delete").await;
+            eventually("the end", async || (api.get(&path(workspace)).await.status == 404).then_some(())).await;
+        }
+    }
+
     async fn the_daemon_starts_an_agent_on_its_host(h: Harness) {
         let mut daemon = h.daemon().await;
         let api = daemon.api();
@@ -81,4 +209,26 @@ both! {
         let gone = agent_is(&api, &made, "disconnected").await;
         assert!(gone["disconnected_at"].is_string(), "{gone}");
     }
+}
+
+#[test]
+fn an_agent_that_ends_while_the_daemon_runs_leaves_its_workspace_stopped() {
+    run_within(Duration::from_secs(120), Engine::Sqlite, "agent_ended", |h| async move {
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let made = create(&api, "dev", "local").await;
+        has_status(&api, &made, "running").await;
+        agent_is(&api, &made, "connected").await;
+        kill_9(process_of(&daemon, &made)).await;
+        let stopped = within(Duration::from_secs(80), "it is found", async || {
+            let now = api.get(&path(&made)).await.json(200);
+            (now["status"] == "stopped").then_some(now)
+        })
+        .await;
+        assert_eq!(stopped["latest_build"]["reason"], "autostop");
+        build(&api, &made, "start").await;
+        has_status(&api, &made, "running").await;
+        build(&api, &made, "delete").await;
+        eventually("the end", async || (api.get(&path(&made)).await.status == 404).then_some(())).await;
+    });
 }

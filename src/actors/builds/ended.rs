@@ -1,0 +1,116 @@
+//! Looks after workspaces that should run and do not.
+//!
+//! One whose agent is away, and which does not run any more by the status command of its template or because its process on this
+//! host has ended, is stopped: then it can be started again. When the daemon starts, those on its host are started by this
+//! instead: the host may have been started too, and nobody else would bring their agents back.
+
+use super::{
+    super::{Shared, supervise},
+    job,
+};
+use crate::{
+    clock::Timestamp,
+    ids::{AgentId, BuildId, WorkspaceId},
+    store::{
+        self,
+        records::workspaces::{BuildReason, NewBuild, TemplateKind, Transition, WorkspaceView},
+    },
+    workspace::{
+        provision::{self, Host},
+        status::{self, INACTIVE},
+    },
+};
+use futures_util::{StreamExt as _, stream};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// How often it is looked for workspaces that do not run any more.
+const TICK: Duration = Duration::from_secs(15);
+/// How long an agent is away before its workspace is asked for. Longer than the waits of one that dials again.
+const AWAY: Duration = Duration::from_secs(30);
+/// How long a status command may take.
+const WITHIN: Duration = Duration::from_secs(60);
+/// Workspaces that are read at a time.
+const PAGE: i64 = 200;
+/// Status commands that run at a time; one that hangs keeps few others waiting.
+const AT_ONCE: usize = 8;
+
+/// Looks for them without end, one round at a time.
+pub async fn run(shared: Arc<Shared>, host: Arc<Host>) {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut first = true;
+    loop {
+        tick.tick().await;
+        let round = find_ended(&shared, &host, first);
+        // What could not be looked at, or not be built, is taken as it was at the start once more.
+        first &= supervise::round("asking whether workspaces run", round).await != Some(true);
+    }
+}
+
+/// Looks at all workspaces that should run, page by page. `first`: the daemon has just been started. Whether the store had no
+/// error for any of them.
+async fn find_ended(shared: &Shared, host: &Host, first: bool) -> store::Result<bool> {
+    let mut after = WorkspaceId(uuid::Uuid::nil());
+    let mut all = true;
+    loop {
+        let page = shared.store.workspaces_with_status(after, PAGE).await?;
+        let next =
+            page.last().map(|view| view.workspace.id).filter(|_| i64::try_from(page.len()) == Ok(PAGE));
+        let ends = stream::iter(page)
+            .map(async |view| (view.workspace.id, look(shared, host, view, first).await))
+            .buffer_unordered(AT_ONCE);
+        let failed: Vec<_> = ends.filter_map(async |(id, end)| Some((id, end.err()?))).collect().await;
+        // One of them keeps no other from its end; the next round asks again.
+        if let Some((workspace, error)) = failed.first() {
+            all = false;
+            tracing::warn!(%workspace, %error, failed = failed.len(), "workspaces that have ended could not be built");
+        }
+        match next {
+            Some(last) => after = last,
+            None => return Ok(all),
+        }
+    }
+}
+
+/// Looks at one workspace, and asks for its end, or its start, if it does not run.
+async fn look(shared: &Shared, host: &Host, view: WorkspaceView, first: bool) -> store::Result<()> {
+    let now = shared.clock.now();
+    let first = first && view.template.kind == TemplateKind::Local;
+    let Some(agent) = asked_for(&view, first, now) else { return Ok(()) };
+    let (workspace, seen) = (view.workspace.id, view.build.id);
+    // A person may not start it any more either when its template is gone, and its time may have passed meanwhile.
+    let again = first && !view.template.deleted && view.workspace.deadline.is_none_or(|end| end > now);
+    match timeout(WITHIN, provision::runs(host, &job(view, None), agent)).await {
+        Ok(Ok(true)) => return Ok(()),
+        Ok(Ok(false)) => {}
+        Ok(Err(why)) => {
+            tracing::warn!(%workspace, why, "it cannot be told whether a workspace runs");
+            return Ok(());
+        }
+        Err(_) => {
+            tracing::warn!(%workspace, "the status command of a workspace took more than {WITHIN:?}");
+            return Ok(());
+        }
+    }
+    let (transition, reason) = match again {
+        true => (Transition::Start, BuildReason::Operator),
+        false => (Transition::Stop, BuildReason::Autostop),
+    };
+    let new =
+        NewBuild { id: BuildId::fresh(), workspace_id: workspace, transition, reason, initiator_id: None };
+    if shared.store.begin_build_after(seen, new, shared.clock.now()).await? {
+        let what = transition.as_str();
+        tracing::info!(%workspace, build = what, "a workspace does not run any more");
+    }
+    Ok(())
+}
+
+/// The agent of a workspace that has to be asked for: it has been away for a while. `first`: whatever its row says, which may
+/// be from before the host was started.
+fn asked_for(view: &WorkspaceView, first: bool, now: Timestamp) -> Option<AgentId> {
+    let agent = status::select(&view.agents).ok()?;
+    let (status, since) = status::status(agent, INACTIVE, now);
+    let is_away = status.is_unreachable() && since.is_none_or(|since| now.since(since) >= AWAY);
+    (first || is_away).then_some(agent.id)
+}
