@@ -34,6 +34,8 @@ const PING: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(16);
 /// How long a message may wait for a socket that does not drain.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(16);
+/// How long what an agent says may wait to be taken. Who was asked is read from all the time: one that waits was not.
+const TAKEN_WITHIN: Duration = Duration::from_secs(16);
 /// Largest message of an agent. It sends pieces of 64 KiB.
 const MAX_MESSAGE: usize = 1 << 20;
 /// Longest text an agent tells of itself, in bytes.
@@ -127,7 +129,7 @@ async fn hold(
                 end = others(&state, entered) => end,
                 end = spoken => end,
                 end = outwards(session.clone(), from) => end,
-                end = inwards(session.clone(), messages, into) => end,
+                end = inwards(agent, session.clone(), messages, into) => end,
                 end = beat(&state, agent, link) => end,
             };
             gone(&state, agent, link).await;
@@ -201,7 +203,7 @@ async fn outwards(mut session: Session, from: Outlet) -> End {
 }
 
 /// Carries what the agent says, until one side ends.
-async fn inwards(mut session: Session, mut messages: MessageStream, into: Inlet) -> End {
+async fn inwards(agent: AgentId, mut session: Session, mut messages: MessageStream, into: Inlet) -> End {
     loop {
         let Ok(message) = timeout(SILENCE, messages.recv()).await else {
             return Some((1001, "Ping failed"));
@@ -220,8 +222,13 @@ async fn inwards(mut session: Session, mut messages: MessageStream, into: Inlet)
             Some(Err(e)) if frame_limit::is_over(&e) => return Some((1009, "Message too large")),
             Some(Err(_)) => return Some((1002, "Protocol error")),
         };
-        if !into.give(bytes).await {
-            return Some((1002, "The connection inside of the link ended"));
+        match timeout(TAKEN_WITHIN, into.give(bytes)).await {
+            Ok(true) => {}
+            Ok(false) => return Some((1002, "The connection inside of the link ended")),
+            Err(_) => {
+                tracing::warn!(%agent, "an agent sends what nobody has asked it for; its link is closed");
+                return Some((1008, "Nobody takes what was sent: an agent speaks when it is asked"));
+            }
         }
     }
 }

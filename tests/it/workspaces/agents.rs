@@ -8,6 +8,7 @@ use crate::support::{
     outside::{eventually, within},
     run_within,
 };
+use futures_util::{SinkExt as _, StreamExt as _};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -15,6 +16,7 @@ use nix::{
 use serde_json::{Value, json};
 use std::{process::Stdio, time::Duration};
 use tokio::process::Command;
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 
 /// Waits for a status of the workspace's agent.
 async fn agent_is(api: &Api, workspace: &Value, status: &str) -> Value {
@@ -183,6 +185,36 @@ both! {
         let path = path(&made);
         eventually("the end", async || (api.get(&path).await.status == 404).then_some(())).await;
         assert!(!folder.exists() && !daemon.data_dir().join("agents").join(&id).exists());
+    }
+
+    async fn an_agent_that_speaks_before_it_is_asked_is_cut_off(h: Harness) {
+        h.configure("[[templates]]\nname = \"mine\"\nkind = \"external\"\n");
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let made = create(&api, "dev", "mine").await;
+        let running = has_status(&api, &made, "running").await;
+        let id = running["agents"][0]["id"].as_str().expect("an id").to_owned();
+        let token = api.post(&format!("/api/v2/workspaceagents/{id}/token"), json!({})).await.json(201);
+        let url = format!("{}/api/v2/workspaceagents/me/link", daemon.url().replacen("http", "ws", 1));
+        let mut request = url.into_client_request().expect("a URL");
+        let bearer = format!("Bearer {}", token["token"].as_str().expect("a token"));
+        request.headers_mut().insert("authorization", bearer.parse().expect("plain text"));
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.expect("a handshake");
+        for _ in 0..2 {
+            socket.send(Message::binary(b"garbage".to_vec())).await.expect("send");
+        }
+        let end = async {
+            loop {
+                match socket.next().await.expect("a close frame").expect("a message") {
+                    Message::Close(frame) => return frame.expect("a reason"),
+                    // The library answers pings while it is read from.
+                    _ => {}
+                }
+            }
+        };
+        let end = tokio::time::timeout(Duration::from_secs(30), end).await.expect("its end");
+        assert_eq!((u16::from(end.code), end.reason.as_str()), (1008, "Nobody takes what was sent: an agent speaks when it is asked"));
+        agent_is(&api, &made, "disconnected").await;
     }
 
     async fn a_person_starts_an_agent(h: Harness) {
