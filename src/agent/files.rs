@@ -1,6 +1,7 @@
 //! Reading, writing and listing (tools.md §15.1 and §15.2).
 
 use super::{
+    Agent,
     answer::{Answer, Body, Query, Refusal},
     settings::Settings,
 };
@@ -8,7 +9,7 @@ use crate::workspace::{
     WorkspaceError,
     files::{self, blocking, io_error},
     lines::{ReadCaps, ReadRequest},
-    paths,
+    paths, plan,
     wire::{Directory, DirectoryEntry, Done, ListDirectory, ReadLines, Relativity, ResolvedPath},
 };
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use std::{
     fs::{self, File},
     io::{Read as _, Seek as _, SeekFrom},
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 /// Most that a caller can ask for: it is in memory whole. File, and answer.
@@ -31,7 +33,7 @@ const SNIFFED: u64 = 4096;
 const MAX_ENTRIES: usize = 10_000;
 
 /// `GET read-file-lines`
-pub async fn read_lines(query: &Query) -> Result<Answer, Refusal> {
+pub async fn read_lines(agent: &Agent, query: &Query) -> Result<Answer, Refusal> {
     query.only(&[
         "path",
         "offset",
@@ -57,7 +59,10 @@ pub async fn read_lines(query: &Query) -> Result<Answer, Refusal> {
                 .min(MAX_CAPS.1),
         },
     };
-    let read = blocking(move || files::read_lines(&request)).await;
+    let read = match agent.mounts.read_lines(&request) {
+        Some(read) => read.map_err(WorkspaceError::from),
+        None => blocking(move || files::read_lines(&request)).await,
+    };
     Ok(Answer::ok(&match read {
         Ok(lines) => ReadLines {
             success: true,
@@ -129,20 +134,54 @@ fn media_type(start: &[u8]) -> &'static str {
 }
 
 /// `POST write-file`
-pub async fn write_file(path: String, resolved: Option<String>, content: Bytes) -> Result<Answer, Refusal> {
-    let (followed, target) = blocking(move || Ok((paths::follow(&path)?, path))).await?;
-    leads_to(&target, &followed, resolved.as_deref())?;
-    blocking(move || files::replace(&followed, &target, &content)).await?;
-    Ok(Answer::ok(&Done { message: "written".to_owned() }))
+pub async fn write_file(
+    agent: Arc<Agent>,
+    chat: String,
+    path: String,
+    resolved: Option<String>,
+    content: Bytes,
+) -> Result<Answer, Refusal> {
+    let write = move || {
+        let target = paths::follow(&path)?;
+        may_be_written(&agent.settings, &chat, &path, &target, resolved.as_deref())?;
+        files::replace(&target, &path, &content)?;
+        Ok(Answer::ok(&Done { message: "written".to_owned() }))
+    };
+    tokio::task::spawn_blocking(write).await.unwrap_or_else(|e| {
+        Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("writing stopped: {e}")))
+    })
 }
 
-/// Refuses a path that leads elsewhere than the caller has looked.
-pub fn leads_to(path: &str, target: &Path, resolved: Option<&str>) -> Result<(), Refusal> {
-    if resolved.is_none_or(|resolved| Path::new(resolved) == target) {
+/// Refuses a path that leads elsewhere than the caller has looked, and, when it has not, one where all chats of a workspace
+/// would write their plans: a link of any name may lead there. Blocks.
+pub fn may_be_written(
+    settings: &Settings,
+    chat: &str,
+    path: &str,
+    target: &Path,
+    resolved: Option<&str>,
+) -> Result<(), Refusal> {
+    let leads_to = target.to_string_lossy();
+    if let Some(resolved) = resolved {
+        if Path::new(resolved) == target {
+            return Ok(());
+        }
+        let message = format!("{path:?} leads to {leads_to} by now; look where it leads and try again");
+        return Err(Refusal::new(StatusCode::CONFLICT, message));
+    }
+    if !plan::is_named_so(path) && !plan::is_named_so(&leads_to) {
         return Ok(());
     }
-    let message = format!("{path:?} leads to {} by now; look where it leads and try again", target.display());
-    Err(Refusal::new(StatusCode::CONFLICT, message))
+    let home = settings.home.to_string_lossy();
+    let real =
+        paths::follow(&home).map_or_else(|_| home.to_string(), |real| real.to_string_lossy().into_owned());
+    if [path, &leads_to].iter().any(|path| plan::is_shared(path, [&home, &real])) {
+        let own = plan::path(&home, chat);
+        let message =
+            format!("{path:?} would be shared by all chats of this workspace; write the plan to {own}");
+        return Err(Refusal::new(StatusCode::FORBIDDEN, message));
+    }
+    Ok(())
 }
 
 /// `GET resolve-path`

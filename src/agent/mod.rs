@@ -9,6 +9,8 @@
 //! the fence, so give it a user, container or machine of its own.
 
 mod answer;
+#[cfg_attr(not(target_os = "linux"), path = "uncached.rs")]
+mod cached;
 pub mod calls;
 mod context;
 mod edit_files;
@@ -39,6 +41,7 @@ pub struct Agent {
     processes: Registry,
     calls: Calls,
     servers: mcp::Servers,
+    mounts: cached::Mounts,
     clock: Clock,
 }
 
@@ -52,6 +55,7 @@ impl Agent {
             processes,
             calls: Calls::default(),
             servers: mcp::Servers::default(),
+            mounts: cached::Mounts::default(),
             clock,
         })
     }

@@ -6,10 +6,12 @@ use super::{
     calls::{Digest, digest},
     context, edit_files, files, git, process_calls,
 };
-use crate::workspace::wire::{BASE, MAX_BODY};
+use crate::workspace::wire::{BASE, MAX_BODY, TOOLS_VERSION};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, service::service_fn};
+use hyper::{
+    Method, Request, Response, StatusCode, body::Incoming, header::HeaderValue, service::service_fn,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -44,13 +46,14 @@ where
 
 async fn answer(agent: &Arc<Agent>, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
-    match route(agent, request, &path).await {
-        Ok(response) => response,
-        Err(refusal) => {
-            tracing::debug!(%path, status = %refusal.status, message = %refusal.body.message, "refused");
-            Answer::from(refusal).into()
-        }
-    }
+    let mut response = route(agent, request, &path).await.unwrap_or_else(|refusal| {
+        tracing::debug!(%path, status = %refusal.status, message = %refusal.body.message, "refused");
+        Answer::from(refusal).into()
+    });
+    // The daemon keeps the list of tools, and nothing but an answer can tell it that there is another one.
+    let version = HeaderValue::from(agent.servers.version());
+    response.headers_mut().insert(TOOLS_VERSION, version);
+    response
 }
 
 /// Paths and the methods they have, for telling an unknown path from a wrong method.
@@ -109,7 +112,7 @@ async fn get(
     }
     let answer = match name {
         "read-file" => return files::read_file(query).await,
-        "read-file-lines" => files::read_lines(query).await?,
+        "read-file-lines" => files::read_lines(agent, query).await?,
         "resolve-path" => files::resolve_path(query).await?,
         "processes/list" => process_calls::list(agent, &caller.chat),
         "context-config" => context::context(agent.settings()).await?,
@@ -141,14 +144,18 @@ async fn post(
             let path = query.required("path")?.to_owned();
             let resolved = query.get("resolved").map(str::to_owned);
             let request = digest(&[name.as_bytes(), path.as_bytes(), &body]);
-            return once(agent, &caller, request, files::write_file(path, resolved, body)).await;
+            let work = files::write_file(agent.clone(), caller.chat.clone(), path, resolved, body);
+            return once(agent, &caller, request, work).await;
         }
         _ => {}
     }
     let request = digest(&[name.as_bytes(), &body]);
     let held = agent.clone();
     match name {
-        "edit-files" => once(agent, &caller, request, edit_files::edit_files(parse(&body)?)).await,
+        "edit-files" => {
+            let work = edit_files::edit_files(held, caller.chat.clone(), parse(&body)?);
+            once(agent, &caller, request, work).await
+        }
         "mcp/call-tool" => {
             let call = parse(&body)?;
             let work = async move { held.servers.call(&held.settings, call).await };

@@ -102,15 +102,19 @@ fn open_direct(_: &Path) -> Option<File> {
     None
 }
 
+/// Whether a path has a step up. It is followed in words, so that a missing directory on the way does not matter.
+#[must_use]
+pub fn steps_up(path: &Path) -> bool {
+    path.components().any(|step| step == Component::ParentDir)
+}
+
 /// Opens a regular file and tells its size, wherever the links of its path lead.
 ///
 /// # Errors
 /// When there is none, or it is something else.
 pub fn open_followed(path: &str) -> Result<(File, u64), WorkspaceError> {
-    // What steps up is followed in words, so that a missing directory on the way does not matter.
-    let steps_up = Path::new(path).components().any(|step| step == Component::ParentDir);
     if Path::new(path).is_absolute()
-        && !steps_up
+        && !steps_up(Path::new(path))
         && let Some(file) = open_direct(Path::new(path))
     {
         return regular(file, path);
