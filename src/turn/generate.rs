@@ -124,7 +124,7 @@ pub fn take_images(
         Part::File { file_id: Some(id), .. } => files.get(id),
         _ => None,
     });
-    let cap = |file: &PromptFile| exceeded(choice.image_cap, &file.media_type, file.bytes.len());
+    let cap = |file: &PromptFile| exceeded(choice.image_cap, &file.media_type, file.size);
     let Some((file, cap)) = sent.find_map(|file| Some((file, cap(file)?))) else { return Ok(()) };
     let provider = display_name(&choice.provider_type);
     let message = format!(
@@ -132,7 +132,7 @@ pub fn take_images(
          a model of another provider.",
         ByteSize(cap as u64).display().iec(),
         file.name.as_deref().unwrap_or("an image of this message"),
-        ByteSize(file.bytes.len() as u64).display().iec(),
+        ByteSize(file.size as u64).display().iec(),
     );
     Err(Failure { provider: choice.provider_type.clone(), ..config_failure(message) })
 }

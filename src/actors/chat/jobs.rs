@@ -25,13 +25,16 @@ use crate::{
     store::{
         self,
         commit::{Accepted, Commit, Committed, Fence},
-        files::LoadedFile,
         records::{Head, MessageRow},
         spend::ModelCall,
     },
     stream::episode::EpisodeKey,
     tools::Session,
-    turn::{generate as model_call, history::History, prompt::PromptFile},
+    turn::{
+        generate as model_call,
+        history::History,
+        prompt::{PromptFile, exceeded, fitting},
+    },
 };
 use actix::Addr;
 use futures_util::future::LocalBoxFuture;
@@ -124,8 +127,13 @@ impl Work {
         Fence { runner: self.owner.runner, status, history_version: self.seen.versions.history, attempt }
     }
 
-    /// The uploaded files that the prompt of these rows needs.
-    async fn files(&self, rows: &[MessageRow]) -> Result<HashMap<FileId, PromptFile>, End> {
+    /// The uploaded files that the prompt of these rows names, with the bytes of those it has room for. `image_cap`: the
+    /// bytes an image must stay below to be sent.
+    async fn files(
+        &self,
+        rows: &[MessageRow],
+        image_cap: Option<usize>,
+    ) -> Result<HashMap<FileId, PromptFile>, End> {
         // Few chats have files: their text tells without a second parse of the history.
         let may_name_files =
             |row: &MessageRow| row.role == Role::User && row.content.get().contains("\"file_id\"");
@@ -133,12 +141,31 @@ impl Work {
             return Ok(HashMap::new());
         }
         let ids = model_call::files(&History::new(rows));
-        let loaded = self.shared.store.load_files(ids).await?;
-        let file = |f: LoadedFile| {
-            let name = Some(f.file.name);
-            (f.file.id, PromptFile { media_type: f.file.mime_type, name, bytes: f.bytes })
-        };
-        Ok(loaded.into_iter().map(file).collect())
+        let known = self.shared.store.files(ids.clone()).await?;
+        let mut files: HashMap<FileId, PromptFile> = known
+            .into_iter()
+            .map(|f| {
+                let size = usize::try_from(f.size_bytes).unwrap_or(usize::MAX);
+                (f.id, PromptFile { media_type: f.mime_type, name: Some(f.name), size, bytes: None })
+            })
+            .collect();
+        let sendable: Vec<(FileId, usize)> = ids
+            .iter()
+            .filter_map(|id| Some((*id, files.get(id)?)))
+            .filter(|(_, file)| exceeded(image_cap, &file.media_type, file.size).is_none())
+            .map(|(id, file)| (id, file.size))
+            .collect();
+        let fitting = fitting(&sendable);
+        let loaded = self.shared.store.load_files(fitting.clone()).await?;
+        let mut loaded: HashMap<FileId, Vec<u8>> = loaded.into_iter().map(|f| (f.file.id, f.bytes)).collect();
+        for id in fitting {
+            match (loaded.remove(&id), files.get_mut(&id)) {
+                (Some(bytes), Some(file)) => file.bytes = Some(bytes),
+                // Deleted in between.
+                _ => drop(files.remove(&id)),
+            }
+        }
+        Ok(files)
     }
 
     /// Does what can be repeated until the database can be reached: whoever waits has something in hand

@@ -1,6 +1,6 @@
 //! What a user attached, as prompt content (agent-loop.md §5.2).
 
-use super::Options;
+use super::{Options, inline};
 use crate::{chat::message::Part, llm::request::UserContent};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -17,8 +17,10 @@ pub struct PromptFile {
     pub media_type: String,
     /// File name, when known.
     pub name: Option<String>,
-    /// The bytes.
-    pub bytes: Vec<u8>,
+    /// Its size in bytes.
+    pub size: usize,
+    /// The bytes; `None` when they are not read, as the request has no room for them.
+    pub bytes: Option<Vec<u8>>,
 }
 
 /// The bytes an inline image must stay below, if this one does not (workspace-and-providers.md §6.8).
@@ -40,7 +42,7 @@ fn is_pasted_text(name: Option<&str>) -> bool {
     })
 }
 
-fn inline(name: Option<&str>, bytes: &[u8], media_type: &str) -> String {
+fn as_text(name: Option<&str>, bytes: &[u8], media_type: &str) -> String {
     if is_pasted_text(name) {
         let kept =
             crate::workspace::text::prefix(&String::from_utf8_lossy(bytes), MAX_PASTED_BYTES).to_owned();
@@ -71,10 +73,10 @@ pub(super) fn render(part: &Part, options: &Options<'_>) -> Option<UserContent> 
             };
             let name = file.name.as_deref().or(name.as_deref());
             let media_type = if file.media_type.is_empty() { media_type } else { &file.media_type };
-            Some(stored(name, media_type, &file.bytes, options))
+            Some(stored(name, media_type, (file.size, file.bytes.as_deref()), options))
         }
         Part::File { media_type, name, data: Some(data), file_id: None } => match STANDARD.decode(data) {
-            Ok(bytes) => Some(stored(name.as_deref(), media_type, &bytes, options)),
+            Ok(bytes) => Some(stored(name.as_deref(), media_type, (bytes.len(), Some(&bytes)), options)),
             Err(_) => Some(note(name.as_deref(), "its content is damaged")),
         },
         Part::File { name, data: None, file_id: None, .. } => {
@@ -89,26 +91,30 @@ pub(super) fn render(part: &Part, options: &Options<'_>) -> Option<UserContent> 
     }
 }
 
-fn stored(name: Option<&str>, media_type: &str, bytes: &[u8], options: &Options<'_>) -> UserContent {
+fn stored(
+    name: Option<&str>,
+    media_type: &str,
+    (size, bytes): (usize, Option<&[u8]>),
+    options: &Options<'_>,
+) -> UserContent {
     let essence = essence(media_type);
+    if let Some(max) = exceeded(options.max_image_bytes, essence, size) {
+        return note(name, &format!("the image has {size} bytes, the provider takes less than {max}"));
+    }
+    let Some(bytes) = bytes else { return note(name, inline::LEFT_OUT) };
     let text_like = essence.starts_with("text/") || INLINE_TYPES.contains(&essence);
     let pasted = is_pasted_text(name) && text_like;
     if pasted || (INLINE_TYPES.contains(&essence) && !options.takes_text_files) {
-        let text = inline(name, bytes, essence);
+        let text = as_text(name, bytes, essence);
         return if text.trim().is_empty() { note(name, "it is empty") } else { UserContent::Text(text) };
     }
     if bytes.is_empty() {
         return note(name, "it is empty");
     }
-    match exceeded(options.max_image_bytes, essence, bytes.len()) {
-        Some(max) => {
-            note(name, &format!("the image has {} bytes, the provider takes less than {max}", bytes.len()))
-        }
-        None => UserContent::File {
-            media_type: media_type.to_owned(),
-            data: STANDARD.encode(bytes),
-            name: name.map(str::to_owned),
-        },
+    UserContent::File {
+        media_type: media_type.to_owned(),
+        data: STANDARD.encode(bytes),
+        name: name.map(str::to_owned),
     }
 }
 
@@ -119,7 +125,8 @@ mod tests {
     use std::collections::HashMap;
 
     fn file(name: &str, media_type: &str, bytes: &[u8]) -> PromptFile {
-        PromptFile { media_type: media_type.into(), name: Some(name.into()), bytes: bytes.to_vec() }
+        let (size, bytes) = (bytes.len(), Some(bytes.to_vec()));
+        PromptFile { media_type: media_type.into(), name: Some(name.into()), size, bytes }
     }
 
     fn rendered(file: Option<PromptFile>, takes_text_files: bool) -> UserContent {
@@ -137,7 +144,7 @@ mod tests {
         render(&part, &options).unwrap()
     }
 
-    fn as_text(content: UserContent) -> String {
+    fn shown(content: UserContent) -> String {
         match content {
             UserContent::Text(text) => text,
             UserContent::File { media_type, data, .. } => format!("FILE {media_type} {data}"),
@@ -147,7 +154,7 @@ mod tests {
     #[test]
     fn files_become_what_the_provider_takes() {
         let pasted = "pasted-text-2026-06-01-10-11-12.txt";
-        let text = |file, takes| as_text(rendered(file, takes));
+        let text = |file, takes| shown(rendered(file, takes));
         assert_eq!(text(Some(file(pasted, "text/plain", b"hi")), true), "hi");
         let long = text(Some(file(pasted, "text/plain", &vec![b'a'; MAX_PASTED_BYTES + 1])), true);
         assert!(long.len() < MAX_PASTED_BYTES + 100 && long.ends_with("131073 bytes]"));
@@ -164,5 +171,9 @@ mod tests {
         assert!(text(Some(file("a.pdf", "application/pdf", &[0; 10])), false).starts_with("FILE"));
         assert!(text(Some(file(pasted, "text/plain", b"")), false).contains("empty"));
         assert!(text(None, false).contains("no longer available"));
+        let unread = |media_type| PromptFile { bytes: None, size: 10, ..file("a", media_type, b"") };
+        assert!(text(Some(unread("text/plain")), false).contains("left out"));
+        assert!(text(Some(unread("application/pdf")), true).contains("left out"));
+        assert!(text(Some(unread("image/png")), true).contains("less than 10"));
     }
 }

@@ -1,32 +1,52 @@
 //! How much of files one request holds. Providers refuse more (Anthropic: requests over 32 MB), and the files stay in the
 //! history: they would refuse every later message of the chat as well.
 
-use crate::llm::request::{PromptMessage, ToolAnswer, UserContent};
+use crate::{
+    ids::FileId,
+    llm::request::{PromptMessage, ToolAnswer, UserContent},
+};
 use serde_json::{Map, Value};
 
 /// Most bytes of base64 in one request: two of the largest uploads, and room for a window of text.
 pub(super) const MAX_INLINE: usize = 28 << 20;
 
-const LEFT_OUT: &str =
+pub(super) const LEFT_OUT: &str =
     "left out, as the files of this conversation are larger together than one request may be";
 
-/// Leaves files out of a prompt, the oldest first and with a note in the place of each, until what is left has at most
-/// `most` bytes.
-pub(super) fn bound(messages: &mut [PromptMessage], most: usize) {
-    let mut room = most;
-    let mut fits = |data: &str| match room.checked_sub(data.len()) {
+/// Takes sizes as long as their sum stays within a limit. One that does not fit leaves its room to the next.
+fn within(mut room: usize) -> impl FnMut(usize) -> bool {
+    move |size| match room.checked_sub(size) {
         Some(left) => {
             room = left;
             true
         }
         None => false,
-    };
+    }
+}
+
+/// Which of a conversation's files are read for a prompt, given with their sizes in bytes and the newest last: the newest
+/// that a request has room for. The others would be in memory only to be left out by [`bound`].
+#[must_use]
+pub fn fitting(files: &[(FileId, usize)]) -> Vec<FileId> {
+    let mut fits = within(MAX_INLINE);
+    files
+        .iter()
+        .rev()
+        .filter(|(_, size)| fits(size.div_ceil(3).saturating_mul(4)))
+        .map(|(id, _)| *id)
+        .collect()
+}
+
+/// Leaves files out of a prompt, the oldest first and with a note in the place of each, until what is left has at most
+/// `most` bytes.
+pub(super) fn bound(messages: &mut [PromptMessage], most: usize) {
+    let mut fits = within(most);
     for message in messages.iter_mut().rev() {
         match message {
             PromptMessage::User(content) => {
                 for piece in content.iter_mut().rev() {
                     if let UserContent::File { data, name, .. } = piece
-                        && !fits(data)
+                        && !fits(data.len())
                     {
                         let name = name.as_deref().unwrap_or("without a name");
                         *piece = UserContent::Text(format!("[Attached file {name}: {LEFT_OUT}]"));
@@ -36,7 +56,7 @@ pub(super) fn bound(messages: &mut [PromptMessage], most: usize) {
             PromptMessage::Tool(answers) => {
                 for answer in answers.iter_mut().rev() {
                     let all = answer.media.len();
-                    answer.media.retain(|(_, data)| fits(data));
+                    answer.media.retain(|(_, data)| fits(data.len()));
                     if answer.media.len() < all {
                         note(answer);
                     }
@@ -57,6 +77,18 @@ fn note(answer: &mut ToolAnswer) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_files_are_read_as_far_as_a_request_has_room() {
+        let id = |n: u128| FileId(uuid::Uuid::from_u128(n));
+        let mib = 1 << 20;
+        let files: Vec<_> = [(1, 3 * mib), (2, 1), (3, 15 * mib), (4, 8 * mib), (5, 10 * mib)]
+            .map(|(n, size)| (id(n), size))
+            .to_vec();
+        // 13.3 MiB of 28 as base64 for the newest, 10.7 for the next; the oldest would need 4 of the 3.9 left.
+        assert_eq!(fitting(&files), [5, 4, 2].map(id));
+        assert_eq!(fitting(&[(id(1), usize::MAX)]), []);
+    }
 
     #[test]
     fn the_newest_files_stay() {

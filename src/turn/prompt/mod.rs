@@ -13,6 +13,7 @@ pub mod select;
 pub use assemble::{Options, Prompt, assemble};
 pub use attachments::{PromptFile, exceeded};
 pub use chain::{Chain, chain};
+pub use inline::fitting;
 pub use select::{Selection, select};
 
 #[cfg(test)]

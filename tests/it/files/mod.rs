@@ -222,4 +222,29 @@ both! {
         // Eight copies would be 80 MiB; what each holds is a chunk or two of 256 KiB.
         assert!(grown < 24 * 1024, "the peak grew by {grown} KiB for eight files of 10 MiB at once");
     }
+
+    async fn a_prompt_reads_the_files_it_has_room_for_and_no_others(h: Harness) {
+        h.model.push([says("Seen.")]);
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let mut parts = vec![json!({ "type": "text", "text": "look" })];
+        for at in 1..=8_u8 {
+            let pdf = [b"%PDF-1.7\n%".as_slice(), &vec![b'a' + at; 8 * MIB]].concat();
+            let file = uploaded(&api, &format!("{at}.pdf"), "application/pdf", pdf).await;
+            parts.push(json!({ "type": "file", "file_id": file }));
+        }
+        let before = peak_memory_kib(daemon.pid());
+        let chat = id(&api.create_chat_with(message(json!(parts))).await);
+        let mut stream = api.stream(&chat, None).await;
+        stream.answered(1).await;
+        let asked = h.turn(0).await;
+        for at in 1..=6 {
+            assert!(asked.mentions(&format!("[Attached file {at}.pdf: left out")), "{at}");
+        }
+        assert!(!asked.mentions("7.pdf: left out") && !asked.mentions("8.pdf: left out"));
+        let grown = peak_memory_kib(daemon.pid()) - before;
+        // Two of 8 MiB, as bytes, as base64 (21 MiB) and in the request (21 MiB more, and its growth). All of them would
+        // be 64 MiB and 85 MiB besides.
+        assert!(grown < 120 * 1024, "the peak grew by {grown} KiB for a prompt with two of eight files of 8 MiB");
+    }
 }

@@ -51,7 +51,7 @@ pub(super) async fn run(
             turn_error("The summary of the conversation was begun too often: the server stopped each time.");
         return work.fail(error, attempt).await;
     }
-    let files = work.files(rows).await?;
+    let files = work.files(rows, choice.image_cap).await?;
     let history = History::new(rows);
     let measurement = compact::measurement(&history, &choice.limits());
     let request_of = |recall: Recall| {

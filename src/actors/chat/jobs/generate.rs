@@ -173,7 +173,7 @@ async fn ask(
             turn_error("The model was asked too often without an answer: the server stopped each time.");
         return work.fail(error, chat.head.versions.attempt).await;
     }
-    let (files, history) = (work.files(rows).await?, History::new(rows));
+    let (files, history) = (work.files(rows, choice.image_cap).await?, History::new(rows));
     let own = work.shared.live.user(chat.owner_id).await?;
     let rooted = chat.workspace_id.is_some() && chat.parent_chat_id.is_none();
     let home = project.map(|project| project.home.as_str()).filter(|home| rooted && !home.is_empty());
