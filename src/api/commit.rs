@@ -76,13 +76,17 @@ fn stored(status: u16, text: &Json) -> Result<HttpResponse> {
     Ok(if status == StatusCode::NO_CONTENT { body::no_content() } else { body::raw(status, text) })
 }
 
-/// The stored answer of a key, if it was used for this request before.
+/// What is answered when a request cannot be made into a commit: the problem, unless it repeats one that was accepted. What
+/// it names may have changed since, even by its own success.
 ///
 /// # Errors
-/// 409 when it was used for another one.
-pub async fn replayed(state: &ApiState, key: Key) -> Result<Option<HttpResponse>> {
-    let found = state.store.replayed(key.user, key.key, key.hash).await?;
-    found.map(|(status, text)| stored(status, &text)).transpose()
+/// The problem, and 409 when the key was used for another request.
+pub async fn unless_done(state: &ApiState, key: Option<Key>, problem: Problem) -> Result<HttpResponse> {
+    let Some(key) = key else { return Err(problem) };
+    match state.store.replayed(key.user, key.key, key.hash).await? {
+        Some((status, text)) => stored(status, &text),
+        None => Err(problem),
+    }
 }
 
 /// Does to its end what commits and then announces it. Actix drops a request whose client goes away; work that was

@@ -80,21 +80,11 @@ pub async fn compact(
     if !state.store.compactable(chat.head.id).await.map_err(Problem::of_chat)?
         && matches!(found(&state, &chat).await?, State::W | State::E0 | State::E1)
     {
-        return nothing_to_compact(&state, key).await;
+        // The success of an earlier try may be why.
+        return commit::unless_done(&state, key, Problem::conflict("There is nothing to compact.")).await;
     }
     // In any other state that is the reason to refuse.
     run(&state, &caller, chat, Command::RequestCompaction, key).await
-}
-
-/// 409, unless this is the repetition of a request that was accepted: its success is why there is
-/// nothing left to compact.
-async fn nothing_to_compact(state: &ApiState, key: Option<Key>) -> Result<HttpResponse> {
-    if let Some(key) = key
-        && let Some(answer) = commit::replayed(state, key).await?
-    {
-        return Ok(answer);
-    }
-    Err(Problem::conflict("There is nothing to compact."))
 }
 
 /// The state a chat was read in, for an explanation: what is done is decided by the commit.

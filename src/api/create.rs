@@ -85,7 +85,10 @@ pub async fn create(
 ) -> Result<HttpResponse> {
     let body = body::read(&request, payload, body::SMALL_LIMIT).await?;
     let key = Key::of(&request, &caller, &body)?;
-    let (new, files) = new_chat(&state, &caller, body::parse(&body)?).await?;
+    let (new, files) = match new_chat(&state, &caller, body::parse(&body)?).await {
+        Ok(new) => new,
+        Err(problem) => return commit::unless_done(&state, key, problem).await,
+    };
     let owner = Arc::clone(&caller.user);
     let render: Render<Created> = Arc::new(move |done| {
         let linked = files.iter().filter(|file| !done.unlinked.contains(&file.id));

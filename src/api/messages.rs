@@ -19,7 +19,7 @@ use crate::{
         json::Json,
         message::{NewMessage, Part, Role, Visibility},
     },
-    ids::{ChatId, FileId, McpServerId, MessageId, ModelConfigId},
+    ids::{ChatId, McpServerId, MessageId, ModelConfigId},
     store::{
         commit::{Commit, Committed},
         records::{MessageRow, PageSpec},
@@ -196,22 +196,24 @@ pub async fn send(
         mcp_server_ids: body.mcp_server_ids,
         plan_mode: body.plan_mode,
     };
-    let (message, files) = message(&state, &caller, chat, body.content, &picks).await?;
-    let command = Command::SendMessage { message, busy, max_queue: state.settings.max_queue };
-    let mut commit = Commit::new(chat, command, state.clock.now());
-    commit.meta = picks.checked(&state, caller.user.id).await?;
-    commit.files = files;
+    let max_queue = state.settings.max_queue;
+    let command = |message| Command::SendMessage { message, busy, max_queue };
+    let commit = match written(&state, &caller, chat, body.content, picks, command).await {
+        Ok(commit) => commit,
+        Err(problem) => return commit::unless_done(&state, key, problem).await,
+    };
     commit::run(&state, commit, key, |done| (200, Json::of(&sent(done)))).await
 }
 
-/// The message, and the files it names.
-async fn message(
+/// The commit of a message that somebody wrote, with the files it names.
+async fn written(
     state: &ApiState,
     caller: &Caller,
     chat: ChatId,
     content: Option<Vec<InputPart>>,
-    picks: &Picks,
-) -> Result<(NewMessage, Vec<FileId>)> {
+    picks: Picks,
+    command: impl FnOnce(NewMessage) -> Command,
+) -> Result<Commit> {
     let mut parts = content::parts(content.unwrap_or_default())?;
     let mut named = Vec::new();
     if parts.iter().any(|part| matches!(part, Part::File { .. })) {
@@ -224,7 +226,10 @@ async fn message(
         model_config_id: picks.model_config_id,
         ..NewMessage::new(Role::User, Visibility::Both, &parts)
     };
-    Ok((message, named))
+    let mut commit = Commit::new(chat, command(message), state.clock.now());
+    commit.meta = picks.checked(state, caller.user.id).await?;
+    commit.files = named;
+    Ok(commit)
 }
 
 fn sent(done: &Committed) -> Sent {
@@ -297,10 +302,11 @@ pub async fn edit(
         mcp_server_ids: body.mcp_server_ids,
         plan_mode: None,
     };
-    let (replacement, files) = message(&state, &caller, chat, body.content, &picks).await?;
-    let mut commit = Commit::new(chat, Command::EditMessage { target, replacement }, state.clock.now());
-    commit.meta = picks.checked(&state, caller.user.id).await?;
-    commit.files = files;
+    let command = |replacement| Command::EditMessage { target, replacement };
+    let commit = match written(&state, &caller, chat, body.content, picks, command).await {
+        Ok(commit) => commit,
+        Err(problem) => return commit::unless_done(&state, key, problem).await,
+    };
     let answer = commit::run(&state, commit, key, |done| {
         let edited = Edited {
             message: last_user_row(done).map(MessageOut::from),

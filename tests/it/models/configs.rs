@@ -1,7 +1,8 @@
 //! `/chats/model-configs` and `/chats/models` (api.md §2.11).
 
 use super::{model, provider, somebody};
-use crate::support::{both, client::Api};
+use crate::support::{both, client::Api, fake_model::says, turns::id};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 async fn configs(api: &Api) -> Vec<Value> {
@@ -50,6 +51,35 @@ both! {
         admin.delete(&path).await.problem(404);
         admin.patch("/chats/model-configs/nonsense", json!({})).await.problem(400);
         assert!(configs(&admin).await.iter().all(|c| c["id"] != made["id"]));
+    }
+
+    async fn a_request_repeated_under_its_key_is_answered_though_its_model_is_gone(h: Harness) {
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        h.model.push([says("A1"), says("A2")]);
+        let p = provider(&h, &api, "mine", &["test-key"]).await;
+        let m = model(&api, &p, "brief").await;
+        let key = [("Idempotency-Key", "k1")];
+        let again = [("Idempotency-Key", "k2")];
+        let mut body = json!({ "content": [{ "type": "text", "text": "Q1" }], "model_config_id": m["id"] });
+        let mut create = body.clone();
+        create["organization_id"] = json!(api.organization().await);
+        let sent = async |path: &str, body: &Value, key| {
+            api.try_call_with(Method::POST, path, Some(body), key).await.expect("an answer")
+        };
+        let made = sent("/chats", &create, &key).await.json(201);
+        let chat = id(&made);
+        let mut stream = api.stream(&chat, None).await;
+        stream.answered(1).await;
+        let messages = format!("/chats/{chat}/messages");
+        let first = sent(&messages, &body, &again).await.json(200);
+        stream.answered(2).await;
+        api.delete(&format!("/chats/model-configs/{}", m["id"].as_str().unwrap())).await.empty(204);
+        assert_eq!(sent("/chats", &create, &key).await.json(201), made);
+        assert_eq!(sent(&messages, &body, &again).await.json(200), first);
+        sent(&messages, &body, &[("Idempotency-Key", "k3")]).await.problem(400);
+        body["content"][0]["text"] = json!("Q2");
+        sent(&messages, &body, &again).await.problem(409);
     }
 
     async fn what_is_wrong_with_a_model_is_named(h: Harness) {
