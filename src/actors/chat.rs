@@ -278,8 +278,14 @@ impl ChatActor {
             return;
         }
         let messages = done.inserted.iter().filter(|m| m.visibility != Visibility::Model).cloned().collect();
-        let change =
-            StreamRead { head: head.clone(), reset: false, messages, queue: None, pending: Vec::new() };
+        let change = StreamRead {
+            head: head.clone(),
+            reset: false,
+            messages,
+            more: false,
+            queue: None,
+            pending: Vec::new(),
+        };
         self.hub.committed(done.previous_snapshot, &change, self.shared.clock.now());
     }
 

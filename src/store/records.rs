@@ -130,6 +130,9 @@ pub struct StreamRead {
     /// Client-visible, not deleted messages newer than what was asked for, ascending id; all of
     /// them after a reset.
     pub messages: Vec<MessageRow>,
+    /// `messages` ends before the history does: it goes on behind the last of them, at this revision
+    /// ([`JoinFrom::Resume`]).
+    pub more: bool,
     /// The whole queue in processing order, if it moved since the version asked for.
     pub queue: Option<Vec<QueuedRow>>,
     /// Pending client-side calls; empty unless the status is `requires_action`.

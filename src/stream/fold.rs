@@ -56,6 +56,8 @@ pub struct Applied {
     pub synced: Synced,
     /// The episode to follow from there.
     pub follow: Option<EpisodeKey>,
+    /// The events are the beginning only: more of the history has to be read before anything else of this state is said.
+    pub more: bool,
 }
 
 /// Applies a read to those who are at `prev`, or who have nothing yet (`None`). It depends on nothing
@@ -70,7 +72,7 @@ pub fn apply(prev: Option<&Synced>, read: &StreamRead) -> Applied {
     if let Some(prev) = prev
         && now.snapshot <= prev.versions.snapshot
     {
-        return Applied { events: Vec::new(), synced: prev.clone(), follow: prev.follow() };
+        return Applied { events: Vec::new(), synced: prev.clone(), follow: prev.follow(), more: false };
     }
     let synced = Synced::of(head);
     let history_moved = prev.is_none_or(|p| p.versions.history != now.history);
@@ -84,6 +86,9 @@ pub fn apply(prev: Option<&Synced>, read: &StreamRead) -> Applied {
         for row in &read.messages {
             emit(Payload::Message(MessageOut::from(row)));
         }
+    }
+    if read.more {
+        return Applied { events, synced, follow: None, more: true };
     }
     if prev.map_or(0, |p| p.versions.queue) != now.queue
         && let Some(queue) = &read.queue
@@ -112,5 +117,5 @@ pub fn apply(prev: Option<&Synced>, read: &StreamRead) -> Applied {
         emit(Payload::PreviewReset);
     }
     let follow = synced.follow();
-    Applied { events, synced, follow }
+    Applied { events, synced, follow, more: false }
 }

@@ -330,7 +330,7 @@ impl<S: Sink> Hub<S> {
         let mut gone = Vec::new();
         for (id, subscriber) in &mut self.subscribers {
             match &mut subscriber.mode {
-                Mode::Joining { .. } => {}
+                Mode::Joining { .. } | Mode::Paging => {}
                 Mode::Lagging(lag) => lag.behind = true,
                 Mode::Live => {
                     if restart {
@@ -368,7 +368,8 @@ impl<S: Sink> Hub<S> {
                 Delivery::Gone => gone.push(id),
             }
         }
-        if joined {
+        // Who has a part of the history is nowhere yet.
+        if joined && !applied.more {
             self.synced = Some(applied.synced.clone());
         }
         self.depart(gone, CloseReason::Gone);
@@ -391,7 +392,8 @@ impl<S: Sink> Hub<S> {
             Some(key) if with_parts => self.episodes.parts_after(key, 0),
             _ => &[],
         };
-        Batch::application(events, &ids, applied.synced.versions.history, parts, self.limits.frame_bytes)
+        let leads_to = (applied.synced.versions.history, applied.more);
+        Batch::application(events, &ids, leads_to, parts, self.limits.frame_bytes)
     }
 
     // ---- slow readers ----
@@ -402,6 +404,7 @@ impl<S: Sink> Hub<S> {
         let follow = self.follow();
         let (mut gone, mut slow) = (Vec::new(), Vec::new());
         for (id, subscriber) in &mut self.subscribers {
+            subscriber.take_next_page();
             let Mode::Lagging(lag) = subscriber.mode else { continue };
             if subscriber.sink.queued() > 0 {
                 if subscriber.is_stuck(now, self.limits.drain_timeout) {
@@ -431,7 +434,7 @@ impl<S: Sink> Hub<S> {
     /// Whether a reader waits for room in its queue, so that [`Hub::tick`] matters soon.
     #[must_use]
     pub fn has_lagging(&self) -> bool {
-        self.subscribers.values().any(|s| matches!(s.mode, Mode::Lagging(_)))
+        self.subscribers.values().any(|s| matches!(s.mode, Mode::Lagging(_) | Mode::Paging))
     }
 
     // ---- gauges ----

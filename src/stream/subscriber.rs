@@ -65,6 +65,10 @@ pub trait Sink {
     fn close(self, reason: CloseReason);
 }
 
+/// Frames that may wait in front of a reader while the next page of a history is read for it: as many as a page has, so
+/// that the socket is not idle meanwhile.
+const PAGE_AHEAD: usize = 8;
+
 /// Events packed into frames, with what a reader knows after each frame. Shared by all readers at
 /// the same position.
 #[derive(Debug)]
@@ -72,6 +76,8 @@ pub(super) struct Batch {
     frames: Vec<(ByteString, Mark)>,
     /// History version an application leads to; `None` for parts alone.
     history: Option<i64>,
+    /// It ends before the application does.
+    more: bool,
 }
 
 /// What a reader has when it has got a frame and all before it.
@@ -88,14 +94,16 @@ struct Mark {
 impl Batch {
     /// An application (its events and, for each that is a message, the id; 0 for `history_reset`),
     /// and the parts that follow it from seq 1.
+    ///
+    /// `more`: the application is the beginning of one.
     pub(super) fn application(
         mut events: Vec<ByteString>,
         ids: &[Option<MessageId>],
-        history: i64,
+        (history, more): (i64, bool),
         parts: &[ByteString],
         max_bytes: usize,
     ) -> Self {
-        let applied = events.len();
+        let applied = if more { usize::MAX } else { events.len() };
         events.extend_from_slice(parts);
         let frames = frame::frames(&events, max_bytes)
             .map(|(end, frame)| {
@@ -104,7 +112,7 @@ impl Batch {
                 (frame, Mark { message, applied: end >= applied, seq })
             })
             .collect();
-        Self { frames, history: Some(history) }
+        Self { frames, history: Some(history), more }
     }
 
     /// Parts alone, the first of which has the seq `first`.
@@ -112,7 +120,7 @@ impl Batch {
         let frames = frame::frames(parts, max_bytes)
             .map(|(end, frame)| (frame, Mark { message: None, applied: true, seq: first - 1 + end as u64 }))
             .collect();
-        Self { frames, history: None }
+        Self { frames, history: None, more: false }
     }
 }
 
@@ -135,6 +143,8 @@ pub(super) enum Mode {
         /// The read under way is for it too.
         asked: bool,
     },
+    /// Room in its queue for more of a long history.
+    Paging,
     /// Whatever happens next.
     Live,
     /// Room in its queue.
@@ -198,11 +208,23 @@ impl<S: Sink> Subscriber<S> {
                 Err(Refused::Closed) => return Delivery::Gone,
             }
         }
+        if batch.more {
+            self.mode = Mode::Paging;
+            self.take_next_page();
+            return Delivery::Whole;
+        }
         if let (true, Some(history)) = (batch.frames.is_empty(), batch.history) {
             self.from = JoinFrom::Revision(history);
         }
         self.mode = Mode::Live;
         Delivery::Whole
+    }
+
+    /// Goes on with a long history when what is there of it has been taken, but for a few frames.
+    pub(super) fn take_next_page(&mut self) {
+        if self.mode == Mode::Paging && self.sink.queued() <= PAGE_AHEAD {
+            self.mode = Mode::Joining { asked: false };
+        }
     }
 
     /// Whether a full queue has not shrunk for `timeout`.

@@ -197,6 +197,7 @@ impl Handler<Own> for ChatActor {
                 head: head.clone(),
                 reset: false,
                 messages: Vec::new(),
+                more: false,
                 queue: None,
                 pending: Vec::new(),
             };

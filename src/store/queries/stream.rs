@@ -16,6 +16,15 @@ use crate::{
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+/// Bytes of a history that whoever joins gets from one read; the rest comes with the next ones. It bounds what is in memory
+/// for a reader that does not take what it asked for.
+pub const PAGE_BYTES: usize = 2 << 20;
+/// What a message has as an event besides its content.
+const ROW_BYTES: usize = 400;
+/// Fewest and most rows that are asked for at once. Few at first: how large they are is not known.
+const FIRST_ROWS: i64 = 32;
+const MOST_ROWS: i64 = 2048;
+
 /// What a chat's subscribers need: the change since `since` for those that are up to date, and one
 /// read for each join.
 pub async fn read(
@@ -43,6 +52,7 @@ pub async fn read(
                 head: head.clone(),
                 reset,
                 messages,
+                more: false,
                 queue: queue.clone(),
                 pending: pending.clone(),
             })
@@ -74,18 +84,28 @@ async fn joined(
     queue: Option<Vec<QueuedRow>>,
     pending: Vec<PendingCall>,
 ) -> Result<StreamRead> {
-    let (messages, reset) = match join {
-        JoinFrom::AfterId(Some(after)) if deleted_since(conn, head.id, after, 0).await? => {
-            (visible(conn, head.id, None).await?, true)
+    let (chat, top) = (head.id, None);
+    let (reset, page) = match join {
+        JoinFrom::AfterId(Some(after)) if deleted_since(conn, chat, after, 0).await? => {
+            (true, page(conn, chat, top).await?)
         }
-        JoinFrom::AfterId(after) => (visible(conn, head.id, after).await?, false),
-        JoinFrom::Revision(r) => changed(conn, head.id, r).await?,
-        JoinFrom::Resume { revision, .. } if deleted_since(conn, head.id, 0, revision).await? => {
-            (visible(conn, head.id, None).await?, true)
+        JoinFrom::AfterId(after) => (false, page(conn, chat, after).await?),
+        JoinFrom::Revision(r) => {
+            let (messages, reset) = changed(conn, chat, r).await?;
+            (reset, Page { messages, more: false })
         }
-        JoinFrom::Resume { after_id, revision } => (resumed(conn, head.id, after_id, revision).await?, false),
+        JoinFrom::Resume { revision, .. } if deleted_since(conn, chat, 0, revision).await? => {
+            (true, page(conn, chat, top).await?)
+        }
+        JoinFrom::Resume { after_id, revision } => {
+            let mut messages = changed_up_to(conn, chat, after_id, revision).await?;
+            let page = page(conn, chat, Some(after_id)).await?;
+            messages.extend(page.messages);
+            (false, Page { messages, ..page })
+        }
     };
-    Ok(StreamRead { head: head.clone(), reset, messages, queue, pending })
+    let Page { messages, more } = page;
+    Ok(StreamRead { head: head.clone(), reset, messages, more, queue, pending })
 }
 
 /// Whether a client-visible row from this id on was soft-deleted after this revision.
@@ -103,14 +123,12 @@ async fn deleted_since(conn: &mut Conn, chat: ChatId, from_id: i64, revision: i6
     Ok(found.is_some())
 }
 
-/// Client-visible messages with a greater id or a greater revision.
-async fn resumed(conn: &mut Conn, chat: ChatId, after_id: i64, revision: i64) -> Result<Vec<MessageRow>> {
-    let ours = || chat_messages::chat_id.eq(Id(chat.0));
-    // The chat in both halves, so that each has its index and nothing older is looked at.
-    let newer =
-        ours().and(chat_messages::id.gt(after_id)).or(ours().and(chat_messages::revision.gt(revision)));
+/// Client-visible messages up to an id that have changed after a revision.
+async fn changed_up_to(conn: &mut Conn, chat: ChatId, up_to: i64, revision: i64) -> Result<Vec<MessageRow>> {
     let rows: Vec<SelectMessage> = chat_messages::table
-        .filter(newer)
+        .filter(chat_messages::chat_id.eq(Id(chat.0)))
+        .filter(chat_messages::revision.gt(revision))
+        .filter(chat_messages::id.le(up_to))
         .filter(chat_messages::deleted.eq(false))
         .filter(chat_messages::visibility.ne("model"))
         .order(chat_messages::id.asc())
@@ -118,6 +136,48 @@ async fn resumed(conn: &mut Conn, chat: ChatId, after_id: i64, revision: i64) ->
         .load(conn)
         .await?;
     rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// A part of a history.
+struct Page {
+    messages: Vec<MessageRow>,
+    /// There may be more behind it.
+    more: bool,
+}
+
+/// Client-visible messages above an id, as many as make [`PAGE_BYTES`].
+async fn page(conn: &mut Conn, chat: ChatId, after: Option<i64>) -> Result<Page> {
+    let mut above = after.unwrap_or(0);
+    let (mut messages, mut bytes) = (Vec::<MessageRow>::new(), 0);
+    let mut wanted = FIRST_ROWS;
+    loop {
+        let rows: Vec<SelectMessage> = chat_messages::table
+            .filter(chat_messages::chat_id.eq(Id(chat.0)))
+            .filter(chat_messages::id.gt(above))
+            .filter(chat_messages::deleted.eq(false))
+            .filter(chat_messages::visibility.ne("model"))
+            .order(chat_messages::id.asc())
+            .limit(wanted)
+            .select(SelectMessage::as_select())
+            .load(conn)
+            .await?;
+        let is_last = i64::try_from(rows.len()).is_ok_and(|count| count < wanted);
+        for row in rows {
+            if bytes >= PAGE_BYTES {
+                return Ok(Page { messages, more: true });
+            }
+            let row = MessageRow::try_from(row)?;
+            bytes += row.content.get().len() + ROW_BYTES;
+            above = row.id.0;
+            messages.push(row);
+        }
+        if is_last {
+            return Ok(Page { messages, more: false });
+        }
+        // As many as fill the page if they are like those before.
+        let room = PAGE_BYTES.saturating_sub(bytes) / (bytes / messages.len()).max(1);
+        wanted = i64::try_from(room).unwrap_or(MOST_ROWS).clamp(FIRST_ROWS, MOST_ROWS);
+    }
 }
 
 /// Client-visible messages above an id.

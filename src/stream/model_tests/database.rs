@@ -181,6 +181,7 @@ impl Database {
             head: self.head.clone(),
             reset,
             messages: self.visible().filter(|r| reset || newer(r)).cloned().collect(),
+            more: false,
             queue: (self.head.versions.queue != queue_since).then(|| self.queue.clone()),
             pending: if self.head.status == Status::RequiresAction { vec![pending] } else { vec![] },
         }
@@ -195,18 +196,27 @@ impl Database {
         self.read(self.deleted(newer), newer, v.queue)
     }
 
-    pub(super) fn join(&self, from: JoinFrom) -> StreamRead {
-        match from {
-            JoinFrom::AfterId(None) => self.read(false, |_| true, 0),
-            JoinFrom::AfterId(Some(id)) => self.read(self.deleted(|r| r.id.0 >= id), |r| r.id.0 > id, 0),
+    /// What a joiner gets, of new messages at most so many.
+    pub(super) fn join(&self, from: JoinFrom, page: usize) -> StreamRead {
+        let newer_than = |revision: i64| move |r: &MessageRow| r.revision > revision;
+        // Above which id whole rows come, which is what a page cuts.
+        let (mut read, above) = match from {
+            JoinFrom::AfterId(None) => (self.read(false, |_| true, 0), 0),
+            JoinFrom::AfterId(Some(id)) => {
+                (self.read(self.deleted(|r| r.id.0 >= id), |r| r.id.0 > id, 0), id)
+            }
             JoinFrom::Resume { after_id, revision } => {
-                let newer = |r: &MessageRow| r.revision > revision;
-                self.read(self.deleted(newer), |r| r.id.0 > after_id || newer(r), 0)
+                let newer = newer_than(revision);
+                let read = self.read(self.deleted(newer), |r| r.id.0 > after_id || newer(r), 0);
+                (read, after_id)
             }
             JoinFrom::Revision(rev) => {
-                let newer = |r: &MessageRow| r.revision > rev;
-                self.read(self.deleted(newer), newer, 0)
+                return self.read(self.deleted(newer_than(rev)), newer_than(rev), 0);
             }
-        }
+        };
+        let whole = if read.reset { 0 } else { read.messages.iter().filter(|r| r.id.0 <= above).count() };
+        read.more = read.messages.len() > whole + page;
+        read.messages.truncate(whole + page);
+        read
     }
 }

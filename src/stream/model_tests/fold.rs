@@ -56,7 +56,7 @@ proptest! {
             }
             let read = match &synced {
                 Some(s) => db.since(&s.versions),
-                None => db.join(JoinFrom::AfterId(None)),
+                None => db.join(JoinFrom::AfterId(None), 1000),
             };
             let applied = apply(synced.as_ref(), &read);
             let kinds: Vec<_> = applied.events.iter().map(|e| e.payload.kind()).collect();
@@ -82,7 +82,7 @@ proptest! {
 fn a_second_failure_under_one_history_is_told() {
     let mut db = Database::new();
     db.commit(&Change::Status(Status::Error));
-    let first = apply(None, &db.join(JoinFrom::AfterId(None)));
+    let first = apply(None, &db.join(JoinFrom::AfterId(None), 1000));
     db.commit(&Change::Status(Status::Running));
     let between = apply(Some(&first.synced), &db.since(&first.synced.versions));
     db.commit(&Change::Status(Status::Error));

@@ -76,6 +76,8 @@ struct World {
     now: Timestamp,
     /// A read under way; it sees the database as it was when it began.
     read: Option<ReadResult>,
+    /// Messages that one read hands to a joiner.
+    page: usize,
     /// All parts ever pushed.
     parts: HashMap<EpisodeKey, Vec<String>>,
     pushed: usize,
@@ -87,13 +89,13 @@ impl World {
         let hub = Hub::new(db.head.id, limits);
         let peers = originals.iter().map(|o| Peer { original: *o, ..Peer::default() }).collect();
         let now = Timestamp::from_micros(0);
-        Self { db, hub, peers, now, read: None, parts: HashMap::new(), pushed: 0 }
+        Self { db, hub, peers, now, read: None, page: 1000, parts: HashMap::new(), pushed: 0 }
     }
 
     fn answer(&self, spec: &ReadSpec) -> ReadResult {
         ReadResult {
             changes: spec.since.map(|v| self.db.since(&v)),
-            joins: spec.joins.iter().map(|from| (*from, self.db.join(*from))).collect(),
+            joins: spec.joins.iter().map(|from| (*from, self.db.join(*from, self.page))).collect(),
         }
     }
 
@@ -279,6 +281,7 @@ proptest! {
         originals in proptest::collection::vec(original(), CLIENTS),
         ops in proptest::collection::vec(op(), 0..120),
         small_buffer in proptest::bool::weighted(0.3),
+        page in prop_oneof![Just(1_usize), Just(3), Just(1000)],
     ) {
         let limits = StreamLimits {
             episode_bytes: if small_buffer { 900 } else { 1 << 20 },
@@ -286,6 +289,7 @@ proptest! {
             ..StreamLimits::default()
         };
         let mut world = World::new(&originals, limits);
+        world.page = page;
         for op in &ops {
             world.run(op);
         }

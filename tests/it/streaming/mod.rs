@@ -221,6 +221,6 @@ both! {
         let mut reader = api.stream(&chat, None).await;
         assert_eq!(reader.status("waiting").await.messages.len(), 102);
         let during = memory_kib(daemon.pid());
-        assert!(during < before + 250 * 1024, "memory: {before} KiB, then {during} KiB");
+        assert!(during < before + 130 * 1024, "memory: {before} KiB, then {during} KiB");
     }
 }
