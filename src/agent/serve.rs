@@ -112,7 +112,7 @@ async fn get(
     }
     let answer = match name {
         "read-file" => return files::read_file(query).await,
-        "read-file-lines" => files::read_lines(agent, query).await?,
+        "read-file-lines" => files::read_lines(query).await?,
         "resolve-path" => files::resolve_path(query).await?,
         "processes/list" => process_calls::list(agent, &caller.chat),
         "context-config" => context::context(agent.settings()).await?,
@@ -144,18 +144,14 @@ async fn post(
             let path = query.required("path")?.to_owned();
             let resolved = query.get("resolved").map(str::to_owned);
             let request = digest(&[name.as_bytes(), path.as_bytes(), &body]);
-            let work = files::write_file(agent.clone(), caller.chat.clone(), path, resolved, body);
-            return once(agent, &caller, request, work).await;
+            return once(agent, &caller, request, files::write_file(path, resolved, body)).await;
         }
         _ => {}
     }
     let request = digest(&[name.as_bytes(), &body]);
     let held = agent.clone();
     match name {
-        "edit-files" => {
-            let work = edit_files::edit_files(held, caller.chat.clone(), parse(&body)?);
-            once(agent, &caller, request, work).await
-        }
+        "edit-files" => once(agent, &caller, request, edit_files::edit_files(parse(&body)?)).await,
         "mcp/call-tool" => {
             let call = parse(&body)?;
             let work = async move { held.servers.call(&held.settings, call).await };

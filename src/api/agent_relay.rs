@@ -82,6 +82,9 @@ pub async fn relay(
     if let Some(kind) = answer.headers().get(header::CONTENT_TYPE) {
         response.insert_header((actix_web::http::header::CONTENT_TYPE, kind.as_bytes()));
     }
+    if let Some(version) = answer.headers().get(wire::TOOLS_VERSION) {
+        response.insert_header((wire::TOOLS_VERSION, version.as_bytes()));
+    }
     Ok(response.streaming(answer.into_body().into_data_stream().map_err(actix_web::error::ErrorBadGateway)))
 }
 

@@ -6,7 +6,7 @@ use super::{
     elsewhere::{Replica, Replicas},
     in_vain::InVain,
     link::{AgentClient, Links},
-    remote::Remote,
+    remote::{Remote, ToolsVersion},
     status::{self, AgentStatus, INACTIVE, SelectError},
     wire,
 };
@@ -139,6 +139,7 @@ pub struct Connection {
     /// The last dial that nobody answered: when it ended, and what was said. Whoever waited for it does not dial again.
     in_vain: InVain<(time::Instant, String)>,
     bumped: Mutex<Option<Timestamp>>,
+    tools: ToolsVersion,
 }
 
 impl std::fmt::Debug for Connection {
@@ -151,7 +152,14 @@ impl Connection {
     /// Of a chat; nothing is dialled.
     #[must_use]
     pub fn of(chat: ChatId, dialer: Dialer) -> Self {
-        Self { dialer, chat, held: Mutex::new(None), in_vain: InVain::default(), bumped: Mutex::new(None) }
+        let (held, bumped) = (Mutex::new(None), Mutex::new(None));
+        Self { dialer, chat, held, in_vain: InVain::default(), bumped, tools: ToolsVersion::default() }
+    }
+
+    /// Which state of its tools the agent has told of last, with whatever answer.
+    #[must_use]
+    pub fn tools_version(&self) -> u64 {
+        self.tools.get()
     }
 
     /// What it is made with.
@@ -198,7 +206,7 @@ impl Connection {
             let mut held = self.held.lock().await;
             if let Some(client) = self.cached(&mut held, workspace).await {
                 self.bump(workspace).await;
-                return Ok((client.agent(), remote(client, &chat)));
+                return Ok((client.agent(), self.remote(client, &chat)));
             }
             if let Some((_, said)) = self.in_vain.last().filter(|(ended, _)| *ended >= asked) {
                 return Err(NoConnection::Unreachable(said));
@@ -221,7 +229,7 @@ impl Connection {
             *held = Some(Held { workspace, agent: reached, client: client.clone() });
             drop(held);
             self.bump(workspace).await;
-            return Ok((reached, remote(client, &chat)));
+            return Ok((reached, self.remote(client, &chat)));
         }
         Err(NoConnection::Changed)
     }
@@ -243,7 +251,7 @@ impl Connection {
         if chat.agent_id != Some(agent.id) {
             self.bind(chat, workspace, agent.build_id, agent.id).await?;
         }
-        Ok(Some((agent.id, remote(client, chat))))
+        Ok(Some((agent.id, self.remote(client, chat))))
     }
 
     /// What was dialled before, if it is still the right one. The agent's row is read each time.
@@ -404,10 +412,14 @@ impl Connection {
             tracing::warn!(chat = %self.chat, %workspace, error = %e, "the use of a workspace was not written down");
         }
     }
+
+    /// Every request says for which chat it is made.
+    fn remote(&self, client: AgentClient, chat: &ChatRecord) -> Remote {
+        Remote::new(client.with_headers(headers(chat)), self.tools.clone())
+    }
 }
 
-/// Every request says for which chat it is made.
-fn remote(client: AgentClient, chat: &ChatRecord) -> Remote {
+fn headers(chat: &ChatRecord) -> HeaderMap {
     let id = chat.head.id.to_string();
     let ancestors = chat.parent_chat_id.map_or_else(|| "null".to_owned(), |parent| format!("[\"{parent}\"]"));
     let mut headers = HeaderMap::new();
@@ -421,5 +433,5 @@ fn remote(client: AgentClient, chat: &ChatRecord) -> Remote {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
-    Remote::new(client.with_headers(headers))
+    headers
 }

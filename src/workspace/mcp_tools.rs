@@ -67,6 +67,8 @@ pub struct Kept(Arc<Mutex<Option<Known>>>);
 #[derive(Debug)]
 struct Known {
     agent: AgentId,
+    /// Which state of the agent's tools it is.
+    version: u64,
     list: List,
     /// A server was missing: when to ask once more.
     again: Option<Instant>,
@@ -77,8 +79,10 @@ impl Kept {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of(&self, agent: AgentId) -> Option<List> {
-        self.lock().as_ref().filter(|known| known.agent == agent).map(|known| known.list.clone())
+    /// The list of an agent, unless that has told of another state since; `told`: 0 when nothing was heard.
+    fn of(&self, agent: AgentId, told: u64) -> Option<List> {
+        let right = |known: &&Known| known.agent == agent && (told == 0 || told == known.version);
+        self.lock().as_ref().filter(right).map(|known| known.list.clone())
     }
 
     /// Whether this list is to be asked for once more.
@@ -87,9 +91,9 @@ impl Kept {
         self.lock().as_ref().is_some_and(due)
     }
 
-    fn keep(&self, agent: AgentId, list: List, incomplete: bool) {
+    fn keep(&self, agent: AgentId, version: u64, list: List, incomplete: bool) {
         let again = incomplete.then(|| Instant::now() + INCOMPLETE_FOR);
-        *self.lock() = Some(Known { agent, list, again });
+        *self.lock() = Some(Known { agent, version, list, again });
     }
 }
 
@@ -140,7 +144,7 @@ impl McpTools {
     /// The list that is known of the chat's agent. Nobody is asked.
     #[must_use]
     pub fn known(&self, chat: &ChatRecord) -> Option<List> {
-        chat.workspace_id.and(chat.agent_id).and_then(|agent| self.asks.kept.of(agent))
+        chat.workspace_id.and(chat.agent_id).and_then(|agent| self.asks.known(agent))
     }
 
     /// The list of the chat's agent; empty when the workspace has no tools, or they cannot be had now. Only an agent
@@ -194,6 +198,10 @@ impl McpTools {
 }
 
 impl Asks {
+    fn known(&self, agent: AgentId) -> Option<List> {
+        self.kept.of(agent, self.connection.tools_version())
+    }
+
     fn is_left_alone(&self, agent: AgentId) -> bool {
         self.in_vain.last().is_some_and(|(who, at)| who == agent && at.elapsed() < LEFT_ALONE)
     }
@@ -264,7 +272,7 @@ impl Asks {
 
     async fn ask(&self, agent: AgentId, remote: &Remote) -> Result<List, CallError> {
         let _alone = self.listing.lock().await;
-        match self.kept.of(agent) {
+        match self.known(agent) {
             Some(list) => Ok(list),
             None => self.fetch(agent, remote).await,
         }
@@ -272,7 +280,7 @@ impl Asks {
 
     /// Asks the agent, and keeps what there is.
     async fn fetch(&self, agent: AgentId, remote: &Remote) -> Result<List, CallError> {
-        let said = remote.mcp_tools().await?;
+        let (said, version) = remote.mcp_tools().await?;
         let (tools, left_out) = fitting(said.tools);
         if let Some(first) = left_out.first() {
             tracing::warn!(chat = %self.chat, %agent, left_out = left_out.len(), first,
@@ -280,7 +288,7 @@ impl Asks {
         }
         let list: List = tools.into();
         if !list.is_empty() {
-            self.kept.keep(agent, list.clone(), said.incomplete);
+            self.kept.keep(agent, version, list.clone(), said.incomplete);
         }
         Ok(list)
     }
@@ -394,19 +402,20 @@ mod tests {
     #[test]
     fn a_list_is_known_of_its_agent_only() {
         let (kept, agent) = (Kept::default(), AgentId::fresh());
-        assert!(kept.of(agent).is_none());
-        kept.keep(agent, List::default(), false);
-        assert!(kept.of(agent).is_some() && kept.of(AgentId::fresh()).is_none());
+        assert!(kept.of(agent, 0).is_none());
+        kept.keep(agent, 7, List::default(), false);
+        assert!(kept.of(agent, 0).is_some() && kept.of(AgentId::fresh(), 0).is_none());
+        assert!(kept.of(agent, 7).is_some() && kept.of(agent, 8).is_none());
     }
 
     #[test]
     fn a_list_without_a_server_is_due_after_a_while() {
         let (kept, agent) = (Kept::default(), AgentId::fresh());
-        kept.keep(agent, List::default(), true);
-        assert!(!kept.is_due(agent) && kept.of(agent).is_some());
-        *kept.lock() = Some(Known { agent, list: List::default(), again: Some(Instant::now()) });
+        kept.keep(agent, 7, List::default(), true);
+        assert!(!kept.is_due(agent) && kept.of(agent, 7).is_some());
+        *kept.lock() = Some(Known { agent, version: 7, list: List::default(), again: Some(Instant::now()) });
         assert!(kept.is_due(agent) && !kept.is_due(AgentId::fresh()));
-        kept.keep(agent, List::default(), false);
+        kept.keep(agent, 7, List::default(), false);
         assert!(!kept.is_due(agent));
     }
 }

@@ -6,7 +6,7 @@ use super::{
     wire::{
         BASE, CallMcpTool, ContextConfig, Directory, Done, EditFiles, ErrorBody, ListDirectory, McpResult,
         McpTools, ProcessOutput, Processes, REPEATED, ReadLines, Relativity, ResolvedPath, SignalProcess,
-        StartProcess, Started, TOOL_CALL_ID,
+        StartProcess, Started, TOOL_CALL_ID, TOOLS_VERSION,
     },
 };
 use crate::metrics;
@@ -17,7 +17,13 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 /// Most bytes of an answer; an agent is not trusted with the daemon's memory. Twice what the largest read has.
 const MAX_ANSWER: usize = 32 << 20;
@@ -109,19 +115,40 @@ pub struct RawFile {
     pub bytes: Bytes,
 }
 
+/// Which state of an agent's tools its last answer was of; 0: of none yet. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct ToolsVersion(Arc<AtomicU64>);
+
+impl ToolsVersion {
+    /// What was told last.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Takes it from an answer; that of an earlier version does not tell.
+    fn hear(&self, headers: &HeaderMap) -> u64 {
+        let told =
+            headers.get(TOOLS_VERSION).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+        self.0.store(told, Ordering::Relaxed);
+        told
+    }
+}
+
 /// An agent, for one chat.
 #[derive(Debug, Clone)]
 pub struct Remote {
     client: AgentClient,
+    tools: ToolsVersion,
     /// What is asked was sent before, over a link that was lost: nothing may begin a second time.
     again: bool,
 }
 
 impl Remote {
-    /// Asks through this client.
+    /// Asks through this client; `tools` hears of what its answers tell of the tools.
     #[must_use]
-    pub const fn new(client: AgentClient) -> Self {
-        Self { client, again: false }
+    pub const fn new(client: AgentClient, tools: ToolsVersion) -> Self {
+        Self { client, tools, again: false }
     }
 
     /// The same for a request that was sent before, over a link that was lost. The agent may be another by now, or have
@@ -236,13 +263,15 @@ impl Remote {
         self.post("signal_process", &path, &body, HeaderMap::new()).await
     }
 
-    /// `GET mcp/tools`: what the tool servers of the workspace offer. The agent starts them for that.
+    /// `GET mcp/tools`: what the tool servers of the workspace offer, and which state of it that is. The agent starts them for
+    /// that.
     ///
     /// # Errors
     /// When there is no answer, or it is too long.
-    pub async fn mcp_tools(&self) -> Result<McpTools, CallError> {
+    pub async fn mcp_tools(&self) -> Result<(McpTools, u64), CallError> {
         let asked = Asked { limit: MAX_TOOLS, ..Asked::get("list_tools", "mcp/tools") };
-        json(&self.exchange(asked).await?.1)
+        let (headers, said) = self.exchange(asked).await?;
+        Ok((json(&said)?, self.tools.hear(&headers)))
     }
 
     /// `POST mcp/call-tool`. `None`: there is no such tool.
@@ -337,6 +366,7 @@ impl Remote {
         let response = self.client.request(asked.method, &target, asked.headers, full(asked.body)).await?;
         let status = response.status();
         let headers = response.headers().clone();
+        self.tools.hear(&headers);
         let limit = if status.is_success() { asked.limit } else { MAX_ANSWER };
         let bytes = whole_within(response, limit).await?;
         ::metrics::histogram!(metrics::AGENT_REQUEST_SECONDS, "request" => asked.kind)

@@ -28,6 +28,9 @@ pub const TOOL_CALL_ID: &str = "x-chatd-tool-call-id";
 /// answers with the outcome that it has, and with 410 when it knows of none; it never begins.
 pub const REPEATED: &str = "x-chatd-repeated";
 
+/// On every answer of an agent: another number whenever what its tool servers offer may have changed.
+pub const TOOLS_VERSION: &str = "x-chatd-tools-version";
+
 /// `true` for every command that is run for a chat.
 pub const ENV_CHAT_AGENT: &str = "CHATD_CHAT_AGENT";
 /// The chat a command is run for.

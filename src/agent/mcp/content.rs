@@ -45,6 +45,22 @@ pub fn tool(server: &str, tool: &Tool) -> Option<McpTool> {
     })
 }
 
+/// Bytes of a failure that are looked at.
+const LOOKED_AT: usize = 1 << 10;
+
+/// Whether the text of a failure may mean that the server has no such tool. There is no one form for it: libraries write
+/// "Unknown tool: x" and "Tool x not found".
+pub fn tells_unknown(text: &str, tool: &str) -> bool {
+    let text = crate::workspace::text::prefix(text, LOOKED_AT).to_lowercase();
+    text.contains("unknown tool") || (text.contains("not found") && text.contains(&tool.to_lowercase()))
+}
+
+/// The same of a failure that came as a result.
+pub fn is_unknown(result: &McpResult, tool: &str) -> bool {
+    let mut texts = result.content.iter().filter_map(|item| item.text.as_deref());
+    result.is_error && texts.next().is_some_and(|text| tells_unknown(text, tool))
+}
+
 /// What a call brought.
 pub fn result(result: CallToolResult) -> McpResult {
     let mut content: Vec<McpContent> = result.content.into_iter().map(block).collect();

@@ -7,6 +7,7 @@ mod content;
 mod schema;
 mod server;
 mod throttle;
+mod version;
 
 use super::{
     answer::{Answer, Refusal},
@@ -16,20 +17,24 @@ use crate::workspace::wire::{CallMcpTool, McpTool, McpTools};
 use config::ServerConfig;
 use futures_util::future::join_all;
 use hyper::StatusCode;
-use server::Server;
+use server::{Failed, Server};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
+use version::Version;
 
 /// What tells that a file has changed: its time and length; `None` when it is not there.
 type Stamp = Option<(SystemTime, u64)>;
 
 /// The tool servers of an agent.
 #[derive(Debug, Default)]
-pub struct Servers(Mutex<Table>);
+pub struct Servers {
+    table: Mutex<Table>,
+    version: Version,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -39,6 +44,11 @@ struct Table {
 }
 
 impl Servers {
+    /// A number that is another one when what [`Self::tools`] tells may be, too.
+    pub fn version(&self) -> u64 {
+        self.version.get()
+    }
+
     /// `GET mcp/tools`: those of all servers that answer.
     pub async fn tools(&self, settings: &Settings) -> Answer {
         let servers: Vec<_> = self.current(settings).await.into_values().collect();
@@ -47,7 +57,7 @@ impl Servers {
         let incomplete = listed.iter().any(Result::is_err);
         for (server, connection) in servers.iter().zip(listed) {
             match connection {
-                Ok(connection) => tools.extend(connection.tools().cloned()),
+                Ok(connection) => tools.extend(connection.tools()),
                 Err(error) => tracing::warn!(server = server.name(), %error, "a tool server is left out"),
             }
         }
@@ -78,8 +88,15 @@ impl Servers {
                 }
             };
             if let Some(tool) = connection.own_name(&call.tool_name) {
-                let result = connection.call(tool, call.arguments).await.map_err(failed)?;
-                return Ok(Answer::ok(&result));
+                let said = connection.call(&tool, call.arguments).await;
+                let is_unknown = match &said {
+                    Ok(result) => content::is_unknown(result, &tool),
+                    Err(failed) => failed.is_unknown,
+                };
+                if is_unknown && !server.lists(settings, &connection, &call.tool_name).await {
+                    return Err(unknown());
+                }
+                return said.map(|result| Answer::ok(&result)).map_err(|Failed { why, .. }| failed(why));
             }
         }
         Err(failure.unwrap_or_else(unknown))
@@ -109,19 +126,20 @@ impl Servers {
             let old = std::mem::take(&mut table.servers);
             let server = |config: ServerConfig| match old.get(&config.name) {
                 Some(server) if *server.config() == config => server.clone(),
-                _ => Arc::new(Server::new(config)),
+                _ => Arc::new(Server::new(config, self.version.clone())),
             };
             if !table.stopping {
                 table.servers =
                     configs.into_iter().map(|config| (config.name.clone(), server(config))).collect();
             }
             table.stamps = stamps;
+            self.version.step();
         }
         self.lock().servers.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     config::ServerConfig,
     content,
     throttle::{MAX_MESSAGE, Throttle, Why},
+    version::Version,
 };
 use crate::{
     agent::settings::Settings,
@@ -15,9 +16,9 @@ use crate::{
     },
 };
 use rmcp::{
-    Peer, RoleClient,
-    model::{CallToolRequestParams, JsonObject, PaginatedRequestParams, PingRequest},
-    service::RunningService,
+    ClientHandler, Peer, RoleClient, ServiceError,
+    model::{CallToolRequestParams, ErrorCode, JsonObject, PaginatedRequestParams, PingRequest},
+    service::{NotificationContext, RunningService},
     transport::async_rw::AsyncRwTransport,
 };
 use std::{
@@ -36,6 +37,8 @@ use tokio::{
 
 /// Time for a server to start and to list its tools.
 const CONNECT: Duration = Duration::from_secs(30);
+/// Time for a server that runs to list its tools once more.
+const LIST_AGAIN: Duration = Duration::from_secs(5);
 /// Time for a call.
 const CALL: Duration = Duration::from_secs(60);
 /// How long a server that did not answer a call may take to say that it is there.
@@ -57,20 +60,23 @@ const TOLD: usize = 2 << 10;
 #[derive(Debug)]
 pub struct Server {
     config: ServerConfig,
+    version: Version,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     connection: Option<Arc<Connection>>,
+    /// What it listed when it was started last.
+    listed: Option<Arc<[Listed]>>,
     failed: Option<(Instant, String)>,
     stopped: bool,
 }
 
 impl Server {
-    /// Not started yet.
-    pub fn new(config: ServerConfig) -> Self {
-        Self { config, state: Mutex::default() }
+    /// Not started yet. `version` is stepped when its tools may be others.
+    pub fn new(config: ServerConfig, version: Version) -> Self {
+        Self { config, version, state: Mutex::default() }
     }
 
     /// Its name.
@@ -93,6 +99,7 @@ impl Server {
             return Err("the agent is stopping".to_owned());
         }
         if let Some(connection) = state.connection.as_ref().filter(|connection| connection.is_open()) {
+            connection.refresh(&self.config.name).await;
             return Ok(connection.clone());
         }
         if let Some((at, why)) = &state.failed
@@ -103,8 +110,13 @@ impl Server {
         if let Some(ended) = state.connection.take() {
             ended.end().await;
         }
-        match Connection::open(&self.config, settings).await {
+        match Connection::open(&self.config, settings, &self.version).await {
             Ok(connection) => {
+                let listed = connection.listed();
+                if state.listed.as_ref() != Some(&listed) {
+                    self.version.step();
+                    state.listed = Some(listed);
+                }
                 state.failed = None;
                 let connection = Arc::new(connection);
                 state.connection = Some(connection.clone());
@@ -114,6 +126,15 @@ impl Server {
                 state.failed = Some((Instant::now(), why.clone()));
                 Err(why)
             }
+        }
+    }
+
+    /// Whether it still lists this tool, which it seems not to know: it is asked for its list once more.
+    pub async fn lists(&self, settings: &Settings, connection: &Connection, name: &str) -> bool {
+        connection.heard.stale.store(true, Ordering::SeqCst);
+        match self.connection(settings).await {
+            Ok(connection) => connection.own_name(name).is_some(),
+            Err(_) => true,
         }
     }
 
@@ -134,10 +155,34 @@ impl Server {
 type ErrorOutput = Arc<StdMutex<HeadTail>>;
 
 /// A tool as it is listed, and its own name.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Listed {
     tool: McpTool,
     own: String,
+}
+
+/// What a server says unasked. Clones are the same.
+#[derive(Debug, Clone)]
+struct Heard {
+    /// Its list of tools may be another one than it was.
+    stale: Arc<AtomicBool>,
+    version: Version,
+}
+
+impl ClientHandler for Heard {
+    async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
+        self.stale.store(true, Ordering::SeqCst);
+        self.version.step();
+    }
+}
+
+/// Why a call has no result.
+#[derive(Debug)]
+pub struct Failed {
+    /// For a person to read.
+    pub why: String,
+    /// The server seems not to know the tool.
+    pub is_unknown: bool,
 }
 
 /// A server that runs.
@@ -145,8 +190,9 @@ struct Listed {
 pub struct Connection {
     /// Ends the server when it is dropped.
     group: Mutex<Group>,
-    client: RunningService<RoleClient, ()>,
-    tools: Vec<Listed>,
+    client: RunningService<RoleClient, Heard>,
+    heard: Heard,
+    tools: StdMutex<Arc<[Listed]>>,
     errors: ErrorOutput,
     /// Why what it writes is not read any more.
     cut_off: Why,
@@ -155,7 +201,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    async fn open(config: &ServerConfig, settings: &Settings) -> Result<Self, String> {
+    async fn open(config: &ServerConfig, settings: &Settings, version: &Version) -> Result<Self, String> {
         let mut command = Command::new(&config.command);
         command.args(&config.args).current_dir(&settings.directory);
         command.env_clear().envs(&settings.environment).envs(&config.env);
@@ -179,15 +225,17 @@ impl Connection {
         let output = Throttle::new(output, cut_off.clone());
         // The throttle ends the stream at a long line; the transport would drop it, and its call wait for nothing.
         let transport = AsyncRwTransport::new(output, input).with_max_line_length(2 * MAX_MESSAGE);
+        let heard = Heard { stale: Arc::default(), version: version.clone() };
         let opened = timeout(CONNECT, async {
-            let client = rmcp::serve_client((), transport).await.map_err(|e| short(&e))?;
+            let client = rmcp::serve_client(heard.clone(), transport).await.map_err(|e| short(&e))?;
             let tools = list(&config.name, client.peer()).await?;
             Ok::<_, String>((client, tools))
         });
         let why = match opened.await {
             Ok(Ok((client, tools))) => {
                 let (group, hangs) = (Mutex::new(group), AtomicBool::new(false));
-                return Ok(Self { group, client, tools, errors, cut_off, hangs });
+                let tools = StdMutex::new(tools);
+                return Ok(Self { group, client, heard, tools, errors, cut_off, hangs });
             }
             Ok(Err(why)) => cut_off.get().cloned().unwrap_or(why),
             Err(_) => format!("it did not list its tools within {CONNECT:?}"),
@@ -198,14 +246,40 @@ impl Connection {
         Err(with_errors(why, &errors))
     }
 
-    /// Its tools as it listed them when it was started.
-    pub fn tools(&self) -> impl Iterator<Item = &McpTool> {
-        self.tools.iter().map(|listed| &listed.tool)
+    /// Its tools as it listed them last.
+    pub fn tools(&self) -> Vec<McpTool> {
+        self.listed().iter().map(|listed| listed.tool.clone()).collect()
     }
 
     /// The server's own name of a tool that is listed so.
-    pub fn own_name(&self, name: &str) -> Option<&str> {
-        self.tools.iter().find(|listed| listed.tool.name == name).map(|listed| listed.own.as_str())
+    pub fn own_name(&self, name: &str) -> Option<String> {
+        self.listed().iter().find(|listed| listed.tool.name == name).map(|listed| listed.own.clone())
+    }
+
+    fn listed(&self) -> Arc<[Listed]> {
+        self.tools.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for its list once more, if that may be another one by now. Until it comes, the list is the one that was known: a
+    /// server that does one thing at a time answers only after a call that runs.
+    async fn refresh(&self, name: &str) {
+        if !self.heard.stale.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        let why = match timeout(LIST_AGAIN, list(name, self.client.peer())).await {
+            Ok(Ok(tools)) => {
+                let mut known = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+                if *known != tools {
+                    *known = tools;
+                    self.heard.version.step();
+                }
+                return;
+            }
+            Ok(Err(why)) => why,
+            Err(_) => format!("it did not list its tools within {LIST_AGAIN:?}"),
+        };
+        self.heard.stale.store(true, Ordering::SeqCst);
+        tracing::warn!(server = name, why, "the tools of a tool server are those that were known");
     }
 
     fn is_open(&self) -> bool {
@@ -216,14 +290,19 @@ impl Connection {
     /// Calls a tool by its own name.
     ///
     /// # Errors
-    /// Why there is no result, for a person to read.
-    pub async fn call(&self, tool: &str, arguments: JsonObject) -> Result<McpResult, String> {
+    /// Why there is no result.
+    pub async fn call(&self, tool: &str, arguments: JsonObject) -> Result<McpResult, Failed> {
         let call = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+        let mut is_unknown = false;
         let why = match timeout(CALL, self.client.peer().call_tool(call)).await {
             Ok(Ok(result)) => return Ok(content::result(result)),
             Ok(Err(error)) => match self.cut_off.get() {
                 Some(why) => format!("{why}; whether the call had an effect is unknown. {ANEW}"),
-                None if self.is_open() => short(&error),
+                None if self.is_open() => {
+                    is_unknown = matches!(&error, ServiceError::McpError(said)
+                        if said.code == ErrorCode::METHOD_NOT_FOUND || content::tells_unknown(&said.message, tool));
+                    short(&error)
+                }
                 None => {
                     format!("it ended before it answered; whether the call had an effect is unknown. {ANEW}")
                 }
@@ -238,7 +317,7 @@ impl Connection {
                 }
             }
         };
-        Err(with_errors(why, &self.errors))
+        Err(Failed { why: with_errors(why, &self.errors), is_unknown })
     }
 
     /// Whether it is there. One that is not is started anew at its next use.
@@ -256,7 +335,7 @@ impl Connection {
 }
 
 /// The tools of a server, of all pages.
-async fn list(server: &str, peer: &Peer<RoleClient>) -> Result<Vec<Listed>, String> {
+async fn list(server: &str, peer: &Peer<RoleClient>) -> Result<Arc<[Listed]>, String> {
     let mut tools: Vec<Listed> = Vec::new();
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
@@ -277,7 +356,7 @@ async fn list(server: &str, peer: &Peer<RoleClient>) -> Result<Vec<Listed>, Stri
             break;
         }
     }
-    Ok(tools)
+    Ok(tools.into())
 }
 
 /// The text of an error; what a server sent may be in it, at any length.

@@ -220,3 +220,74 @@ async fn one_that_answers_nothing_is_started_anew_and_one_that_is_slow_is_not() 
     }
     assert_eq!((starts(&inside, "hung"), starts(&inside, "slow")), (2, 1));
 }
+
+/// A server whose list is the file `list`. Its tool `switch` puts the file `next` in its place and tells so.
+const SWITCHES: &str = r#"case "$line" in
+      *'"name":"switch"'*)
+        mv next list; printf '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n'; say '{"content":[]}';;
+      *'"name":"code"'*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no"}}\n' "$id";;
+      *'"name":"text"'*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"Unknown tool: text"}}\n' "$id";;
+      *'"name":"result"'*) say '{"content":[{"type":"text","text":"Tool result not found"}],"isError":true}';;
+      *) say '{"content":[{"type":"text","text":"fine"}]}';;
+    esac"#;
+
+fn list(inside: &Inside, file: &str, names: &[&str]) {
+    let tools = names.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}}).to_string());
+    fs::write(inside.at(file), tools.collect::<Vec<_>>().join(",")).unwrap();
+}
+
+/// What an answer tells of the state of the tools.
+fn version(answer: &Answered) -> String {
+    answer.headers["x-chatd-tools-version"].to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_list_that_its_server_changes_is_asked_for_once_more() {
+    let inside = Inside::new().await;
+    script(&inside, "one", r#"'"$(cat list)"'"#, SWITCHES);
+    list(&inside, "list", &["a", "switch"]);
+    list(&inside, "next", &["b"]);
+    configure(&inside, json!({"one": {"command": "sh", "args": ["one.sh"]}}));
+    let listed = inside.client.get("mcp/tools").await;
+    assert_eq!(names(&inside).await, ["one__a", "one__switch"]);
+    let same = inside.client.post("mcp/call-tool", json!({"tool_name": "one__a"})).await;
+    assert_eq!(version(&same), version(&listed));
+    let switched = inside.client.post("mcp/call-tool", json!({"tool_name": "one__switch"})).await;
+    switched.ok();
+    // Any other answer tells of it, too.
+    eventually("it is told", async || {
+        let answer = inside.client.get("processes/list").await;
+        (version(&answer) != version(&listed)).then_some(())
+    })
+    .await;
+    assert_eq!(names(&inside).await, ["one__b"]);
+    assert_eq!(starts(&inside, "one"), 1);
+}
+
+#[tokio::test]
+async fn a_tool_that_its_server_does_not_know_is_gone_if_it_is_not_listed_any_more() {
+    let inside = Inside::new().await;
+    script(&inside, "one", r#"'"$(cat list)"'"#, SWITCHES);
+    let tools = ["code", "text", "result", "other"];
+    list(&inside, "list", &tools);
+    configure(&inside, json!({"one": {"command": "sh", "args": ["one.sh"]}}));
+    let listed = inside.client.get("mcp/tools").await;
+    let call = async |name: &str| inside.client.post("mcp/call-tool", json!({"tool_name": name})).await;
+    // It is still listed: then that is what it says.
+    assert!(call("one__code").await.refused(502).contains("-32601"));
+    assert!(call("one__text").await.refused(502).contains("Unknown tool: text"));
+    assert_eq!(call("one__result").await.ok()["is_error"], true);
+    // It was asked for its list, which is the same.
+    let same = inside.client.get("mcp/tools").await;
+    assert_eq!(version(&same), version(&listed));
+    let before = version(&listed);
+    for (n, name) in tools[..3].iter().enumerate() {
+        list(&inside, "list", &tools[n + 1..]);
+        let gone = call(&format!("one__{name}")).await;
+        assert!(gone.refused(404).contains(name));
+        assert_ne!(version(&gone), before);
+        assert_eq!(names(&inside).await.len(), 3 - n);
+    }
+    assert_eq!(call("one__other").await.ok()["content"][0]["text"], "fine");
+    assert_eq!(starts(&inside, "one"), 1);
+}

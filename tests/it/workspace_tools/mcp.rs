@@ -161,6 +161,53 @@ both! {
         bound.end().await;
     }
 
+    async fn a_list_that_its_server_changes_is_asked_for_again(h: Harness) {
+        h.configure(LOCAL);
+        // It goes with the chat's actor, which must not leave between two turns of a slow test.
+        h.configure("[stream]\nretain_grace = \"1m\"\n");
+        let daemon = h.daemon().await;
+        let bound = bound(&h, &daemon, "changes").await;
+        let list = |file: &str, names: &[&str]| {
+            let tools: Vec<String> = names.iter().map(|name| tool(name)).collect();
+            fs::write(format!("{}/{file}", bound.folder), tools.join(",")).unwrap();
+        };
+        let cases = r#"case "$line" in
+              *'"name":"switch"'*)
+                mv next list; printf '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n'; say '{"content":[]}';;
+              *'"name":"wait"'*)
+                (until test -e go; do sleep 0.05; done
+                 mv last list; printf '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n') &
+                say '{"content":[]}';;
+              *) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"Unknown tool: old"}}\n' "$id";;
+            esac"#;
+        script(&bound.folder, "one", r#"'"$(cat list)"'"#, cases);
+        list("list", &["old", "switch"]);
+        list("next", &["new", "old"]);
+        list("last", &["last"]);
+        configure(&bound.folder, &["one"]);
+        // The call itself changes it.
+        let before = h.turns();
+        ok(&bound.call(&h, "one__switch", json!({"a": 1})).await);
+        assert_eq!(offered(&h, before).await, ["one__old", "one__switch"]);
+        assert_eq!(offered(&h, before + 1).await, ["one__new", "one__old"]);
+        // The server does not know a tool any more, and has not told so.
+        list("list", &["new", "wait"]);
+        let before = h.turns();
+        let gone = bound.call(&h, "one__old", json!({"a": 1})).await;
+        assert!(error(&gone).contains("has no tool \"one__old\" any more"), "{gone}");
+        assert_eq!(offered(&h, before).await, ["one__new", "one__old"]);
+        assert_eq!(offered(&h, before + 1).await, ["one__new", "one__wait"]);
+        // It tells while it is not asked: any tool that asks the workspace brings that.
+        ok(&bound.call(&h, "one__wait", json!({"a": 1})).await);
+        within(Duration::from_secs(40), "the last list", async || {
+            ok(&bound.call(&h, "execute", json!({ "command": "touch go" })).await);
+            (offered(&h, h.turns() - 1).await == ["one__last"]).then_some(())
+        })
+        .await;
+        assert_eq!(lines(&bound.folder, "one.log"), 1);
+        bound.end().await;
+    }
+
     async fn a_call_that_the_daemon_did_not_live_to_see_is_gone_on_with(h: Harness) {
         h.configure(LOCAL);
         let mut daemon = h.daemon().await;
