@@ -22,6 +22,14 @@ pub async fn round<T>(what: &str, work: impl Future<Output = store::Result<T>>) 
     }
 }
 
+/// Runs work of one chat that nobody waits for, and that nobody tries again. A panic is logged and counted.
+pub async fn aside(chat: ChatId, what: &str, work: impl Future<Output = ()>) {
+    if let Err(payload) = AssertUnwindSafe(work).catch_unwind().await {
+        count();
+        tracing::error!(%chat, panic = text(payload.as_ref()), "{what} panicked");
+    }
+}
+
 /// Tells of a task of one chat that panicked. Its actor tries again; nothing else is touched.
 pub fn chat_panicked(chat: ChatId, what: &str, error: tokio::task::JoinError) {
     count();

@@ -8,6 +8,7 @@ use super::{
     janitor::Janitor,
     registry::Chats,
     subscription::{CloseReason, Outgoing, Streams as _},
+    supervise,
 };
 use crate::{
     chat::{duty::Job, state::Status},
@@ -295,5 +296,18 @@ async fn no_actor_is_started_for_a_reader_while_the_process_stops() {
     let since = Instant::now();
     world.chats.drain(Duration::from_secs(30)).await;
     assert!(since.elapsed() < Duration::from_secs(25), "nothing is left to wait for");
+    world.end();
+}
+
+#[actix::test]
+async fn work_beside_a_chat_is_counted_when_it_panics() {
+    let world = World::new(jobs::drive(), LONG).await;
+    let _logs = tracing::subscriber::set_default(world.lines.subscriber());
+    let chat = world.chat().await;
+    supervise::aside(chat, "a look", async { panic!("boom") }).await;
+    supervise::aside(chat, "a look", async {}).await;
+    assert_eq!(world.new_panics(), 1);
+    let told = world.lines.with("a look panicked");
+    assert!(told.len() == 1 && told[0].contains("boom") && told[0].contains(&chat.to_string()), "{told:?}");
     world.end();
 }

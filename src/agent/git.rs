@@ -1,5 +1,5 @@
 //! `GET git/changes`: what is not committed in the repositories of the agent's folder, for people to
-//! look at (api.md §4.9).
+//! look at (api.md §4.9); with `diff=false` only how much that is.
 //!
 //! A repository may come from anybody, and its configuration can name programs: hooks, pager, external
 //! diff, text conversion and file system monitor are not run here, and nothing is written to it. (The
@@ -50,7 +50,8 @@ const OVERRIDES: [&str; 8] = [
 
 /// All repositories of the agent's folder, or of the folder that `path` names.
 pub async fn changes(settings: &Settings, clock: &Clock, query: &Query) -> Result<Answer, Refusal> {
-    query.only(&["path"])?;
+    query.only(&["path", "diff"])?;
+    let diffs = query.get("diff") != Some("false");
     let folder = match query.get("path").filter(|path| !path.is_empty()) {
         Some(path) if !Path::new(path).is_absolute() => {
             return Err(Refusal::field("path", "must be absolute"));
@@ -75,7 +76,7 @@ pub async fn changes(settings: &Settings, clock: &Clock, query: &Query) -> Resul
     }
     let mut repositories = Vec::new();
     for root in roots.into_iter().take(MAX_REPOSITORIES) {
-        repositories.push(repository(settings, &root).await);
+        repositories.push(repository(settings, &root, diffs).await);
     }
     Ok(Answer::ok(&GitChanges { scanned_at: clock.now(), repositories }))
 }
@@ -111,7 +112,7 @@ fn below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-async fn repository(settings: &Settings, root: &Path) -> GitRepository {
+async fn repository(settings: &Settings, root: &Path, diffs: bool) -> GitRepository {
     let line = async |args: &[&str]| {
         let output = git(settings, root, args, None).await.ok()?;
         let text = output.text().trim().to_owned();
@@ -123,9 +124,12 @@ async fn repository(settings: &Settings, root: &Path) -> GitRepository {
         remote_origin: line(&["remote", "get-url", "origin"]).await.map(|url| without_credentials(&url)),
         ..GitRepository::default()
     };
-    match diff(settings, root).await {
+    match diff(settings, root, diffs).await {
         Ok(output) => {
-            repository.unified_diff = output.text();
+            let text = output.text();
+            let (counts, patch) = text.split_once('\n').unwrap_or((&text, ""));
+            (repository.changed_files, repository.additions, repository.deletions) = counted(counts);
+            patch.strip_prefix('\n').unwrap_or(patch).clone_into(&mut repository.unified_diff);
             repository.truncated = output.cut;
         }
         Err(error) => repository.error = Some(error.to_string()),
@@ -133,9 +137,18 @@ async fn repository(settings: &Settings, root: &Path) -> GitRepository {
     repository
 }
 
-/// The diff against the last commit, new files among it. They are entered, without their content, into
-/// a copy of the index, which is what the diff then goes by.
-async fn diff(settings: &Settings, root: &Path) -> Result<Output, Failed> {
+/// Files, added and removed lines, as git counts them: ` 3 files changed, 4 insertions(+), 1 deletion(-)`.
+fn counted(line: &str) -> (i64, i64, i64) {
+    let of = |what: &str| {
+        let part = line.split(", ").find(|part| part.contains(what));
+        part.and_then(|part| part.trim().split(' ').next()?.parse().ok()).unwrap_or(0)
+    };
+    (of(" file"), of("(+)"), of("(-)"))
+}
+
+/// How much is not as in the last commit, in one line, and, where the diff itself is wanted, that behind an empty one. New files
+/// are among it. They are entered, without their content, into a copy of the index, which is what the diff then goes by.
+async fn diff(settings: &Settings, root: &Path, wanted: bool) -> Result<Output, Failed> {
     let head = git(settings, root, &["rev-parse", "--verify", "--quiet", "HEAD"], None).await;
     let base = match head {
         Ok(commit) => commit.text(),
@@ -157,7 +170,11 @@ async fn diff(settings: &Settings, root: &Path) -> Result<Output, Failed> {
         Err(e) => return Err(Failed::Io(e)),
     }
     git(settings, root, &["add", "--intent-to-add", "--all", "--ignore-errors", "."], Some(&copy.0)).await?;
-    let args = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--unified=3", base.trim(), "--"];
+    let mut args = vec!["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--shortstat"];
+    if wanted {
+        args.extend(["--patch", "--unified=3"]);
+    }
+    args.extend([base.trim(), "--"]);
     git(settings, root, &args, Some(&copy.0)).await
 }
 
@@ -275,6 +292,19 @@ fn without_credentials(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_git_counts_is_read() {
+        for (line, counts) in [
+            ("", (0, 0, 0)),
+            (" 1 file changed, 1 insertion(+)", (1, 1, 0)),
+            (" 12 files changed, 3 deletions(-)", (12, 0, 3)),
+            (" 2 files changed, 400000 insertions(+), 1 deletion(-)", (2, 400_000, 1)),
+            (" 1 file changed, 0 insertions(+), 0 deletions(-)", (1, 0, 0)),
+        ] {
+            assert_eq!(counted(line), counts, "{line}");
+        }
+    }
 
     #[test]
     fn credentials_stay() {

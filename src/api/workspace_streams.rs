@@ -210,7 +210,7 @@ impl Source for Git {
                 self.asked = false;
                 let (dialer, agent, chat, owner) = (self.dialer.clone(), self.agent, self.chat, self.owner);
                 self.looking =
-                    Some(Box::pin(async move { changes::look(&dialer, agent, chat, owner).await }));
+                    Some(Box::pin(async move { changes::look(&dialer, agent, chat, owner, true).await }));
             }
             let found = tokio::select! {
                 found = async {

@@ -24,8 +24,10 @@ const SCAN_TIMEOUT: Duration = Duration::from_secs(60);
 pub const LOST: &str = "Its link was lost just now; it makes another by itself. Try again in a moment.";
 /// Largest answer of an agent: the diffs of twenty repositories of 1 MiB each, escaped.
 const MAX_ANSWER: usize = 64 << 20;
+/// Largest answer without diffs.
+const MAX_COUNTS: usize = 1 << 20;
 
-/// Looks at the repositories, and keeps with the chat what lists show of them.
+/// Looks at the repositories, and keeps with the chat what lists show of them. Without `diffs` the agent counts only.
 ///
 /// # Errors
 /// Why there is nothing to be seen; for people.
@@ -34,9 +36,10 @@ pub async fn look(
     agent: AgentId,
     chat: ChatId,
     owner: UserId,
+    diffs: bool,
 ) -> Result<GitChanges, String> {
     let began = dialer.clock.now();
-    let seen = ask(dialer, agent).await?;
+    let seen = ask(dialer, agent, diffs).await?;
     if let Err(e) = keep(&dialer.store, owner, chat, began, &seen.repositories).await {
         tracing::warn!(%chat, error = %e, "what a chat shows of its changes was not kept");
     }
@@ -44,7 +47,9 @@ pub async fn look(
 }
 
 /// Asks the agent. The way to it is found anew each time: its link may have moved meanwhile.
-async fn ask(dialer: &Dialer, agent: AgentId) -> Result<GitChanges, String> {
+async fn ask(dialer: &Dialer, agent: AgentId, diffs: bool) -> Result<GitChanges, String> {
+    let path = format!("{BASE}git/changes?diff={diffs}");
+    let limit = if diffs { MAX_ANSWER } else { MAX_COUNTS };
     let scan = async {
         let client = match dialer.at_hand(agent).await {
             Ok(Some(client)) => client,
@@ -54,12 +59,10 @@ async fn ask(dialer: &Dialer, agent: AgentId) -> Result<GitChanges, String> {
                 return Err("The database is not available. Try again.".to_owned());
             }
         };
-        let answer = client
-            .request(hyper::Method::GET, &format!("{BASE}git/changes"), hyper::HeaderMap::new(), full(""))
-            .await;
+        let answer = client.request(hyper::Method::GET, &path, hyper::HeaderMap::new(), full("")).await;
         let answer = answer.map_err(|e| e.to_string())?;
         let ok = answer.status().is_success();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|e| e.to_string())?;
+        let body = Limited::new(answer.into_body(), limit).collect().await.map_err(|e| e.to_string())?;
         match ok {
             true => serde_json::from_slice(&body.to_bytes()).map_err(|e| e.to_string()),
             false => Err("The agent could not look at the repositories.".to_owned()),
@@ -95,12 +98,11 @@ async fn keep(
 fn summary(seen: &[GitRepository]) -> (DiffRecord, DiffReference) {
     let mut status = DiffRecord::default();
     for repository in seen {
-        let Counts { files, added, removed } = counts(&repository.unified_diff);
-        status.changed_files += files;
-        status.additions += added;
-        status.deletions += removed;
+        status.changed_files += repository.changed_files;
+        status.additions += repository.additions;
+        status.deletions += repository.deletions;
     }
-    let changed = seen.iter().find(|r| !r.unified_diff.is_empty()).or_else(|| seen.first());
+    let changed = seen.iter().find(|r| r.changed_files > 0).or_else(|| seen.first());
     let Some(GitRepository { branch, remote_origin, .. }) = changed else {
         return (status, DiffReference::default());
     };
@@ -126,89 +128,25 @@ fn provider(remote: &str) -> Option<&'static str> {
     }
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Counts {
-    files: i64,
-    added: i64,
-    removed: i64,
-}
-
-/// What a unified diff changes. The lengths of its hunks tell its own lines from those of files, which may look the same.
-fn counts(diff: &str) -> Counts {
-    let mut counts = Counts::default();
-    let (mut old, mut new) = (0_u64, 0_u64);
-    for line in diff.lines() {
-        if old == 0 && new == 0 {
-            if line.starts_with("diff --git ") {
-                counts.files += 1;
-            } else if let Some(lengths) = line.strip_prefix("@@ ").and_then(hunk) {
-                (old, new) = lengths;
-            }
-            continue;
-        }
-        match line.as_bytes().first() {
-            Some(b'+') => {
-                counts.added += 1;
-                new = new.saturating_sub(1);
-            }
-            Some(b'-') => {
-                counts.removed += 1;
-                old = old.saturating_sub(1);
-            }
-            // "\ No newline at end of file"
-            Some(b'\\') => {}
-            _ => (old, new) = (old.saturating_sub(1), new.saturating_sub(1)),
-        }
-    }
-    counts
-}
-
-/// The numbers of old and new lines in `-1,4 +1,6 @@ …`.
-fn hunk(header: &str) -> Option<(u64, u64)> {
-    let mut sides = header.split(' ');
-    let mut length = |sign| {
-        let side = sides.next()?.strip_prefix(sign)?;
-        side.split_once(',').map_or(Some(1), |(_, length)| length.parse().ok())
-    };
-    Some((length('-')?, length('+')?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const DIFF: &str = "diff --git a/x b/x\nindex 1..2 100644\n--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@ fn f()\n a\n--- old\n\
-                        +++ new\n c\n@@ -9 +9,2 @@\n-z\n+y\n+z\n\\ No newline at end of file\ndiff --git a/n b/n\nnew file \
-                        mode 100644\n--- /dev/null\n+++ b/n\n@@ -0,0 +1 @@\n+diff --git a/q b/q\ndiff --git a/b b/b\n\
-                        Binary files a/b and b/b differ\n";
-
-    #[test]
-    fn lines_and_files_of_a_diff_are_counted() {
-        assert_eq!(counts(DIFF), Counts { files: 3, added: 4, removed: 2 });
-        assert_eq!(counts(""), Counts::default());
-        // Cut anywhere, and nonsense, it counts what there is.
-        for (end, _) in DIFF.char_indices() {
-            counts(&DIFF[..end]);
-        }
-        assert_eq!(
-            counts("@@ -1,x +2 @@\n+a\n@@\n@@ -1,99999999999999999999 +1 @@\n+b\n"),
-            Counts::default()
-        );
-    }
-
     #[test]
     fn the_first_changed_repository_says_where() {
-        let repository = |root: &str, remote: Option<&str>, diff: &str| GitRepository {
+        let repository = |root: &str, remote: Option<&str>, changed: i64| GitRepository {
             repo_root: root.into(),
             branch: Some(root.into()),
             remote_origin: remote.map(str::to_owned),
-            unified_diff: diff.into(),
+            changed_files: 3 * changed,
+            additions: 4 * changed,
+            deletions: 2 * changed,
             ..GitRepository::default()
         };
         let (status, at) = summary(&[
-            repository("a", Some("https://h.example/a.git"), ""),
-            repository("b", Some("git@github.com:acme/shop.git"), DIFF),
-            repository("c", None, DIFF),
+            repository("a", Some("https://h.example/a.git"), 0),
+            repository("b", Some("git@github.com:acme/shop.git"), 1),
+            repository("c", None, 1),
         ]);
         assert_eq!((status.changed_files, status.additions, status.deletions), (6, 8, 4));
         assert_eq!(
@@ -216,7 +154,7 @@ mod tests {
             (Some("github"), Some("b"), None)
         );
         assert_eq!(status.head_branch.as_deref(), Some("b"));
-        let (_, clean) = summary(&[repository("a", Some("https://h.example/a.git"), "")]);
+        let (_, clean) = summary(&[repository("a", Some("https://h.example/a.git"), 0)]);
         assert_eq!((clean.provider, clean.branch.as_deref()), (None, Some("a")));
         assert_eq!(summary(&[]), (DiffRecord::default(), DiffReference::default()));
     }

@@ -397,7 +397,17 @@ pub struct GitRepository {
     /// Address of the remote `origin`, without user and password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_origin: Option<String>,
-    /// Changes against the last commit, new files among them.
+    /// Files that are not as in the last commit, new ones among them.
+    #[serde(default)]
+    pub changed_files: i64,
+    /// Lines that were added to them.
+    #[serde(default)]
+    pub additions: i64,
+    /// Lines that were removed from them.
+    #[serde(default)]
+    pub deletions: i64,
+    /// The changes; empty where nobody has asked for them.
+    #[serde(default)]
     pub unified_diff: String,
     /// Whether the diff was cut at 1 MiB.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -54,6 +54,39 @@ async fn a_repository_shows_what_is_not_committed() {
     let large = changes(&inside).await;
     assert_eq!(large[0]["truncated"], true);
     assert!(large[0]["unified_diff"].as_str().unwrap().len() <= 1 << 20);
+    assert_eq!(counts(&large[0]), [3, 400_002, 1], "all of them, although the diff is cut");
+}
+
+/// Changed files, added and removed lines.
+fn counts(repository: &Value) -> [i64; 3] {
+    ["changed_files", "additions", "deletions"].map(|key| repository[key].as_i64().unwrap())
+}
+
+#[tokio::test]
+async fn how_much_was_changed_is_told_without_the_changes() {
+    let inside = Inside::new().await;
+    let root = inside.at("");
+    git(&root, &["init", "-q"]);
+    for (name, text) in [("a", "1\n2\n3\n"), ("b", "x\n"), ("gone", "1\n2\n")] {
+        fs::write(inside.at(name), text).unwrap();
+    }
+    git(&root, &["add", "."]);
+    git(&root, &["commit", "-q", "-m", "one"]);
+    let counted = async || {
+        let answer = inside.client.get("git/changes?diff=false").await;
+        assert!(answer.body.len() < 1000, "{}", answer.body.len());
+        answer.ok()["repositories"][0].clone()
+    };
+    assert_eq!(counts(&counted().await), [0, 0, 0]);
+    fs::write(inside.at("a"), "1\n2\n".repeat(100_000)).unwrap();
+    fs::write(inside.at("bin"), b"\0\x01\n").unwrap();
+    fs::write(inside.at("new"), "n\n").unwrap();
+    fs::remove_file(inside.at("gone")).unwrap();
+    let seen = counted().await;
+    // Two of the three lines stay; a binary file has none.
+    assert_eq!(counts(&seen), [4, 199_999, 3], "{seen}");
+    assert_eq!((&seen["unified_diff"], &seen["branch"]), (&json!(""), &json!("main")));
+    assert!(seen.get("truncated").is_none(), "{seen}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use super::Work;
 use crate::{
+    actors::supervise,
     chat::state::Status,
     store::{self, commit::Committed},
     workspace::changes,
@@ -25,7 +26,8 @@ pub(super) fn start(work: &Work, done: &Committed) {
             Err(e) => return tracing::warn!(%chat, error = %e, "a chat could not be read after its turn"),
         };
         let Some(agent) = record.agent_id.filter(|_| record.workspace_id.is_some()) else { return };
-        if let Err(why) = changes::look(&dialer, agent, chat, record.owner_id).await {
+        // Lists show how much it is; the diffs themselves are for whoever opens them.
+        if let Err(why) = changes::look(&dialer, agent, chat, record.owner_id, false).await {
             tracing::debug!(%chat, %agent, why, "the repositories of a workspace were not looked at");
         }
     };
@@ -33,7 +35,7 @@ pub(super) fn start(work: &Work, done: &Committed) {
         tokio::select! {
             biased;
             _ = draining.wait_for(|d| *d) => {}
-            () = look => {}
+            () = supervise::aside(chat, "looking at what a turn has changed", look) => {}
         }
     });
 }

@@ -3,7 +3,7 @@
 
 use super::Work;
 use crate::{
-    actors::{Shared, debug::Subject},
+    actors::{Shared, debug::Subject, supervise},
     bus::WatchKind,
     ids::{ChatId, UserId},
     store::{
@@ -83,7 +83,7 @@ pub(super) fn start(work: &Work, chat: &ChatRecord, rows: &[MessageRow], choice:
         tokio::select! {
             biased;
             _ = draining.wait_for(|d| *d) => {}
-            done = tokio::time::timeout(LIMIT, name(&shared, &unnamed, &choice)) => {
+            done = tokio::time::timeout(LIMIT, supervise::aside(id, "naming a chat", name(&shared, &unnamed, &choice))) => {
                 if done.is_err() {
                     tracing::info!(chat = %id, "no title came in time; the chat keeps its first words");
                 }
