@@ -1,15 +1,17 @@
 //! `POST edit-files` (tools.md §15.3): all files are read and prepared before the first is written.
 
 use super::{
+    Agent,
     answer::{Answer, Refusal},
     edits,
+    files::may_be_written,
 };
 use crate::workspace::{
     WorkspaceError, files, paths,
     wire::{Done, EditFiles, FileEdits},
 };
 use hyper::StatusCode;
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// Largest file that is edited, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -22,14 +24,14 @@ struct Prepared {
 }
 
 /// Edits files.
-pub async fn edit_files(request: EditFiles) -> Result<Answer, Refusal> {
-    tokio::task::spawn_blocking(move || edit(&request)).await.unwrap_or_else(|e| {
+pub async fn edit_files(agent: Arc<Agent>, chat: String, request: EditFiles) -> Result<Answer, Refusal> {
+    tokio::task::spawn_blocking(move || edit(&agent, &chat, &request)).await.unwrap_or_else(|e| {
         Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("editing stopped: {e}")))
     })
 }
 
-fn edit(request: &EditFiles) -> Result<Answer, Refusal> {
-    let targets = targets(request)?;
+fn edit(agent: &Agent, chat: &str, request: &EditFiles) -> Result<Answer, Refusal> {
+    let targets = targets(agent, chat, request)?;
     let mut prepared = Vec::new();
     let mut refused: Vec<Refusal> = Vec::new();
     for (file, target) in request.files.iter().zip(targets) {
@@ -58,7 +60,7 @@ fn edit(request: &EditFiles) -> Result<Answer, Refusal> {
 }
 
 /// Where the paths lead, each elsewhere.
-fn targets(request: &EditFiles) -> Result<Vec<PathBuf>, Refusal> {
+fn targets(agent: &Agent, chat: &str, request: &EditFiles) -> Result<Vec<PathBuf>, Refusal> {
     if request.files.is_empty() {
         return Err(Refusal::field("files", "at least one file must be given"));
     }
@@ -75,7 +77,7 @@ fn targets(request: &EditFiles) -> Result<Vec<PathBuf>, Refusal> {
             status: StatusCode::BAD_REQUEST,
             ..Refusal::field(&format!("files[{n}].path"), e.to_string())
         })?;
-        super::files::leads_to(&file.path, &target, file.resolved.as_deref())?;
+        may_be_written(&agent.settings, chat, &file.path, &target, file.resolved.as_deref())?;
         if let Some(before) = seen.insert(target.clone(), &file.path) {
             let detail =
                 format!("{:?} is the same file as {before:?}; put all of its edits together", file.path);

@@ -112,7 +112,7 @@ async fn get(
     }
     let answer = match name {
         "read-file" => return files::read_file(query).await,
-        "read-file-lines" => files::read_lines(query).await?,
+        "read-file-lines" => files::read_lines(agent, query).await?,
         "resolve-path" => files::resolve_path(query).await?,
         "processes/list" => process_calls::list(agent, &caller.chat),
         "context-config" => context::context(agent.settings()).await?,
@@ -144,14 +144,18 @@ async fn post(
             let path = query.required("path")?.to_owned();
             let resolved = query.get("resolved").map(str::to_owned);
             let request = digest(&[name.as_bytes(), path.as_bytes(), &body]);
-            return once(agent, &caller, request, files::write_file(path, resolved, body)).await;
+            let work = files::write_file(agent.clone(), caller.chat.clone(), path, resolved, body);
+            return once(agent, &caller, request, work).await;
         }
         _ => {}
     }
     let request = digest(&[name.as_bytes(), &body]);
     let held = agent.clone();
     match name {
-        "edit-files" => once(agent, &caller, request, edit_files::edit_files(parse(&body)?)).await,
+        "edit-files" => {
+            let work = edit_files::edit_files(held, caller.chat.clone(), parse(&body)?);
+            once(agent, &caller, request, work).await
+        }
         "mcp/call-tool" => {
             let call = parse(&body)?;
             let work = async move { held.servers.call(&held.settings, call).await };

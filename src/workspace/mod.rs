@@ -17,6 +17,7 @@ pub mod output;
 pub mod parameters;
 pub mod paths;
 pub mod pipe;
+pub mod plan;
 pub mod provision;
 pub mod remote;
 pub mod sanitize;

@@ -179,6 +179,30 @@ async fn directories_are_listed_and_paths_resolved() {
 }
 
 #[tokio::test]
+async fn a_place_where_all_chats_would_write_their_plans_is_refused() {
+    let inside = Inside::new().await;
+    let shared = inside.home("Plan.md");
+    symlink(&shared, inside.at("notes")).unwrap();
+    symlink(inside.home(""), inside.at("door")).unwrap();
+    for path in [shared, inside.home("x/../PLAN.md"), inside.at("notes"), inside.at("door/plan.md")] {
+        let write =
+            inside.client.post_bytes(&format!("write-file?path={path}"), Bytes::from_static(b"x")).await;
+        let own = inside.home(".coder/plans/PLAN-chat-1.md");
+        assert!(write.refused(403).ends_with(&format!("write the plan to {own}")), "{path}");
+        let edits = json!([{"search": "x", "replace": "y"}]);
+        inside
+            .client
+            .post("edit-files", json!({"files": [{"path": path, "edits": edits}]}))
+            .await
+            .refused(403);
+    }
+    assert_eq!(fs::read_dir(inside.home("")).unwrap().count(), 0);
+    for path in [inside.at("plan.md"), inside.home("d/PLAN.md")] {
+        inside.client.post_bytes(&format!("write-file?path={path}"), Bytes::from_static(b"x")).await.ok();
+    }
+}
+
+#[tokio::test]
 async fn a_path_that_leads_elsewhere_by_now_is_refused() {
     let inside = Inside::new().await;
     fs::write(inside.at("plan.md"), "old").unwrap();

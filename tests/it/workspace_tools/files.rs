@@ -16,7 +16,12 @@ both! {
             json!({ "files": [{ "path": file, "edits": [{ "search": search, "replace": replace }] }] })
         };
         assert_eq!(ok(&bound.call(&h, "edit_files", edit("second", "third")).await), &json!({ "ok": true }));
-        let read = bound.call(&h, "read_file", json!({ "path": file, "offset": 2 })).await;
+        // Each of them was one question.
+        let figures = bound.api.get("//metrics").await;
+        let figures = String::from_utf8_lossy(&figures.body);
+        assert!(figures.contains(r#"request="edit_files""#) && !figures.contains(r#"request="resolve_path""#), "{figures}");
+        // Models write whole numbers so, too.
+        let read = bound.call(&h, "read_file", json!({ "path": file, "offset": 2.0 })).await;
         assert_eq!(ok(&read), &json!({ "content": "2\tthird", "file_size": 12, "total_lines": 2, "lines_read": 1 }));
         // What is refused changes nothing, and says why.
         let outside: Vec<(&str, Value, &str)> = vec![
