@@ -8,7 +8,7 @@ use super::{
     postgres::PostgresAddress,
     providers::{Provider, ProviderKind},
     resolve::Report,
-    templates::{Template, TemplateKind},
+    templates::{ParameterKind, Template, TemplateKind},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -290,6 +290,15 @@ fn parameters(template: &Template, at: &str, report: &mut Report) {
         let same = |other: &str| other.replace('-', "_").eq_ignore_ascii_case(&name.replace('-', "_"));
         if names().take(i).any(same) {
             report.fault(format!("{at}.parameters[{i}].name"), format!("{name:?} is there twice"));
+        }
+    }
+    for (i, parameter) in template.parameters.iter().enumerate() {
+        let Some(pattern) = &parameter.validation_regex else { continue };
+        let key = format!("{at}.parameters[{i}].validation_regex");
+        if parameter.kind != ParameterKind::String {
+            report.fault(key, "only type \"string\" has one");
+        } else if let Err(e) = regex_lite::Regex::new(pattern) {
+            report.fault(key, format!("{pattern:?} is no regular expression: {e}"));
         }
     }
     for (i, preset) in template.presets.iter().enumerate() {

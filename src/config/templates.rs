@@ -71,6 +71,12 @@ pub struct TemplateParameter {
     /// number: the greatest. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_max: Option<i64>,
+    /// string: a regular expression that is found in the answer; `^` and `$` are its ends. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_regex: Option<String>,
+    /// Said of an answer that one of the above refuses. Default: which one it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_error: Option<String>,
 }
 
 /// What an answer has to be.

@@ -196,6 +196,14 @@ fn every_mistake_is_named_with_its_place_and_a_way_out() {
             "chatd.toml:1: templates[0].stop: is required for kind \"command\"",
         ),
         (
+            "[[templates]]\nname = \"t\"\nparameters = [{ name = \"p\", type = \"bool\", validation_regex = \"x\" }]",
+            "chatd.toml:3: templates[0].parameters[0].validation_regex: only type \"string\" has one",
+        ),
+        (
+            "[[templates]]\nname = \"t\"\nparameters = [{ name = \"p\", validation_regex = \"(x\" }]",
+            "chatd.toml:3: templates[0].parameters[0].validation_regex: \"(x\" is no regular expression: found open group without closing ')'",
+        ),
+        (
             "[[mcp_servers]]\nname = \"m\"\nurl = \"http://h\"\nauth = \"api_key\"\napi_key = \"canary\"",
             "chatd.toml:1: mcp_servers[0].api_key_header: is required for auth \"api_key\"",
         ),

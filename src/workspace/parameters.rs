@@ -3,6 +3,7 @@
 
 pub use crate::config::templates::{ParameterKind, TemplateParameter as Parameter, TemplatePreset as Preset};
 use crate::{chat::json::Json, ids::TemplateId};
+use regex_lite::Regex;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ impl Parameter {
             return Some(format!("{value:?} is no value of {name:?}; it is one of {}", values.join(", ")));
         }
         match self.kind {
-            ParameterKind::String => None,
+            ParameterKind::String => self.pattern_refusal(value),
             ParameterKind::Bool if value == "true" || value == "false" => None,
             ParameterKind::Bool => Some(format!("{name:?} is true or false, not {value:?}")),
             ParameterKind::Number => {
@@ -36,9 +37,30 @@ impl Parameter {
                     self.validation_max.map_or(f64::INFINITY, |max| max as f64),
                 );
                 let fits = number.is_finite() && (min..=max).contains(&number);
-                (!fits).then(|| format!("{value} is out of the range of {name:?}, from {min} to {max}"))
+                (!fits).then(|| {
+                    self.refused(format!("{value} is out of the range of {name:?}, from {min} to {max}"))
+                })
             }
         }
+    }
+
+    fn pattern_refusal(&self, value: &str) -> Option<String> {
+        let (name, pattern) = (&self.name, self.validation_regex.as_deref()?);
+        match Regex::new(pattern) {
+            Ok(regex) if regex.is_match(value) => None,
+            Ok(_) => {
+                Some(self.refused(format!("{value:?} is no value of {name:?}: it has to match {pattern}")))
+            }
+            // The configuration was checked; nobody's answer is right until it is mended.
+            Err(e) => {
+                Some(format!("the template asks for {name:?} to match {pattern}, which is no pattern: {e}"))
+            }
+        }
+    }
+
+    /// The template's own words for it, where it has some.
+    fn refused(&self, why: String) -> String {
+        self.validation_error.as_ref().map_or(why, |own| format!("{:?}: {own}", self.name))
     }
 }
 
@@ -144,6 +166,8 @@ mod tests {
             {"name": "branch"},
             {"name": "cpus", "type": "number", "default": "2", "validation_min": 1, "validation_max": 8},
             {"name": "gpu", "type": "bool", "default": "false"},
+            {"name": "tag", "default": "v1", "validation_regex": "^v[0-9]+$"},
+            {"name": "host", "default": "a.b", "validation_regex": "[.]", "validation_error": "write it in full"},
             {"name": "region", "default": "eu", "options": [{"name": "Europe", "value": "eu"}, {"name": "US", "value": "us"}]},
         ]);
         let presets = json!([{"name": "big", "parameters": {"cpus": "8", "branch": "main"}}]);
@@ -158,7 +182,17 @@ mod tests {
             pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
         };
         let all = questions.answered(template, Some(&big), &map(&[("branch", "dev")])).unwrap();
-        assert_eq!(all, map(&[("branch", "dev"), ("cpus", "8"), ("gpu", "false"), ("region", "eu")]));
+        assert_eq!(
+            all,
+            map(&[
+                ("branch", "dev"),
+                ("cpus", "8"),
+                ("gpu", "false"),
+                ("host", "a.b"),
+                ("region", "eu"),
+                ("tag", "v1")
+            ])
+        );
         let other = TemplateId(Uuid::from_u128(1));
         for (preset, given, said) in [
             (None, map(&[]), "requires the parameter \"branch\""),
@@ -168,6 +202,12 @@ mod tests {
             (None, map(&[("branch", "a"), ("cpus", "NaN")]), "out of the range"),
             (None, map(&[("branch", "a"), ("gpu", "yes")]), "true or false"),
             (None, map(&[("branch", "a"), ("region", "mars")]), "one of eu, us"),
+            (
+                None,
+                map(&[("branch", "a"), ("tag", "xv1")]),
+                "\"xv1\" is no value of \"tag\": it has to match ^v[0-9]+$",
+            ),
+            (None, map(&[("branch", "a"), ("host", "short")]), "\"host\": write it in full"),
             (Some("x"), map(&[]), "is no UUID"),
             (Some(&*Uuid::nil().to_string()), map(&[]), "no preset"),
         ] {
@@ -177,7 +217,17 @@ mod tests {
         assert!(questions.answered(other, Some(&big), &map(&[])).is_err(), "another template's");
         let mut earlier = map(&[("branch", "old"), ("cpus", "4")]);
         questions.complete(&mut earlier).unwrap();
-        assert_eq!(earlier, map(&[("branch", "old"), ("cpus", "4"), ("gpu", "false"), ("region", "eu")]));
+        assert_eq!(
+            earlier,
+            map(&[
+                ("branch", "old"),
+                ("cpus", "4"),
+                ("gpu", "false"),
+                ("host", "a.b"),
+                ("region", "eu"),
+                ("tag", "v1")
+            ])
+        );
         assert!(questions.complete(&mut map(&[])).unwrap_err().contains("\"branch\" since"));
     }
 
