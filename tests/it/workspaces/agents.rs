@@ -1,6 +1,6 @@
 //! Agents that link: a real `chatd agent`, started by the daemon or by a person.
 
-use super::{build, create, has_status, path, printed};
+use super::{allow_builds, build, create, has_status, path, printed, refuse_builds};
 use crate::support::{
     Engine, both,
     client::Api,
@@ -64,7 +64,7 @@ both! {
         let folder = |workspace: &Value| daemon.data_dir().join("workspaces").join(workspace["id"].as_str().expect("an id"));
         std::fs::write(folder(&lost).join("kept"), "x").expect("write a file");
         let (folder_of_lost, broken_folder) = (folder(&lost), folder(&broken));
-        daemon.kill_9().await;
+        daemon.stop().await;
         for workspace in [&lost, &orphan, &broken] {
             kill_9(process_of(&daemon, workspace)).await;
         }
@@ -101,7 +101,7 @@ both! {
         }
     }
 
-    async fn an_error_of_the_store_keeps_no_other_workspace_waiting(h: Harness) {
+    async fn a_start_that_the_store_refused_is_tried_again(h: Harness) {
         let mut daemon = h.daemon().await;
         let api = daemon.api();
         let mut made = Vec::new();
@@ -111,25 +111,11 @@ both! {
             has_status(&api, &workspace, "running").await;
             made.push(workspace);
         }
-        daemon.kill_9().await;
+        daemon.stop().await;
         for workspace in &made {
             kill_9(process_of(&daemon, workspace)).await;
         }
-        let id = h.uuid(made[0]["id"].as_str().expect("an id"));
-        let (refuse, allow) = match h.engine {
-            Engine::Sqlite => (
-                format!("CREATE TRIGGER refuse BEFORE INSERT ON workspace_builds WHEN NEW.workspace_id = {id} \
-                         BEGIN SELECT RAISE(ABORT, 'as a test'); END"),
-                "DROP TRIGGER refuse",
-            ),
-            Engine::Postgres => (
-                format!("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
-                         $$ BEGIN IF NEW.workspace_id = {id} THEN RAISE EXCEPTION 'as a test'; END IF; RETURN NEW; END $$; \
-                         CREATE TRIGGER refuse BEFORE INSERT ON workspace_builds FOR EACH ROW EXECUTE FUNCTION refuse()"),
-                "DROP TRIGGER refuse ON workspace_builds",
-            ),
-        };
-        h.execute(&daemon, &refuse).await;
+        refuse_builds(&h, &daemon, &made[0]).await;
         daemon.restart().await;
         let api = daemon.api();
         let build_of = async |workspace: &Value| {
@@ -141,7 +127,7 @@ both! {
             eventually("another start", async || (build_of(workspace).await == again).then_some(())).await;
         }
         assert_eq!(build_of(&made[0]).await.0, 1);
-        h.execute(&daemon, allow).await;
+        allow_builds(&h, &daemon).await;
         within(Duration::from_secs(40), "the start that was refused", async || {
             (build_of(&made[0]).await == again).then_some(())
         })
@@ -205,10 +191,9 @@ both! {
         }
         let end = async {
             loop {
-                match socket.next().await.expect("a close frame").expect("a message") {
-                    Message::Close(frame) => return frame.expect("a reason"),
-                    // The library answers pings while it is read from.
-                    _ => {}
+                // The library answers pings while it is read from.
+                if let Message::Close(frame) = socket.next().await.expect("a close frame").expect("a message") {
+                    return frame.expect("a reason");
                 }
             }
         };
@@ -245,12 +230,15 @@ both! {
 
 #[test]
 fn an_agent_that_ends_while_the_daemon_runs_leaves_its_workspace_stopped() {
-    run_within(Duration::from_secs(120), Engine::Sqlite, "agent_ended", |h| async move {
+    run_within(Duration::from_secs(180), Engine::Sqlite, "agent_ended", |h| async move {
         let daemon = h.daemon().await;
+        let begun = tokio::time::Instant::now();
         let api = daemon.api();
         let made = create(&api, "dev", "local").await;
         has_status(&api, &made, "running").await;
         agent_is(&api, &made, "connected").await;
+        // It is not taken for one that has ended before the daemon's start.
+        tokio::time::sleep_until(begun + Duration::from_secs(65)).await;
         kill_9(process_of(&daemon, &made)).await;
         let stopped = within(Duration::from_secs(80), "it is found", async || {
             let now = api.get(&path(&made)).await.json(200);

@@ -1,6 +1,6 @@
 //! Builds with commands of the operator: run, printed, failed, broken off, at the end of their time.
 
-use super::{build, create, has_status, path, printed};
+use super::{allow_builds, build, create, has_status, path, printed, refuse_builds};
 use crate::support::{
     Engine, both,
     outside::{eventually, within},
@@ -98,6 +98,37 @@ fn a_workspace_that_has_died_is_found_stopped() {
 }
 
 both! {
+    async fn an_error_of_the_store_does_not_end_a_round_of_status_commands(h: Harness) {
+        // The first one fails before the others have answered.
+        let status = "[ $CHATD_WORKSPACE_NAME = first ] || sleep 1; echo x >>asked-$CHATD_WORKSPACE_NAME; exit 1";
+        h.configure(&command("true", "true", &format!("status = '{status}'")));
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let mut made = Vec::new();
+        for name in ["first", "second", "third"] {
+            let workspace = create(&api, name, "host").await;
+            has_status(&api, &workspace, "running").await;
+            made.push(workspace);
+        }
+        refuse_builds(&h, &daemon, &made[0]).await;
+        // No agent has ever come, and none is waited for any more.
+        h.execute(&daemon, &format!("UPDATE workspace_agents SET created_at = {}", h.moment(1))).await;
+        for workspace in &made[1..] {
+            within(Duration::from_secs(40), "its end", async || {
+                (api.get(&path(workspace)).await.json(200)["status"] == "stopped").then_some(())
+            })
+            .await;
+        }
+        assert!(daemon.data_dir().join("asked-first").exists());
+        assert_eq!(api.get(&path(&made[0])).await.json(200)["status"], "running");
+        // The next round tries again.
+        allow_builds(&h, &daemon).await;
+        within(Duration::from_secs(40), "the end of the first", async || {
+            (api.get(&path(&made[0])).await.json(200)["status"] == "stopped").then_some(())
+        })
+        .await;
+    }
+
     async fn commands_start_and_stop_a_workspace(h: Harness) {
         let start = "echo \"$CHATD_TRANSITION $CHATD_WORKSPACE_OWNER/$CHATD_WORKSPACE_NAME at $CHATD_URL\"; \
                      echo \"token $CHATD_AGENT_TOKEN\" >&2; pwd; sleep 300 & until [ -e go ]; do sleep 0.05; done";

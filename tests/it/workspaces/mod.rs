@@ -4,7 +4,7 @@ mod agents;
 mod builds;
 mod records;
 
-use crate::support::{client::Api, outside::eventually};
+use crate::support::{Engine, Harness, client::Api, daemon::DaemonProcess, outside::eventually};
 use serde_json::{Value, json};
 
 /// The id of a template by its name.
@@ -46,4 +46,30 @@ async fn printed(api: &Api, build: &Value) -> Vec<(String, String)> {
     let lines = api.get(&format!("/api/v2/workspacebuilds/{id}/logs")).await.json(200);
     let text = |line: &Value, key: &str| line[key].as_str().expect("a text").to_owned();
     lines.as_array().expect("an array").iter().map(|l| (text(l, "source"), text(l, "output"))).collect()
+}
+
+/// Has the store fail whenever a build of this workspace is asked for.
+async fn refuse_builds(h: &Harness, daemon: &DaemonProcess, workspace: &Value) {
+    let id = h.uuid(workspace["id"].as_str().expect("an id"));
+    let refuse = match h.engine {
+        Engine::Sqlite => format!(
+            "CREATE TRIGGER refuse BEFORE INSERT ON workspace_builds WHEN NEW.workspace_id = {id} \
+             BEGIN SELECT RAISE(ABORT, 'as a test'); END"
+        ),
+        Engine::Postgres => format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN IF NEW.workspace_id = {id} THEN RAISE EXCEPTION 'as a test'; END IF; RETURN NEW; END $$; \
+             CREATE TRIGGER refuse BEFORE INSERT ON workspace_builds FOR EACH ROW EXECUTE FUNCTION refuse()"
+        ),
+    };
+    h.execute(daemon, &refuse).await;
+}
+
+/// Has it work again.
+async fn allow_builds(h: &Harness, daemon: &DaemonProcess) {
+    let allow = match h.engine {
+        Engine::Sqlite => "DROP TRIGGER refuse",
+        Engine::Postgres => "DROP TRIGGER refuse ON workspace_builds",
+    };
+    h.execute(daemon, allow).await;
 }
