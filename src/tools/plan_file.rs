@@ -1,8 +1,16 @@
 //! Which file may be written in plan mode (tools.md §2): the chat's plan. What else may not be written the agent knows.
 
 use super::{ToolContext, outcome::ToolOutcome};
-use crate::workspace::plan::clean;
-pub use crate::workspace::plan::path;
+use crate::{
+    ids::ChatId,
+    workspace::plan::{self, clean},
+};
+
+/// Where the plan of a chat lies.
+#[must_use]
+pub fn path(home: &str, chat: ChatId) -> String {
+    plan::path(home, &chat.to_string())
+}
 
 /// Whether a file may be written. In plan mode nothing but the plan may: the answer is where it leads, which the agent
 /// compares, so that no link leads elsewhere.

@@ -1,8 +1,6 @@
 //! Where the plan of a chat lies, and places that a plan must not be written to (tools.md §2): chats that share a workspace would
 //! overwrite each other's.
 
-use std::fmt::Display;
-
 /// The place that earlier versions used.
 const LEGACY: &str = "/home/coder/PLAN.md";
 /// Below the home directory, one file a chat.
@@ -10,7 +8,7 @@ const FOLDER: &str = ".coder/plans";
 
 /// Where the plan of a chat lies.
 #[must_use]
-pub fn path(home: &str, chat: impl Display) -> String {
+pub fn path(home: &str, chat: &str) -> String {
     format!("{}/{FOLDER}/PLAN-{chat}.md", home.trim_end_matches('/'))
 }
 
