@@ -71,11 +71,27 @@ pub async fn piece(payload: &mut web::Payload) -> Result<Option<Bytes>> {
         .map_err(|e| Problem::bad_request("The request body could not be read.").detail(e.to_string()))
 }
 
+/// Lets only bodies pass that are sent as they are: a compressed one would be taken for broken text.
+///
+/// # Errors
+/// 415 when it has a content coding.
+pub fn uncoded(request: &HttpRequest) -> Result<()> {
+    let plain = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
+    for value in request.headers().get_all(header::CONTENT_ENCODING) {
+        let codings = String::from_utf8_lossy(value.as_bytes());
+        if !codings.split(',').all(|coding| plain(coding.trim())) {
+            return Err(Problem::unsupported_coding(&codings));
+        }
+    }
+    Ok(())
+}
+
 /// Reads a whole body of at most `limit` bytes.
 ///
 /// # Errors
-/// 413 when it is larger, 400 when it ends early, 408 when it does not come.
+/// 415 when it is compressed, 413 when it is larger, 400 when it ends early, 408 when it does not come.
 pub async fn read(request: &HttpRequest, mut payload: web::Payload, limit: usize) -> Result<Bytes> {
+    uncoded(request)?;
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     if declared.is_some_and(|length: u64| length > limit as u64) {
         return Err(Problem::too_large(limit));

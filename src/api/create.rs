@@ -147,7 +147,7 @@ async fn new_chat(state: &ApiState, caller: &Caller, body: CreateBody) -> Result
         Some(id) => (id, None),
         None => match personal_model(state, caller).await? {
             Some(own) => own,
-            None => (default_model(state, caller.user.id)?, None),
+            None => (default_model(state, caller.user.id).await?, None),
         },
     };
     let title = title::first(&title::text(&parts));
@@ -201,21 +201,23 @@ async fn personal_model(
     Ok(usable.map(|(id, effort)| (id, effort.map(str::to_owned))))
 }
 
-fn default_model(state: &ApiState, user: UserId) -> Result<ModelConfigId> {
-    let catalog = state.catalog.current();
-    let model = catalog.default_model().ok_or_else(|| {
-        Problem::field(
-            "model_config_id",
-            "No model is configured. Add a provider and a model, or declare them in the configuration file.",
-        )
-    })?;
-    match model.usable_by(user) {
-        Ok(()) => Ok(model.id()),
-        Err(why) => {
-            let detail = format!("The default model {:?} cannot be used: {why}.", model.display_name());
-            Err(Problem::field("model_config_id", detail))
+async fn default_model(state: &ApiState, user: UserId) -> Result<ModelConfigId> {
+    let found = state.catalog.checked(|catalog| {
+        let model = catalog.default_model().ok_or_else(|| {
+            Problem::field(
+                "model_config_id",
+                "No model is configured. Add a provider and a model, or declare them in the configuration file.",
+            )
+        })?;
+        match model.usable_by(user) {
+            Ok(()) => Ok(model.id()),
+            Err(why) => {
+                let detail = format!("The default model {:?} cannot be used: {why}.", model.display_name());
+                Err(Problem::field("model_config_id", detail))
+            }
         }
-    }
+    });
+    found.await?
 }
 
 /// Checks the client-run tools; none is the same as an empty list. A schema that is left out, or `null` as clients in Go

@@ -92,6 +92,7 @@ pub async fn upload(
     if !state.store.organizations_of(caller.user.id).await?.iter().any(|o| o.id == organization) {
         return Err(Problem::forbidden("You are not a member of this organization."));
     }
+    body::uncoded(&request)?;
     let name = file_name(&request)?;
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
     let declared = sniff::declared(content_type.unwrap_or_default()).map_err(|e| refused(&e))?;

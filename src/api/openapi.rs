@@ -74,7 +74,24 @@ impl Components {
 
 fn value(schema: &RefOr<OpenApiSchema>) -> Value {
     // A schema is made of strings, numbers and maps with string keys: it always serialises.
-    serde_json::to_value(schema).unwrap_or_default()
+    let mut value = serde_json::to_value(schema).unwrap_or_default();
+    drop_null_defaults(&mut value);
+    value
+}
+
+/// That a key may be left out is said by `required`. Generators take a default, also one of `null`, for a key
+/// that is always there, and clients made from such a document must give all of them.
+fn drop_null_defaults(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if map.get("default").is_some_and(Value::is_null) {
+                map.remove("default");
+            }
+            map.values_mut().for_each(drop_null_defaults);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_null_defaults),
+        _ => {}
+    }
 }
 
 fn operation(path: &str, route: &routes::Route, components: &mut Components, error: &Value) -> Value {
@@ -89,8 +106,8 @@ fn operation(path: &str, route: &routes::Route, components: &mut Components, err
         responses.insert("200".to_owned(), events);
     }
     let common = if doc.open { &[500_u16, 503][..] } else { COMMON_ERRORS };
-    let late: &[u16] = if doc.body.is_some() { &[408] } else { &[] };
-    for status in doc.errors.iter().chain(common).chain(late) {
+    let of_bodies: &[u16] = if doc.body.is_some() { &[408, 415] } else { &[] };
+    for status in doc.errors.iter().chain(common).chain(of_bodies) {
         responses.entry(status.to_string()).or_insert_with(|| {
             let phrase = reason(*status);
             json!({ "description": phrase, "content": { "application/json": { "schema": error } } })
@@ -240,6 +257,14 @@ mod tests {
                 assert_eq!(text, text.to_lowercase(), "{name}");
             }
         }
+    }
+
+    /// A client made from the document can send a part that has only what its type needs.
+    #[test]
+    fn no_key_that_may_be_left_out_has_a_default_of_null() {
+        let text = document().to_string();
+        assert!(!text.contains("\"default\":null"));
+        assert!(text.contains("\"InputPart\""));
     }
 
     /// A reply whose code and document differ is worse than none, and so is a dangling reference.

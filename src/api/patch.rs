@@ -14,6 +14,7 @@ use crate::{
     bus::WatchKind,
     ids::WorkspaceId,
     store::records::{ChatRecord, MetaPatch},
+    turn::title,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -27,6 +28,7 @@ const MAX_TITLE_CHARS: usize = 200;
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = PatchChat)]
 pub struct PatchBody {
+    /// 1 to 200 characters, after white space around it and control characters went; line breaks become spaces.
     title: Option<String>,
     archived: Option<bool>,
     workspace_id: Option<WorkspaceId>,
@@ -74,9 +76,10 @@ pub async fn patch(
 
 fn checked(body: PatchBody, chat: &ChatRecord) -> Result<MetaPatch> {
     let title = body.title.map(|title| {
+        let title = title::one_line(&title);
         let title = title.trim();
         let length = title.chars().count();
-        if length == 0 || length > MAX_TITLE_CHARS || title.contains('\0') {
+        if length == 0 || length > MAX_TITLE_CHARS {
             let rule = format!("title must have 1 to {MAX_TITLE_CHARS} characters.");
             return Err(Problem::field("title", rule));
         }

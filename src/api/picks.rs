@@ -33,7 +33,7 @@ impl Picks {
     /// 400 that names the field.
     pub async fn checked(self, state: &ApiState, user: UserId) -> Result<MetaChange> {
         if let Some(id) = self.model_config_id {
-            model(state, id, user)?;
+            model(state, id, user).await?;
         }
         if let Some(effort) = &self.reasoning_effort
             && !REASONING_EFFORTS.contains(&effort.as_str())
@@ -56,15 +56,13 @@ impl Picks {
     }
 }
 
-fn model(state: &ApiState, id: ModelConfigId, user: UserId) -> Result<()> {
+async fn model(state: &ApiState, id: ModelConfigId, user: UserId) -> Result<()> {
     let wrong = |why: String| Problem::field("model_config_id", why);
     if id.0.is_nil() {
         return Err(wrong("model_config_id must not be the nil UUID.".into()));
     }
-    match state.catalog.current().usable(id, user) {
-        Ok(_) => Ok(()),
-        Err(why) => Err(wrong(format!("model_config_id cannot be used: {why}."))),
-    }
+    let usable = state.catalog.checked(|catalog| catalog.usable(id, user).map(drop)).await?;
+    usable.map_err(|why| wrong(format!("model_config_id cannot be used: {why}.")))
 }
 
 /// `plan` sets, the empty text clears.

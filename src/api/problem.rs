@@ -148,6 +148,13 @@ impl Problem {
             .detail(format!("The body may have at most {limit} bytes."))
     }
 
+    /// 415 for a body with a content coding; the answer also says that there is none to choose.
+    #[must_use]
+    pub fn unsupported_coding(coding: &str) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Compressed request bodies are not supported.")
+            .detail(format!("Send the body as it is, without \"Content-Encoding: {coding}\"."))
+    }
+
     /// 429 for somebody who asks too often.
     #[must_use]
     pub fn too_many(wait: std::time::Duration) -> Self {
@@ -330,6 +337,10 @@ impl ResponseError for Problem {
                 }),
             },
         );
+        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            let none = header::HeaderValue::from_static("identity");
+            response.headers_mut().insert(header::ACCEPT_ENCODING, none);
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }

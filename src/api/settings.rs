@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::models::REASONING_EFFORTS,
     ids::ModelConfigId,
-    llm::catalog::Unusable,
+    llm::catalog::{Catalog, Unusable},
     store::settings::{Deployment, Setting},
     turn::prompt::sanitize::sanitize,
 };
@@ -151,8 +151,7 @@ fn effort(text: Option<String>) -> Result<Option<String>> {
 
 /// Whether a model can be set for later use: it and its provider are there and enabled. Whether a key is
 /// there does not count, as that may differ between users and change.
-fn settable(state: &ApiState, id: ModelConfigId) -> Result<(), Unusable> {
-    let catalog = state.catalog.current();
+fn settable(catalog: &Catalog, id: ModelConfigId) -> Result<(), Unusable> {
     match catalog.model(id) {
         None => Err(Unusable::Unknown),
         Some(model) if !model.record.enabled => Err(Unusable::Disabled),
@@ -162,10 +161,11 @@ fn settable(state: &ApiState, id: ModelConfigId) -> Result<(), Unusable> {
 }
 
 /// The id of a model that can be set for later use, as text.
-fn settable_text(state: &ApiState, text: &str) -> Result<ModelConfigId> {
+async fn settable_text(state: &ApiState, text: &str) -> Result<ModelConfigId> {
     let wrong = |why: String| Problem::field("model_config_id", why);
     let id: ModelConfigId =
         text.parse().map_err(|_| wrong("model_config_id must be the UUID of a model.".into()))?;
-    settable(state, id).map_err(|why| wrong(format!("model_config_id cannot be used: {why}.")))?;
+    let found = state.catalog.checked(|catalog| settable(catalog, id)).await?;
+    found.map_err(|why| wrong(format!("model_config_id cannot be used: {why}.")))?;
     Ok(id)
 }

@@ -78,7 +78,23 @@ pub fn text(parts: &[Part]) -> String {
 /// The title that a chat is created with.
 #[must_use]
 pub fn first(text: &str) -> String {
-    fallback(text).replace(char::is_control, "")
+    fallback(&one_line(text))
+}
+
+/// A text as a list or a terminal can show it: what breaks the line becomes a space, all other control
+/// characters go.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        let breaks = matches!(c, '\u{2028}' | '\u{2029}') || (c.is_control() && c.is_whitespace());
+        if !breaks && !c.is_control() {
+            line.push(c);
+        } else if breaks && !line.ends_with(' ') {
+            line.push(' ');
+        }
+    }
+    line
 }
 
 /// The first six words of a text in at most 80 characters, with `…` when something was cut.

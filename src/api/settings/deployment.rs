@@ -114,7 +114,7 @@ plain! {
         |value, state| allowlist(value, state).await;
     Advisor Never
         "The model that others may ask for advice", "Set the model that others may ask for advice",
-        |value, state| advisor(value, state);
+        |value, state| advisor(value, state).await;
     PersonalModelOverrides Never
         "Whether users may set models of their own", "Set whether users may set models of their own",
         |value, _state| Ok(value);
@@ -168,7 +168,7 @@ async fn allowlist(mut list: TemplateAllowlist, state: &ApiState) -> Result<Temp
     Ok(list)
 }
 
-fn advisor(advisor: Advisor, state: &ApiState) -> Result<Advisor> {
+async fn advisor(advisor: Advisor, state: &ApiState) -> Result<Advisor> {
     for (field, number) in
         [("max_uses_per_run", advisor.max_uses_per_run), ("max_output_tokens", advisor.max_output_tokens)]
     {
@@ -178,7 +178,7 @@ fn advisor(advisor: Advisor, state: &ApiState) -> Result<Advisor> {
     }
     let id = advisor.model_config_id;
     if !id.0.is_nil()
-        && let Err(why) = settable(state, id)
+        && let Err(why) = state.catalog.checked(|catalog| settable(catalog, id)).await?
     {
         return Err(Problem::field("model_config_id", format!("model_config_id cannot be used: {why}.")));
     }

@@ -36,7 +36,8 @@ impl ModelOverrideOut {
         Self {
             context,
             model_config_id: set.map(|set| set.model_config_id.to_string()).unwrap_or_default(),
-            is_malformed: set.is_some_and(|set| settable(state, set.model_config_id).is_err()),
+            is_malformed: set
+                .is_some_and(|set| settable(&state.catalog.current(), set.model_config_id).is_err()),
             reasoning_effort: set.and_then(|set| set.reasoning_effort.clone()),
         }
     }
@@ -89,7 +90,7 @@ pub async fn put(
     let model = match body.model_config_id.trim() {
         "" => None,
         text => Some(ModelOverride {
-            model_config_id: settable_text(&state, text)?,
+            model_config_id: settable_text(&state, text).await?,
             reasoning_effort: effort(body.reasoning_effort)?,
         }),
     };

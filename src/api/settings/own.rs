@@ -97,7 +97,7 @@ pub async fn put_threshold(
     payload: web::Payload,
 ) -> Result<HttpResponse> {
     let id: ModelConfigId = path_id(&path, "model")?;
-    match settable(&state, id) {
+    match state.catalog.checked(|catalog| settable(catalog, id)).await? {
         Err(Unusable::Unknown) => return Err(Problem::not_found("Model")),
         Err(why) => return Err(Problem::bad_request("The model cannot be used.").detail(format!("{why}."))),
         Ok(()) => {}
@@ -123,7 +123,7 @@ pub async fn delete_threshold(
 ) -> Result<HttpResponse> {
     let id: ModelConfigId = path_id(&path, "model")?;
     let was_set = state.live.drop_threshold(caller.user.id, id).await?;
-    if !was_set && settable(&state, id) == Err(Unusable::Unknown) {
+    if !was_set && settable(&state.catalog.current(), id) == Err(Unusable::Unknown) {
         return Err(Problem::not_found("Model"));
     }
     Ok(body::no_content())

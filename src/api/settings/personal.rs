@@ -73,7 +73,7 @@ fn shown(state: &ApiState, own: &UserSettings, context: PersonalUse) -> Personal
         mode: set.map_or(unset, |set| set.mode),
         model_config_id: model.map(|id| id.to_string()).unwrap_or_default(),
         is_set: set.is_some(),
-        is_malformed: model.is_some_and(|id| settable(state, id).is_err()),
+        is_malformed: model.is_some_and(|id| settable(&state.catalog.current(), id).is_err()),
         reasoning_effort: set.and_then(|set| set.reasoning_effort.clone()),
     }
 }
@@ -129,7 +129,7 @@ pub async fn put(
             ));
         }
         "" => None,
-        text if own => Some(settable_text(&state, text)?),
+        text if own => Some(settable_text(&state, text).await?),
         _ => {
             let rule = "model_config_id goes with the mode model only; leave it out or empty.";
             return Err(Problem::field("model_config_id", rule));

@@ -97,6 +97,23 @@ impl LiveCatalog {
         Ok(())
     }
 
+    /// Looks in the snapshot for what a request needs, and reads the database again before the request is refused:
+    /// what another replica has just made must be usable here, though its hint is still on the way.
+    ///
+    /// # Errors
+    /// When the database cannot be read. The inner error is that of the look.
+    pub async fn checked<T, E>(
+        &self,
+        look: impl Fn(&Catalog) -> Result<T, E>,
+    ) -> store::Result<Result<T, E>> {
+        let found = look(&self.current());
+        if found.is_ok() {
+            return Ok(found);
+        }
+        self.refresh().await?;
+        Ok(look(&self.current()))
+    }
+
     /// Follows hints until the bus ends. The subscription is made before this returns its future.
     pub fn follow(self: Arc<Self>) -> impl Future<Output = ()> + Send {
         let mut hints = self.store.bus().subscribe();

@@ -14,6 +14,7 @@ fn the_first_words_are_the_first_title() {
         ("one two  three\nfour five six", "one two three four five six"),
         ("one two three four five six seven", "one two three four five six…"),
         ("a\u{7}b", "ab"),
+        ("\u{7}", "New Chat"),
     ] {
         assert_eq!(first(text), expected);
     }
@@ -23,6 +24,18 @@ fn the_first_words_are_the_first_title() {
     assert_eq!((long.chars().count(), long.ends_with('…')), (80, true));
     let both = fallback(&format!("{} tail {}", "a".repeat(78), "b ".repeat(9)));
     assert_eq!(both, format!("{}…", "a".repeat(78)));
+}
+
+#[test]
+fn a_title_is_one_line_without_control_characters() {
+    for (text, expected) in [
+        ("as it  is", "as it  is"),
+        ("a\tb\r\nc\u{2028}d\u{85}e", "a b c d e"),
+        ("\u{0}\u{1b}[31mred\u{9b}0m\u{7f}", "[31mred0m"),
+        ("\u{7}\n", " "),
+    ] {
+        assert_eq!(one_line(text), expected, "{text:?}");
+    }
 }
 
 #[test]

@@ -138,6 +138,27 @@ both! {
         stream.until("the second turn is over", |f| f.settled() && f.messages.len() == 4).await;
     }
 
+    async fn compressed_bodies_are_refused_as_such(h: Harness) {
+        h.model.push([says("one"), says("two")]);
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let organization = api.organization().await;
+        let chat = json!({ "organization_id": organization, "content": [{ "type": "text", "text": "hello" }] });
+        let upload = format!("/chats/files?organization={organization}");
+        for (coding, expected) in [("gzip", 415), ("identity, br", 415), ("identity", 201), ("", 201)] {
+            for path in ["/chats", &upload] {
+                let headers =
+                    [("Content-Encoding", coding), ("Content-Disposition", "attachment; filename=\"a.json\"")];
+                let answer = api.try_call_with(Method::POST, path, Some(&chat), &headers).await.unwrap();
+                assert_eq!(answer.status, expected, "{coding:?}: {answer:?}");
+                if expected == 415 {
+                    assert_eq!(answer.headers["accept-encoding"], "identity");
+                    answer.problem(415);
+                }
+            }
+        }
+    }
+
     async fn ids_that_name_nothing_are_refused(h: Harness) {
         h.model.push([says("hello")]);
         let daemon = h.daemon().await;

@@ -43,8 +43,11 @@ both! {
         assert_eq!(odd.schema["properties"]["x"]["description"], ODD);
         assert!(asked[1].messages.iter().any(|m| m.role == "assistant" && m.text == ODD));
         // Where else people can put text.
-        let renamed = api.patch(&format!("/chats/{chat}"), json!({ "title": ODD })).await;
-        assert!(matches!(renamed.status, 204 | 400), "{renamed:?}");
+        api.patch(&format!("/chats/{chat}"), json!({ "title": ODD })).await.empty(204);
+        // A title is one line, without what would move a terminal's cursor.
+        let title = "ab \u{e000}\u{e001} \u{e000}0\u{e001}  😀 \u{202e}x \u{feff} \u{ffff} \\u0000 \"'\\ [0m";
+        assert_eq!(api.chat(chat).await["title"], title);
+        api.patch(&format!("/chats/{chat}"), json!({ "title": "\u{7}\n" })).await.problem(400);
         let first = *stream.fold.messages.keys().next().unwrap();
         let edit = json!({ "content": [{ "type": "text", "text": ODD }] });
         api.patch(&format!("/chats/{chat}/messages/{first}"), edit).await.json(200);
@@ -57,6 +60,10 @@ both! {
         assert!(matches!(labels.status, 204 | 400), "{labels:?}");
         let key = api.try_call_with(Method::POST, &format!("/chats/{chat}/interrupt"), None, &[("Idempotency-Key", "\u{e9}")]).await;
         assert!(key.unwrap().status < 500);
+        h.model.push([says("a bell")]);
+        let bell = api.create_chat("\u{7}").await;
+        assert_eq!(bell["title"], "New Chat");
+        api.stream(bell["id"].as_str().unwrap(), None).await.settled().await;
     }
 
     async fn odd_characters_pass_through_the_queue_and_tool_results(h: Harness) {

@@ -5,6 +5,7 @@ mod configs;
 mod declared;
 mod keys;
 mod providers;
+mod replicas;
 mod turns;
 
 use crate::support::{Harness, client::Api, daemon::DaemonProcess};
