@@ -112,7 +112,8 @@ impl Shared {
         let (store, clock, links) = (self.store.clone(), self.clock.clone(), self.links.clone());
         let known = self.replicas.clone();
         let replicas = known.map(|known| {
-            Arc::new(replicas::Known::new(known, store.clone(), self.worker)) as Arc<dyn Replicas>
+            Arc::new(replicas::Known::new(known, store.clone(), clock.clone(), self.worker))
+                as Arc<dyn Replicas>
         });
         Dialer { store, clock, links, replicas }
     }

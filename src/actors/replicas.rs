@@ -1,9 +1,13 @@
 //! The other replicas of the deployment: how they are found and how we prove to be one of them.
 
 use crate::{
-    ids::WorkerId,
+    clock::Clock,
+    ids::{AgentId, WorkerId},
     store::{self, Store},
-    workspace::elsewhere,
+    workspace::{
+        elsewhere,
+        status::{self, AgentStatus, INACTIVE},
+    },
 };
 use std::{
     collections::HashMap,
@@ -134,14 +138,15 @@ impl Replicas {
 pub struct Known {
     replicas: Arc<Replicas>,
     store: Store,
+    clock: Clock,
     own: WorkerId,
 }
 
 impl Known {
     /// As the replica `own` knows them.
     #[must_use]
-    pub const fn new(replicas: Arc<Replicas>, store: Store, own: WorkerId) -> Self {
-        Self { replicas, store, own }
+    pub const fn new(replicas: Arc<Replicas>, store: Store, clock: Clock, own: WorkerId) -> Self {
+        Self { replicas, store, clock, own }
     }
 }
 
@@ -159,6 +164,15 @@ impl elsewhere::Replicas for Known {
             credential: self.replicas.secret.credential(),
             client: self.replicas.client.clone(),
         }))
+    }
+
+    async fn holds(&self, worker: WorkerId, agent: AgentId) -> store::Result<bool> {
+        let row = match self.store.agent(agent).await {
+            Err(store::Error::NotFound) => return Ok(false),
+            row => row?,
+        };
+        let there = status::status(&row, INACTIVE, self.clock.now()).0 == AgentStatus::Connected;
+        Ok(there && row.worker_id == Some(worker))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     ids::AgentId,
     workspace::{
-        elsewhere::{LINK, LOST, NOT_SENT, TARGET},
+        elsewhere::{ANSWERED, LINK, LOST, NOT_SENT, TARGET},
         link::{LinkError, full},
         wire::{self, BASE},
     },
@@ -79,6 +79,7 @@ pub async fn relay(
     };
     let status = StatusCode::from_u16(answer.status().as_u16()).map_err(Problem::internal)?;
     let mut response = HttpResponse::build(status);
+    response.insert_header((LINK, ANSWERED));
     if let Some(kind) = answer.headers().get(header::CONTENT_TYPE) {
         response.insert_header((actix_web::http::header::CONTENT_TYPE, kind.as_bytes()));
     }

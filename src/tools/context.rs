@@ -113,7 +113,7 @@ impl ToolContext {
         loop {
             // By this process, or by one that was killed.
             let under_way = self.repeated || lost_since.is_some();
-            let remote = self.agent(under_way || goes_on).await.map_err(|e| match under_way {
+            let remote = self.agent(under_way || goes_on).await.map_err(|e| match under_way && !goes_on {
                 false => ToolOutcome::error(e),
                 true => ToolOutcome::error(format!(
                     "{e}. The call was cut off while the workspace was asked: whether it has done this is not known"
@@ -135,7 +135,16 @@ impl ToolContext {
                     ));
                 }
                 Ok(Err(e)) if e.is_lost() => {
-                    return Err(ToolOutcome::error(format!("{e}. Whether this was done is not known")));
+                    tracing::warn!(chat = %self.chat_id, error = %e,
+                        "a workspace's agent was not reached, however often it was tried; where another replica has its link, \
+                         see whether server.relay_url there leads to it from here");
+                    return Err(match sent || e.was_sent() || self.repeated {
+                        _ if goes_on => ToolOutcome::error(e),
+                        true => ToolOutcome::error(format!("{e}. Whether this was done is not known")),
+                        false => ToolOutcome::error(format!(
+                            "{e}. Nothing was done; it may work on the next attempt"
+                        )),
+                    });
                 }
                 Ok(Err(e)) => return Err(ToolOutcome::error(e)),
                 Err(_) => {

@@ -149,8 +149,9 @@ async fn on_agent(ctx: &ToolContext, args: &Args, limit: Duration) -> Result<Ans
     };
     let Some(seen) = seen.map_err(|failed| still_there(&failed, &id))? else {
         return Err(ToolOutcome::error(
-            "the workspace's agent was started anew while the command ran, which ended it; nobody knows how far it came. \
-             Find out what it did before you run it once more",
+            "the workspace's agent does not know the command any more: it was started anew while the command ran, which ended \
+             that, or another agent has taken its place. Nobody knows how far it came. Find out what it did before you run it \
+             once more",
         ));
     };
     if !seen.running {

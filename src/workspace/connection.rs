@@ -96,14 +96,14 @@ impl Dialer {
         }
         let Some(replicas) = &self.replicas else { return Ok(None) };
         let holder = self.holder(agent, replicas.as_ref()).await?;
-        Ok(holder.map(|replica| AgentClient::elsewhere(agent, replica)))
+        Ok(holder.map(|replica| AgentClient::elsewhere(agent, replica, replicas.clone())))
     }
 
     async fn elsewhere(&self, agent: AgentId) -> AgentClient {
         let Some(replicas) = &self.replicas else { return std::future::pending().await };
         loop {
             match self.holder(agent, replicas.as_ref()).await {
-                Ok(Some(replica)) => return AgentClient::elsewhere(agent, replica),
+                Ok(Some(replica)) => return AgentClient::elsewhere(agent, replica, replicas.clone()),
                 Ok(None) => {}
                 Err(e) => {
                     tracing::warn!(%agent, error = %e, "it cannot be told which replica has an agent's link");

@@ -8,17 +8,24 @@ use crate::{
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use http_body_util::{BodyExt as _, StreamBody};
-use hyper::{HeaderMap, Method, Response, body::Frame};
-use std::{fmt, sync::Arc};
+use hyper::{HeaderMap, Method, Response, StatusCode, body::Frame, header::HeaderValue};
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::time::sleep;
 
 /// Of a request that is passed on: its method, a space, its path and query.
 pub const TARGET: &str = "x-chatd-relay-target";
-/// On an answer that is not the agent's: the link ended before there was one, or is not there.
+/// On each answer: whose it is. What comes without it is of something else that was found at the replica's address.
 pub const LINK: &str = "x-chatd-link";
-/// Value of [`LINK`]: the agent may have had the request.
+/// Value of [`LINK`]: the agent's.
+pub const ANSWERED: &str = "answered";
+/// Value of [`LINK`]: the replica's. The link ended before there was an answer; the agent may have had the request.
 pub const LOST: &str = "lost";
-/// Value of [`LINK`]: it had not.
+/// Value of [`LINK`]: the replica's. The link is not there, or had ended; the agent has not had the request.
 pub const NOT_SENT: &str = "not-sent";
+
+/// How often it is looked whether a replica that has not answered yet still has the link. One whose host is gone, or stands
+/// still, says nothing, and the agent links to another one meanwhile.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Where a replica passes requests for an agent on.
 #[must_use]
@@ -56,6 +63,26 @@ pub trait Replicas: Send + Sync {
     /// # Errors
     /// When the database cannot be had.
     async fn replica(&self, worker: WorkerId) -> store::Result<Option<Replica>>;
+
+    /// Whether a replica still has the link of an agent, and writes down that it lives.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    async fn holds(&self, worker: WorkerId, agent: AgentId) -> store::Result<bool>;
+}
+
+/// Ends when a replica does not have the link of an agent any more.
+async fn moved(replicas: &dyn Replicas, worker: WorkerId, agent: AgentId) {
+    loop {
+        sleep(LOOK).await;
+        match replicas.holds(worker, agent).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(e) => {
+                tracing::warn!(%agent, error = %e, "it cannot be told which replica has an agent's link")
+            }
+        }
+    }
 }
 
 impl Replica {
@@ -65,32 +92,49 @@ impl Replica {
     /// When there is no answer of the agent.
     pub async fn request(
         &self,
+        replicas: &dyn Replicas,
         agent: AgentId,
         method: &Method,
         path_and_query: &str,
         headers: HeaderMap,
         body: Body,
     ) -> Result<Response<AnswerBody>, LinkError> {
-        // The address may hold a password.
-        let lost = |e: reqwest::Error| match e.is_connect() {
-            true => LinkError::NotSent,
-            false => LinkError::LostElsewhere(e.without_url().to_string()),
-        };
-        let url = format!("{}{}", self.url.trim_end_matches('/'), path(agent));
         let body = body.collect().await.map_err(|e| LinkError::LostElsewhere(e.to_string()))?.to_bytes();
-        let request =
-            self.client.post(url).headers(headers).header(TARGET, format!("{method} {path_and_query}"));
-        let answer = request.bearer_auth(&self.credential).body(body).send().await.map_err(lost)?;
-        match answer.headers().get(LINK) {
-            Some(value) if value == NOT_SENT => return Err(LinkError::NotSent),
+        let url = format!("{}{}", self.url.trim_end_matches('/'), path(agent));
+        let request = self.client.post(url).headers(headers).bearer_auth(&self.credential).body(body);
+        let request = request.header(TARGET, format!("{method} {path_and_query}"));
+        let answer = tokio::select! {
+            answer = request.send() => answer.map_err(lost)?,
+            () = moved(replicas, self.worker, agent) => {
+                return Err(LinkError::LostElsewhere("the replica does not answer, and has it no longer".into()));
+            }
+        };
+        let status = answer.status();
+        match answer.headers().get(LINK).map(HeaderValue::as_bytes) {
+            Some(value) if value == ANSWERED.as_bytes() => {}
+            Some(value) if value == NOT_SENT.as_bytes() => return Err(LinkError::NotSent),
             Some(_) => return Err(LinkError::LostElsewhere("it ended before there was an answer".into())),
-            None => {}
+            // Whoever says so, the request is too large, and would be so again.
+            None if status == StatusCode::PAYLOAD_TOO_LARGE => {}
+            // A proxy may have passed it on all the same.
+            None => {
+                return Err(LinkError::LostElsewhere(format!(
+                    "at its address something else answers, with status {status}"
+                )));
+            }
         }
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let headers = answer.headers().clone();
         let pieces = answer.bytes_stream().map_ok(|piece: Bytes| Frame::data(piece)).map_err(lost);
         let mut response = Response::new(StreamBody::new(pieces).boxed_unsync());
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         Ok(response)
     }
+}
+
+fn lost(e: reqwest::Error) -> LinkError {
+    let connecting = e.is_connect();
+    // The address may hold a password.
+    let why = e.without_url().to_string();
+    if connecting { LinkError::NotSentElsewhere(why) } else { LinkError::LostElsewhere(why) }
 }

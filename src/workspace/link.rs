@@ -1,7 +1,10 @@
 //! The links of agents that this replica holds. An agent dials in by WebSocket (`api/agent_link.rs`); over the
 //! bytes of that the daemon speaks HTTP/2 as the client, so that each request to a workspace is plain HTTP.
 
-use super::{elsewhere::Replica, pipe::Bytewise};
+use super::{
+    elsewhere::{Replica, Replicas},
+    pipe::Bytewise,
+};
 use crate::ids::{AgentId, WorkerId};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
@@ -41,7 +44,10 @@ pub enum LinkError {
     /// The link ended before anything of the request was sent.
     #[error("the link to the workspace's agent was lost")]
     NotSent,
-    /// The same of a link that another replica holds, or of the way to that replica.
+    /// The replica that holds the link is not to be reached.
+    #[error("the link to the workspace's agent is at another replica, which cannot be reached: {0}")]
+    NotSentElsewhere(String),
+    /// The same as [`Self::Lost`] of a link that another replica holds, or of the way to that replica.
     #[error("the link to the workspace's agent, at another replica, was lost: {0}")]
     LostElsewhere(String),
     /// The path or a header has characters that HTTP does not take.
@@ -222,7 +228,7 @@ enum Way {
     /// The link is here.
     Link(Line),
     /// Another replica has it.
-    Replica(Replica),
+    Replica(Replica, Arc<dyn Replicas>),
 }
 
 impl fmt::Debug for AgentClient {
@@ -240,8 +246,8 @@ impl AgentClient {
 
     /// To an agent whose link another replica has.
     #[must_use]
-    pub fn elsewhere(agent: AgentId, replica: Replica) -> Self {
-        Self { agent, way: Way::Replica(replica), headers: HeaderMap::new() }
+    pub fn elsewhere(agent: AgentId, replica: Replica, replicas: Arc<dyn Replicas>) -> Self {
+        Self { agent, way: Way::Replica(replica, replicas), headers: HeaderMap::new() }
     }
 
     /// Whether it cannot lead there any more. `holder`: the replica that has the agent's link, by the agent's row.
@@ -249,7 +255,7 @@ impl AgentClient {
     pub fn is_over(&self, holder: Option<WorkerId>) -> bool {
         match &self.way {
             Way::Link(line) => line.is_over(),
-            Way::Replica(replica) => holder != Some(replica.worker),
+            Way::Replica(replica, _) => holder != Some(replica.worker),
         }
     }
 
@@ -276,8 +282,9 @@ impl AgentClient {
         all.extend(headers);
         let line = match &self.way {
             Way::Link(line) => line,
-            Way::Replica(replica) => {
-                return replica.request(self.agent, &method, path_and_query, all, body).await;
+            Way::Replica(replica, replicas) => {
+                let replicas = replicas.as_ref();
+                return replica.request(replicas, self.agent, &method, path_and_query, all, body).await;
             }
         };
         // The authority says nothing: there is one agent at the other end.

@@ -55,7 +55,7 @@ impl CallError {
     /// Whether the link was lost, so that the same request may be sent again over the next one.
     #[must_use]
     pub const fn is_lost(&self) -> bool {
-        self.was_sent() || matches!(self, Self::Link(LinkError::NotSent))
+        self.was_sent() || matches!(self, Self::Link(LinkError::NotSent | LinkError::NotSentElsewhere(_)))
     }
 
     /// Whether the link was lost when the agent may have had the request.

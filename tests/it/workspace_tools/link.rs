@@ -20,14 +20,14 @@ use tokio::{
 };
 
 /// Stands between the agents and the daemon.
-struct Between {
-    address: SocketAddr,
+pub struct Between {
+    pub address: SocketAddr,
     /// Where the daemon is; `None`: the line is cut.
     to: watch::Sender<Option<SocketAddr>>,
 }
 
 impl Between {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (to, open) = watch::channel(None);
@@ -47,11 +47,11 @@ impl Between {
         Self { address, to }
     }
 
-    fn cut(&self) {
+    pub fn cut(&self) {
         self.to.send_replace(None);
     }
 
-    fn mend(&self, url: &str) {
+    pub fn mend(&self, url: &str) {
         let address = url.strip_prefix("http://").expect("a URL").parse().expect("an address");
         self.to.send_replace(Some(address));
     }

@@ -9,6 +9,7 @@ mod link;
 mod mcp;
 mod person;
 mod processes;
+mod replicas;
 mod steps;
 mod story;
 
