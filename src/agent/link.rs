@@ -21,6 +21,9 @@ use tokio_tungstenite::{
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(20));
 /// A link that lasted this long was a good one: the next is dialled without a longer wait.
 const LASTED: Duration = Duration::from_secs(5);
+/// An agent that a daemon has started on its own host ends when its token was refused for so long. Nobody else would end it
+/// when the workspace was stopped by a replica with another data folder, or its template is of another kind by now.
+const REFUSED_FOR: Duration = Duration::from_secs(20);
 /// Time to connect and to answer the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest message of the daemon. It writes what it has, which is some frames of HTTP/2.
@@ -63,6 +66,8 @@ pub enum BadDaemon {
 enum NoLink {
     #[error("{0}")]
     Http(String),
+    #[error("the daemon does not accept the token; take the one of this workspace's current build")]
+    Token,
     #[error("{0}")]
     Refused(String),
     #[error("what answers is no chatd, or a proxy before it does not let WebSockets through")]
@@ -159,12 +164,7 @@ impl Daemon {
             .await?;
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => {}
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                return Err(NoLink::Refused(
-                    "the daemon does not accept the token; take the one of this workspace's current build"
-                        .into(),
-                ));
-            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(NoLink::Token),
             StatusCode::NOT_FOUND => {
                 return Err(NoLink::Refused(
                     "the daemon knows no links for agents at this address; check --url and its version"
@@ -185,12 +185,24 @@ impl Daemon {
     }
 }
 
-/// Keeps a link open until it is dropped, or the daemon's data on this host are gone. Processes and outcomes of the agent
+/// Keeps a link open until it is dropped, or nothing is left for which the daemon of this host has started the agent: its
+/// data are gone, or the token is one of an earlier build. Processes and outcomes of the agent
 /// outlive its links.
 pub async fn run(agent: Arc<Agent>, mut daemon: Daemon) {
     let mut wait = BACKOFF.0;
+    let mut refused_since = None;
     while daemon.look() {
-        match timeout(HANDSHAKE_TIMEOUT, daemon.dial(&agent)).await.unwrap_or(Err(NoLink::Timeout)) {
+        let dialled = timeout(HANDSHAKE_TIMEOUT, daemon.dial(&agent)).await.unwrap_or(Err(NoLink::Timeout));
+        match &dialled {
+            Err(NoLink::Token) if daemon.url_file.is_some() => {
+                if refused_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_FOR {
+                    tracing::warn!(url = %daemon.url, "the workspace was built anew or stopped; this agent ends");
+                    return;
+                }
+            }
+            _ => refused_since = None,
+        }
+        match dialled {
             Ok(socket) => {
                 tracing::info!(url = %daemon.url, "linked to the daemon");
                 let since = Instant::now();

@@ -46,6 +46,26 @@ async fn kill_9(pid: Pid) {
     eventually("its end", async || (!is_alive(&pid.to_string())).then_some(())).await;
 }
 
+/// As when a replica with another data folder takes the stop on: it has no note of the agent, and ends nothing.
+#[test]
+fn an_agent_that_nobody_ends_any_more_ends_itself() {
+    run_within(Duration::from_secs(120), Engine::Sqlite, "nobody_ends", |h| async move {
+        h.configure("[[templates]]\nname = \"box\"\nkind = \"local\"\n");
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let made = create(&api, "alone", "box").await;
+        has_status(&api, &made, "running").await;
+        agent_is(&api, &made, "connected").await;
+        let pid = process_of(&daemon, &made).to_string();
+        let note = daemon.data_dir().join("agents").join(made["id"].as_str().expect("an id"));
+        std::fs::remove_file(note).expect("it was there");
+        build(&api, &made, "stop").await;
+        has_status(&api, &made, "stopped").await;
+        assert!(is_alive(&pid), "the stop has not ended it");
+        within(Duration::from_secs(100), "its end", async || (!is_alive(&pid)).then_some(())).await;
+    });
+}
+
 both! {
     async fn the_daemon_starts_what_its_host_has_lost(h: Harness) {
         h.configure("[[templates]]\nname = \"box\"\nkind = \"local\"\n[[templates]]\nname = \"other\"\nkind = \"local\"\n");
@@ -232,13 +252,11 @@ both! {
 fn an_agent_that_ends_while_the_daemon_runs_leaves_its_workspace_stopped() {
     run_within(Duration::from_secs(180), Engine::Sqlite, "agent_ended", |h| async move {
         let daemon = h.daemon().await;
-        let begun = tokio::time::Instant::now();
         let api = daemon.api();
         let made = create(&api, "dev", "local").await;
         has_status(&api, &made, "running").await;
         agent_is(&api, &made, "connected").await;
-        // It is not taken for one that has ended before the daemon's start.
-        tokio::time::sleep_until(begun + Duration::from_secs(65)).await;
+        // It was heard of, so it is not taken for one that has ended before the daemon's start.
         kill_9(process_of(&daemon, &made)).await;
         let stopped = within(Duration::from_secs(80), "it is found", async || {
             let now = api.get(&path(&made)).await.json(200);
