@@ -6,7 +6,7 @@ use crate::{
     clock::Clock,
     ids::BuildId,
     store::{
-        Store,
+        self, Store,
         records::workspaces::{
             BuildReason, BuildStatus, NewBuild, Transition, WorkspaceFilter, WorkspaceView,
         },
@@ -179,10 +179,18 @@ fn build(args: &BuildArgs, transition: Transition, config: &crate::config::Confi
 
 /// Prints a log: to the end of the build, or what there is of it. As notes, where the log is no data.
 async fn print_log(store: &Store, build: BuildId, follow: bool, notes: bool) -> Result<(), Failure> {
-    let (mut after, mut waited, mut told) = (0, Duration::ZERO, false);
+    let (mut after, mut waited, mut told, mut seen) = (0, Duration::ZERO, false, false);
     loop {
         // First whether it is over: then the read after that finds everything.
-        let status = store.build(build).await?.status;
+        let status = match store.build(build).await {
+            // A deletion that worked takes its own build along.
+            Err(store::Error::NotFound) if seen => {
+                output::note("chatd: the workspace is deleted");
+                return Ok(());
+            }
+            build => build?.status,
+        };
+        seen = true;
         loop {
             let lines = store.build_logs(build, after, LINES).await?;
             let Some(last) = lines.last() else { break };

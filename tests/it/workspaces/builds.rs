@@ -12,7 +12,11 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 
 fn command(start: &str, stop: &str, more: &str) -> String {
@@ -177,6 +181,35 @@ both! {
         let path = path(&made);
         eventually("the end", async || (api.get(&path).await.status == 404).then_some(())).await;
         assert_eq!(create(&api, "dev", "host").await["latest_build"]["build_number"], 1);
+    }
+
+    async fn the_log_of_a_deletion_is_followed_to_its_end(h: Harness) {
+        let stop = "echo begins; until [ -e go ]; do sleep 0.05; done; echo ends";
+        h.configure(&command("true", stop, ""));
+        let daemon = h.daemon().await;
+        let api = daemon.api();
+        let made = create(&api, "dev", "host").await;
+        has_status(&api, &made, "running").await;
+        build(&api, &made, "delete").await;
+        let mut follower = Command::new(env!("CARGO_BIN_EXE_chatd"))
+            .args(["workspace", "logs", "admin/dev", "--follow", "--config"])
+            .arg(daemon.config_file())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("start chatd");
+        let mut lines = BufReader::new(follower.stdout.take().expect("a pipe")).lines();
+        loop {
+            let line = lines.next_line().await.expect("a pipe").expect("a line");
+            if line == "begins" {
+                break;
+            }
+        }
+        std::fs::write(daemon.data_dir().join("go"), "").expect("write a file");
+        let ended = follower.wait_with_output().await.expect("wait for it");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success() && said.contains("is deleted"), "{ended:?}");
     }
 
     async fn commands_get_no_secret_of_the_daemon(h: Harness) {
