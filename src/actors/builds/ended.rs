@@ -1,8 +1,8 @@
 //! Looks after workspaces that should run and do not.
 //!
 //! One whose agent is away, and which does not run any more by the status command of its template or because its process on this
-//! host has ended, is stopped: then it can be started again. In the first minute after the daemon's start those on its host are
-//! started by this instead: the host may have been started too, and nobody else would bring their agents back.
+//! host has ended, is stopped: then it can be started again. One on this host whose agent was not heard of since the daemon was
+//! started is started by this instead: the host may have been started too, and nobody else would bring its agent back.
 
 use super::{
     super::{Shared, supervise},
@@ -22,13 +22,10 @@ use crate::{
 };
 use futures_util::{StreamExt as _, stream};
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How often it is looked for workspaces that do not run any more.
 const TICK: Duration = Duration::from_secs(15);
-/// How long what has ended counts as ended before the daemon was started. The rows of agents that nobody has seen end, as at a
-/// power cut, say for half of it that they are there; one that is there may be another host's.
-const STARTING: Duration = Duration::from_secs(60);
 /// How long an agent is away before its workspace is asked for. Longer than the waits of one that dials again.
 const AWAY: Duration = Duration::from_secs(30);
 /// How long a status command may take.
@@ -42,50 +39,42 @@ const AT_ONCE: usize = 8;
 pub async fn run(shared: Arc<Shared>, host: Arc<Host>) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let begun = Instant::now();
-    let mut starting = true;
+    let started = shared.clock.now();
     loop {
         tick.tick().await;
-        let round = find_ended(&shared, &host, starting);
-        let all = supervise::round("asking whether workspaces run", round).await == Some(true);
-        // What could not be looked at, or not be built, is taken as it was at the start once more.
-        starting &= !all || begun.elapsed() < STARTING;
+        supervise::round("asking whether workspaces run", find_ended(&shared, &host, started)).await;
     }
 }
 
-/// Looks at all workspaces that should run, page by page. `starting`: the daemon has just been started. Whether the store had no
-/// error for any of them.
-async fn find_ended(shared: &Shared, host: &Host, starting: bool) -> store::Result<bool> {
+/// Looks at all workspaces that should run, page by page. `started`: when the daemon was.
+async fn find_ended(shared: &Shared, host: &Host, started: Timestamp) -> store::Result<()> {
     let mut after = WorkspaceId(uuid::Uuid::nil());
-    let mut all = true;
     loop {
         let page = shared.store.workspaces_with_status(after, PAGE).await?;
         let next =
             page.last().map(|view| view.workspace.id).filter(|_| i64::try_from(page.len()) == Ok(PAGE));
         let ends = stream::iter(page)
-            .map(async |view| (view.workspace.id, look(shared, host, view, starting).await))
+            .map(async |view| (view.workspace.id, look(shared, host, view, started).await))
             .buffer_unordered(AT_ONCE);
         let failed: Vec<_> = ends.filter_map(async |(id, end)| Some((id, end.err()?))).collect().await;
         // One of them keeps no other from its end; the next round asks again.
         if let Some((workspace, error)) = failed.first() {
-            all = false;
             tracing::warn!(%workspace, %error, failed = failed.len(), "workspaces that have ended could not be built");
         }
         match next {
             Some(last) => after = last,
-            None => return Ok(all),
+            None => return Ok(()),
         }
     }
 }
 
 /// Looks at one workspace, and asks for its end, or its start, if it does not run.
-async fn look(shared: &Shared, host: &Host, view: WorkspaceView, starting: bool) -> store::Result<()> {
+async fn look(shared: &Shared, host: &Host, view: WorkspaceView, started: Timestamp) -> store::Result<()> {
     let now = shared.clock.now();
-    let starting = starting && view.template.kind == TemplateKind::Local;
-    let Some(agent) = asked_for(&view, starting, now) else { return Ok(()) };
+    let Some((agent, unheard)) = asked_for(&view, started, now) else { return Ok(()) };
     let (workspace, seen) = (view.workspace.id, view.build.id);
     // A person may not start it any more either when its template is gone, and its time may have passed meanwhile.
-    let again = starting && !view.template.deleted && view.workspace.deadline.is_none_or(|end| end > now);
+    let again = unheard && !view.template.deleted && view.workspace.deadline.is_none_or(|end| end > now);
     match timeout(WITHIN, provision::runs(host, &job(view, None), agent)).await {
         Ok(Ok(true)) => return Ok(()),
         Ok(Ok(false)) => {}
@@ -111,11 +100,13 @@ async fn look(shared: &Shared, host: &Host, view: WorkspaceView, starting: bool)
     Ok(())
 }
 
-/// The agent of a workspace that has to be asked for: it is away, and, but for one on a host that may just have been started,
-/// has been for a while.
-fn asked_for(view: &WorkspaceView, starting: bool, now: Timestamp) -> Option<AgentId> {
+/// The agent of a workspace that has to be asked for, and whether it is one of this host that was not heard of since the daemon
+/// was started. It is away; any other one has been for a while.
+fn asked_for(view: &WorkspaceView, started: Timestamp, now: Timestamp) -> Option<(AgentId, bool)> {
     let agent = status::select(&view.agents).ok()?;
     let (status, since) = status::status(agent, INACTIVE, now);
-    let is_away = starting || since.is_none_or(|since| now.since(since) >= AWAY);
-    (status.is_unreachable() && is_away).then_some(agent.id)
+    let unheard = view.template.kind == TemplateKind::Local
+        && agent.last_connected_at.is_none_or(|heard| heard < started);
+    let is_away = unheard || since.is_none_or(|since| now.since(since) >= AWAY);
+    (status.is_unreachable() && is_away).then_some((agent.id, unheard))
 }
