@@ -45,6 +45,8 @@ pub struct AiProviderOut<'a> {
     /// Always null: no supported type has any.
     #[schema(value_type = Option<Object>)]
     settings: Value,
+    /// It is declared in the configuration of the server, which may hold its key, and cannot be changed here.
+    declared: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -72,6 +74,7 @@ fn out(entry: &ProviderEntry) -> AiProviderOut<'_> {
         base_url: record.base_url.as_deref().unwrap_or_default(),
         api_keys: keys.map(|k| AiKeyOut { id: k.id, masked: &k.hint, created_at: k.created_at }).collect(),
         settings: Value::Null,
+        declared: entry.is_declared(),
         created_at: record.created_at,
         updated_at: record.updated_at,
     }

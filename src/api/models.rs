@@ -120,6 +120,8 @@ pub struct ModelOut<'a> {
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schema(required = false)]
     model_config: Map<String, Value>,
+    /// It is declared in the configuration of the server, and cannot be changed here.
+    declared: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -147,6 +149,7 @@ fn config<'a>(catalog: &Catalog, model: &'a ModelEntry) -> Result<ModelOut<'a>> 
         context_limit: record.context_limit,
         compression_threshold: record.compression_threshold,
         model_config: record.model_config.read().map_err(Problem::internal)?,
+        declared: model.is_declared(),
         created_at: record.created_at,
         updated_at: record.updated_at,
     })

@@ -62,6 +62,10 @@ both! {
         let api = daemon.api();
         let fake = api.get("/api/v2/ai/providers/fake").await.json(200);
         let mine = model(&api, &fake, "mine").await;
+        // Clients can tell what they may change.
+        let theirs = named(&api, "fake-model").await.expect("declared");
+        assert_eq!((&fake["declared"], &theirs["declared"]), (&json!(true), &json!(true)));
+        assert_eq!(mine["declared"], json!(false));
         daemon.stop().await;
         daemon.configure(&format!(
             "[[providers]]\nname = \"other\"\ntype = \"openai-compatible\"\nbase_url = \"{}/v1\"\napi_key = \"test-key\"\n{}",
@@ -70,6 +74,7 @@ both! {
         daemon.restart().await;
         let left = api.get("/api/v2/ai/providers/fake").await.json(200);
         assert_eq!((&left["id"], &left["enabled"]), (&fake["id"], &json!(false)));
+        assert_eq!(left["declared"], json!(false));
         assert!(named(&api, "fake-model").await.is_none());
         assert_eq!(named(&api, "mine").await.expect("still there")["id"], mine["id"]);
         // It is the API's now.
