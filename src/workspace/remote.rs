@@ -1,7 +1,7 @@
 //! What a workspace's agent is asked, one function a request (tools.md §15).
 
 use super::{
-    lines::{Lines, ReadRequest},
+    lines::{Lines, ReadCaps, ReadRequest},
     link::{AgentClient, AnswerBody, LinkError, full},
     wire::{
         BASE, CallMcpTool, ContextConfig, Directory, Done, EditFiles, ErrorBody, ListDirectory, McpResult,
@@ -164,16 +164,23 @@ impl Remote {
     /// # Errors
     /// When there is no answer, or the file cannot be read so.
     pub async fn read_lines(&self, request: &ReadRequest) -> Result<Lines, CallError> {
-        let caps = &request.caps;
-        let query = [
+        let (caps, default) = (&request.caps, ReadCaps::default());
+        let as_numbers = |caps: &ReadCaps| {
+            [caps.file_bytes, caps.line_bytes as u64, caps.lines as u64, caps.response_bytes as u64]
+        };
+        let names = ["max_file_size", "max_line_bytes", "max_response_lines", "max_response_bytes"];
+        let mut query = vec![
             ("path", request.path.clone()),
             ("offset", request.offset.to_string()),
             ("limit", request.limit.to_string()),
-            ("max_file_size", caps.file_bytes.to_string()),
-            ("max_line_bytes", caps.line_bytes.to_string()),
-            ("max_response_lines", caps.lines.to_string()),
-            ("max_response_bytes", caps.response_bytes.to_string()),
         ];
+        // What the agent does anyway is not sent: most reads are short requests.
+        let given = names.into_iter().zip(as_numbers(caps).into_iter().zip(as_numbers(&default)));
+        query.extend(
+            given
+                .filter(|(_, (cap, default))| cap != default)
+                .map(|(name, (cap, _))| (name, cap.to_string())),
+        );
         let read: ReadLines = self.get("read_lines", "read-file-lines", &query).await?;
         if !read.success {
             let message = read.error.unwrap_or_else(|| "the file cannot be read".into());
