@@ -16,7 +16,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -314,7 +314,7 @@ fn visible(schema: Value) -> Value {
 /// fail every prompt of the chat. What its server says of it is cleaned as files of instructions are.
 fn fitting(listed: Vec<McpTool>) -> (Vec<Arc<Served>>, Vec<String>) {
     let (mut tools, mut left_out, mut bytes, mut names) = (Vec::new(), Vec::new(), 0, HashSet::new());
-    for tool in listed {
+    for (place, tool) in in_turns(listed) {
         let plain =
             tool.schema.values().all(|property| matches!(property, Value::Object(_) | Value::Bool(_)));
         let mut schema = json!({ "type": "object", "properties": visible(Value::Object(tool.schema)) });
@@ -333,9 +333,24 @@ fn fitting(listed: Vec<McpTool>) -> (Vec<Arc<Served>>, Vec<String>) {
             continue;
         }
         bytes += size;
-        tools.push(Arc::new(Served { name: tool.name, description, input_schema }));
+        tools.push((place, Arc::new(Served { name: tool.name, description, input_schema })));
     }
-    (tools, left_out)
+    tools.sort_unstable_by_key(|(place, _)| *place);
+    (tools.into_iter().map(|(_, tool)| tool).collect(), left_out)
+}
+
+/// The first tool of each server, then the second of each, and so on, with their places in the list: a server that lists
+/// thousands takes none of the others' room.
+fn in_turns(listed: Vec<McpTool>) -> Vec<(usize, McpTool)> {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    let mut turns: Vec<(usize, usize, McpTool)> = Vec::with_capacity(listed.len());
+    for (place, tool) in listed.into_iter().enumerate() {
+        let count = counts.entry(tool.server_name.clone()).or_default();
+        turns.push((*count, place, tool));
+        *count += 1;
+    }
+    turns.sort_by_key(|(turn, place, _)| (*turn, *place));
+    turns.into_iter().map(|(_, place, tool)| (place, tool)).collect()
 }
 
 #[cfg(test)]
@@ -379,6 +394,19 @@ mod tests {
         assert_eq!(left_out.len(), 7);
         let many = (0..200).map(|n| tool(&format!("s__{n}"), json!({}), &[])).collect();
         assert_eq!(fitting(many).0.len(), MAX_TOOLS);
+    }
+
+    #[test]
+    fn a_server_with_many_tools_leaves_room_for_the_others() {
+        let many = (0..500).map(|n| tool(&format!("s__{n}"), json!({}), &[]));
+        let other = |name: &str| McpTool { server_name: "z".into(), ..tool(name, json!({}), &[]) };
+        let (tools, left_out) = fitting(many.chain([other("z__a"), other("z__b")]).collect());
+        assert_eq!((tools.len(), left_out.len()), (MAX_TOOLS, 502 - MAX_TOOLS));
+        let names: Vec<_> = tools.iter().map(|tool| tool.name.as_str()).collect();
+        assert_eq!(
+            (names[0], names[1], &names[MAX_TOOLS - 2..]),
+            ("s__0", "s__1", ["z__a", "z__b"].as_slice())
+        );
     }
 
     #[test]
