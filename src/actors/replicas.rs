@@ -158,6 +158,8 @@ impl elsewhere::Replicas for Known {
 
     async fn replica(&self, worker: WorkerId) -> store::Result<Option<elsewhere::Replica>> {
         let url = self.replicas.address(&self.store, worker).await?;
+        // An earlier life of this one, which was killed: its links are gone.
+        let url = url.filter(|url| **url != *self.replicas.relay_url);
         Ok(url.map(|url| elsewhere::Replica {
             worker,
             url,

@@ -91,7 +91,10 @@ pub async fn relay(
 
 /// Not the agent's answer.
 fn lost(how: &'static str, why: &str) -> HttpResponse {
-    let mut response = Problem::unavailable("The agent did not answer.", why).error_response();
+    // Whoever asks tries again soon, for half a minute, and tells what comes of it.
+    tracing::debug!(how, why, "a request could not be passed on");
+    let mut response =
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The agent did not answer.").error_response();
     response.headers_mut().insert(
         actix_web::http::header::HeaderName::from_static(LINK),
         actix_web::http::header::HeaderValue::from_static(how),

@@ -80,7 +80,11 @@ fn something_else_at_the_address_of_a_replica_is_no_agent() {
         h.model.push([says("Hi.")]);
         let first = h.daemon().await;
         let bound = Bound::make(&first, "else").await;
-        let second = h.daemon().await;
+        let mut second = h.daemon().await;
+        second.stop().await;
+        // That of the first one only is wrong.
+        second.configure("[server]\nrelay_url = \"\"\n");
+        second.restart().await;
         let bound = Bound { api: bound.api.at(second.url()), ..bound };
         bound.api.stream(&bound.chat, None).await.settled().await;
         h.model.push([
