@@ -46,6 +46,8 @@ pub struct AiProviderOut<'a> {
     #[schema(value_type = Option<Object>)]
     settings: Value,
     /// It is declared in the configuration of the server, which may hold its key, and cannot be changed here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
     declared: bool,
     created_at: Timestamp,
     updated_at: Timestamp,

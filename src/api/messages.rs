@@ -150,10 +150,6 @@ pub struct SendBody {
     busy_behavior: Option<String>,
 }
 
-/// Largest body of a message. It is one event of the stream, and clients end a stream with a frame of more than 4 MiB
-/// (api.md §1.7): a larger message would lock them out of its chat.
-const MAX_MESSAGE_BODY: usize = 3 << 20;
-
 /// What became of a sent message: in history at once, or queued.
 #[derive(Serialize, ToSchema)]
 pub struct Sent {
@@ -186,7 +182,7 @@ pub async fn send(
     payload: web::Payload,
 ) -> Result<HttpResponse> {
     let chat = access::only_id(&state, &caller, &path, Right::Own).await?;
-    let bytes = body::read(&request, payload, state.settings.max_body.min(MAX_MESSAGE_BODY)).await?;
+    let bytes = body::read(&request, payload, state.settings.max_body).await?;
     let key = Key::of(&request, &caller, &bytes)?;
     let body: SendBody = body::parse(&bytes)?;
     let busy = match body.busy_behavior.as_deref() {
@@ -297,7 +293,7 @@ pub async fn edit(
     let (chat, target) = path.into_inner();
     let chat = access::only_id(&state, &caller, &chat, Right::Own).await?;
     let target = MessageId(positive(&target, "message")?);
-    let bytes = body::read(&request, payload, state.settings.max_body.min(MAX_MESSAGE_BODY)).await?;
+    let bytes = body::read(&request, payload, state.settings.max_body).await?;
     let key = Key::of(&request, &caller, &bytes)?;
     let body: EditBody = body::parse(&bytes)?;
     let picks = Picks {

@@ -121,6 +121,8 @@ pub struct ModelOut<'a> {
     #[schema(required = false)]
     model_config: Map<String, Value>,
     /// It is declared in the configuration of the server, and cannot be changed here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
     declared: bool,
     created_at: Timestamp,
     updated_at: Timestamp,

@@ -5,7 +5,6 @@ use crate::support::{
     client::{Api, refusal},
     daemon::DaemonProcess,
     fake_model::says,
-    turns::id,
 };
 use reqwest::Method;
 use serde_json::json;
@@ -137,28 +136,6 @@ both! {
         assert_eq!(api.history(chat).await.len(), 2);
         api.send(chat, "Are you well?").await;
         stream.until("the second turn is over", |f| f.settled() && f.messages.len() == 4).await;
-    }
-
-    async fn a_message_fits_in_a_frame_that_clients_read(h: Harness) {
-        h.model.push([says("hello"), says("long"), says("edited")]);
-        let daemon = h.daemon().await;
-        let api = daemon.api();
-        let chat = id(&api.create_chat("hello").await);
-        api.stream(&chat, None).await.answered(1).await;
-        let path = format!("/chats/{chat}/messages");
-        let of = |bytes: usize| json!({ "content": [{ "type": "text", "text": "\u{1}x\"é".repeat(bytes / 11) }] });
-        let (large, too_large) = (of(3_000_000), of(3_200_000).to_string());
-        assert_eq!(post(&daemon, &path, too_large.as_bytes()).await, 413);
-        let sent = api.post(&path, large.clone()).await.json(200);
-        api.stream(&chat, None).await.answered(2).await;
-        let target = format!("{path}/{}", sent["message"]["id"]);
-        let head = format!("PATCH /api/experimental{target} HTTP/1.1\r\nContent-Length: {}", too_large.len());
-        assert_eq!(raw(&daemon, &head, too_large.as_bytes()).await, 413);
-        api.patch(&target, large).await.json(200);
-        let history = api.history(&chat).await;
-        let longest = history.iter().map(|message| message.to_string().len()).max().unwrap();
-        assert!((2 << 20..4 << 20).contains(&longest), "{longest}");
-        api.stream(&chat, None).await.answered(2).await;
     }
 
     async fn compressed_bodies_are_refused_as_such(h: Harness) {
