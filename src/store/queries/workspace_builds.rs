@@ -7,8 +7,8 @@ use crate::{
     store::{
         error::{Error, Result},
         records::workspaces::{
-            AgentRecord, BuildEnd, BuildLog, BuildReason, BuildRecord, ClaimedBuild, LogSource, NewBuild,
-            Transition,
+            AgentRecord, BuildEnd, BuildLog, BuildReason, BuildRecord, BuildStatus, ClaimedBuild, LogSource,
+            NewBuild, Transition,
         },
         schema::{workspace_agents, workspace_build_logs, workspace_builds, workspaces},
         types::{Id, Ts, sql},
@@ -25,6 +25,10 @@ use std::time::Duration;
 /// When the end of a workspace with a time to live is asked for again after a stop that failed: it may run on, and perhaps
 /// nobody looks.
 const STOP_AGAIN: Duration = Duration::from_secs(10 * 60);
+/// Builds of a workspace that are kept with their logs, and beside them the last start that worked.
+const KEPT: i64 = 100;
+/// Older ones that are looked at with each new one, of which one may be kept: few, as logs may be long, and more than come.
+const FORGOTTEN: i64 = 3;
 /// Statuses of builds that are not over.
 const OPEN: [&str; 2] = ["pending", "running"];
 
@@ -58,6 +62,7 @@ pub async fn begin(conn: &mut Conn, new: NewBuild, now: Timestamp) -> Result<Bui
         finished_at: None,
     };
     diesel::insert_into(workspace_builds::table).values(row.clone()).execute(conn).await?;
+    forget_old(conn, workspace, row.build_number - KEPT).await?;
     // What is about to stop needs no end any more, and what starts gets one when it has started.
     diesel::update(workspaces::table.find(workspace))
         .set((
@@ -68,6 +73,35 @@ pub async fn begin(conn: &mut Conn, new: NewBuild, now: Timestamp) -> Result<Bui
         .execute(conn)
         .await?;
     row.record()
+}
+
+/// Removes some of the builds up to this number.
+async fn forget_old(conn: &mut Conn, workspace: Id, last: i64) -> Result<()> {
+    if last < 1 {
+        return Ok(());
+    }
+    let of_it = || workspace_builds::table.filter(workspace_builds::workspace_id.eq(workspace));
+    let started = workspace_builds::transition
+        .eq(Transition::Start.as_str())
+        .and(workspace_builds::status.eq(BuildStatus::Succeeded.as_str()));
+    let kept: Option<Id> = of_it()
+        .filter(started)
+        .order(workspace_builds::build_number.desc())
+        .select(workspace_builds::id)
+        .first(conn)
+        .await
+        .optional()?;
+    let old: Vec<Id> = of_it()
+        .filter(workspace_builds::build_number.le(last))
+        .order(workspace_builds::build_number.asc())
+        .limit(FORGOTTEN)
+        .select(workspace_builds::id)
+        .load(conn)
+        .await?;
+    for id in old.into_iter().filter(|id| Some(*id) != kept) {
+        diesel::delete(workspace_builds::table.find(id)).execute(conn).await?;
+    }
+    Ok(())
 }
 
 /// Asks for the end of a workspace whose time is over, unless it was put off or ended meanwhile.

@@ -172,4 +172,25 @@ both! {
         assert_eq!(found, wanted);
         assert_eq!(db.store.workspaces_with_status(wanted[1], 2).await.unwrap().len(), 2);
     }
+
+    async fn the_newest_builds_are_kept_and_the_last_start_that_worked(db) {
+        let person = Person::of(&db.store).await;
+        let template = db.store.create_template(template("t", false)).await.unwrap().id;
+        let id = workspace(&db, person, template, "w".into()).await;
+        let numbers = async || -> Vec<i64> {
+            db.store.builds(id, 1000).await.unwrap().iter().map(|build| build.build_number).collect()
+        };
+        run_build(&db, None).await;
+        for _ in 0..103 {
+            db.store.begin_build(new_build(id, Transition::Stop), NOW).await.unwrap();
+            run_build(&db, Some("as a test")).await;
+        }
+        let newest = || (5..=104).rev();
+        assert_eq!(numbers().await, newest().chain([1]).collect::<Vec<_>>());
+        // A later start that worked takes its place.
+        db.store.begin_build(new_build(id, Transition::Start), NOW).await.unwrap();
+        run_build(&db, None).await;
+        db.store.begin_build(new_build(id, Transition::Stop), NOW).await.unwrap();
+        assert_eq!(numbers().await, (7..=106).rev().collect::<Vec<_>>());
+    }
 }
