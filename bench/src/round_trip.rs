@@ -2,7 +2,8 @@
 //!
 //! The daemon's own figure is used, `chatd_agent_request_seconds` of `/metrics`: from the tool that asks to the whole answer,
 //! by way of the link and a real `chatd agent` that reads the file. Between two reads lie a step of a turn and its commit,
-//! so the bare request is made as rarely: what a request takes that finds everybody awake is less for both.
+//! so the bare request is made as rarely: what a request takes that finds everybody awake is less for both. It is measured on a
+//! connection that is open, and with a connection of its own, as a lone request has one.
 
 use crate::{
     PATIENCE, Result,
@@ -13,7 +14,7 @@ use crate::{
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::Full;
-use hyper::{Request, Response, body::Incoming, service::service_fn};
+use hyper::{Request, Response, body::Incoming, client::conn::http1::SendRequest, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::json;
@@ -52,15 +53,22 @@ pub struct Options {
 
 /// Mean times in microseconds.
 pub struct Times {
+    /// A bare request on an open connection.
     pub bare: f64,
+    /// One that opens its connection.
+    pub lone: f64,
     pub link: f64,
 }
 
 /// `chatd-bench round-trip`.
 pub async fn command(options: &Options) -> Result<()> {
     let home = tempfile::Builder::new().prefix("chatd-bench-").tempdir()?;
-    for Times { bare, link } in measure(&options.chatd, home.path(), 3).await? {
-        println!("bare {bare:.0} us, read_file through the link {link:.0} us: {:.2} x", link / bare);
+    for Times { bare, lone, link } in measure(&options.chatd, home.path(), 3).await? {
+        println!(
+            "bare {bare:.0} us, with its connection {lone:.0} us, read_file through the link {link:.0} us: {:.2} x, {:.2} x",
+            link / bare,
+            link / lone
+        );
     }
     Ok(())
 }
@@ -148,7 +156,8 @@ async fn rounds(
             return Err(format!("{count} reads instead of {READS}").into());
         }
         let link = (after.0 - before.0) / count * 1e6;
-        measured.push(Times { bare: bare(floor.address, gap).await?, link });
+        let (bare, lone) = (bare(floor.address, gap).await?, lone(floor.address, gap).await?);
+        measured.push(Times { bare, lone, link });
     }
     Ok(measured)
 }
@@ -235,29 +244,54 @@ pub async fn serve_bare() -> Result<()> {
     }
 }
 
-/// The mean of as many bare requests, in microseconds.
-async fn bare(address: SocketAddr, gap: Duration) -> Result<f64> {
+/// A bare connection, and what carries it.
+async fn open(address: SocketAddr) -> Result<(SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>)> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
-    let carrying = tokio::spawn(connection);
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    Ok((sender, tokio::spawn(connection)))
+}
+
+async fn ask(sender: &mut SendRequest<Full<Bytes>>) -> Result<Bytes> {
+    let request = Request::get("/api/v0/read-file-lines?path=%2Fsource.rs")
+        .header("host", "agent")
+        .body(Full::new(Bytes::new()))?;
+    sender.ready().await?;
+    let response = sender.send_request(request).await?;
+    Ok(http_body_util::BodyExt::collect(response.into_body()).await?.to_bytes())
+}
+
+fn checked(body: &Bytes) -> Result<()> {
+    if *body == answer() { Ok(()) } else { Err("the bare server answers something else".into()) }
+}
+
+/// The mean of as many bare requests on one connection, in microseconds.
+async fn bare(address: SocketAddr, gap: Duration) -> Result<f64> {
+    let (mut sender, carrying) = open(address).await?;
     let mut all = Duration::ZERO;
     for _ in 0..READS {
         sleep(gap).await;
-        let request = Request::get("/api/v0/read-file-lines?path=%2Fsource.rs")
-            .header("host", "agent")
-            .body(Full::new(Bytes::new()))?;
         let begin = Instant::now();
-        sender.ready().await?;
-        let response = sender.send_request(request).await?;
-        let body = http_body_util::BodyExt::collect(response.into_body()).await?.to_bytes();
+        let body = ask(&mut sender).await?;
         all += begin.elapsed();
-        if body != answer() {
-            return Err("the bare server answers something else".into());
-        }
+        checked(&body)?;
     }
     carrying.abort();
+    Ok(all.as_secs_f64() * 1e6 / READS as f64)
+}
+
+/// The mean of as many bare requests on a connection each, in microseconds.
+async fn lone(address: SocketAddr, gap: Duration) -> Result<f64> {
+    let mut all = Duration::ZERO;
+    for _ in 0..READS {
+        sleep(gap).await;
+        let begin = Instant::now();
+        let (mut sender, carrying) = open(address).await?;
+        let body = ask(&mut sender).await?;
+        all += begin.elapsed();
+        checked(&body)?;
+        carrying.abort();
+    }
     Ok(all.as_secs_f64() * 1e6 / READS as f64)
 }
 

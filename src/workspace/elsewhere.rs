@@ -79,7 +79,7 @@ async fn moved(replicas: &dyn Replicas, worker: WorkerId, agent: AgentId) {
             Ok(true) => {}
             Ok(false) => return,
             Err(e) => {
-                tracing::warn!(%agent, error = %e, "it cannot be told which replica has an agent's link")
+                tracing::warn!(%agent, error = %e, "it cannot be told which replica has an agent's link");
             }
         }
     }

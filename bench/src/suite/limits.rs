@@ -90,8 +90,10 @@ impl Suite {
         let Some(program) = &options.chatd else { return Ok(()) };
         eprintln!("reads through a link");
         for times in round_trip::measure(program, &self.home, TIMES).await? {
-            self.ledger.add(report::ROUND_TRIP, Column::Floor, times.bare);
-            self.ledger.add(report::ROUND_TRIP, Column::Sqlite, times.link);
+            for (row, floor) in report::ROUND_TRIP.into_iter().zip([times.bare, times.lone]) {
+                self.ledger.add(row, Column::Floor, floor);
+                self.ledger.add(row, Column::Sqlite, times.link);
+            }
         }
         Ok(())
     }

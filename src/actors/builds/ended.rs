@@ -53,10 +53,17 @@ async fn find_ended(shared: &Shared, host: &Host, started: Timestamp) -> store::
         let page = shared.store.workspaces_with_status(after, PAGE).await?;
         let next =
             page.last().map(|view| view.workspace.id).filter(|_| i64::try_from(page.len()) == Ok(PAGE));
-        let ends = stream::iter(page)
-            .map(async |view| (view.workspace.id, look(shared, host, view, started).await))
-            .buffer_unordered(AT_ONCE);
-        let failed: Vec<_> = ends.filter_map(async |(id, end)| Some((id, end.err()?))).collect().await;
+        // No asynchronous closures: rustc 1.95 fails in incremental builds of these.
+        let end = |view: WorkspaceView| async move {
+            let id = view.workspace.id;
+            look(shared, host, view, started).await.err().map(|error| (id, error))
+        };
+        let failed: Vec<_> = stream::iter(page)
+            .map(end)
+            .buffer_unordered(AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
         // One of them keeps no other from its end; the next round asks again.
         if let Some((workspace, error)) = failed.first() {
             tracing::warn!(%workspace, %error, failed = failed.len(), "workspaces that have ended could not be built");
