@@ -5,6 +5,7 @@ use crate::support::{
     client::{Api, refusal},
     daemon::DaemonProcess,
     fake_model::says,
+    turns::id,
 };
 use reqwest::Method;
 use serde_json::json;
@@ -154,6 +155,8 @@ both! {
                 if expected == 415 {
                     assert_eq!(answer.headers["accept-encoding"], "identity");
                     answer.problem(415);
+                } else if path == "/chats" {
+                    api.stream(&id(&answer.json(201)), None).await.answered(1).await;
                 }
             }
         }

@@ -49,7 +49,7 @@ both! {
         bound.ends("Done.").await;
         let result = bound.results(1).await.remove(0);
         let why = error(&result);
-        assert!(why.contains("nobody knows how far it came"), "{why}");
+        assert!(why.contains("Nobody knows how far it came"), "{why}");
         assert_eq!(marks(&bound), "started\n");
         // The chat goes on with the new one.
         assert_eq!(ok(&bound.call(&h, "execute", json!({ "command": "echo new" })).await)["output"], "new\n");
