@@ -1,7 +1,10 @@
 //! What an agent was started with: its folder, and what its environment says about the project's
 //! context (tools.md §15.5).
 
-use crate::workspace::wire::{ENV_TOKEN, LinkQuery};
+use crate::workspace::{
+    marked::ENV_RUN,
+    wire::{ENV_TOKEN, LinkQuery},
+};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -11,8 +14,6 @@ use std::{
 /// Beginnings of the names under which a variable of the agent is found: ours, and those that
 /// templates made for this program's ancestor set.
 const PREFIXES: [&str; 3] = ["CHATD_AGENT_", "CHATD_AGENT_EXP_", "CODER_AGENT_EXP_"];
-/// Marks whatever this agent has started, wherever it has gone.
-pub const ENV_RUN: &str = "CHATD_AGENT_RUN";
 /// Commands must not get them: they are the agent's own.
 const OWN: [&str; 2] = ["CHATD_AGENT_", "CODER_AGENT_"];
 
@@ -78,6 +79,14 @@ impl Settings {
             mcp_config_files: list("MCP_CONFIG_FILES", ".mcp.json"),
             environment: commands,
         }
+    }
+
+    /// The same with a mark that whoever has started the agent knows. No other agent may have it.
+    #[must_use]
+    pub fn marked(mut self, run: String) -> Self {
+        self.environment.insert(ENV_RUN.into(), run.clone().into());
+        self.run = run;
+        self
     }
 
     /// The place a configured path means: `~` is home, anything relative lies in the agent's folder.

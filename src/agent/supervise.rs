@@ -124,40 +124,6 @@ fn children() -> Vec<Pid> {
     processes.flatten().filter_map(child).collect()
 }
 
-/// Kills everything whose environment has this variable, for an agent that has lost its supervisor: what
-/// had left its process group is nobody's child any more.
-pub async fn end_marked(name: &str, value: &str) {
-    let mark = format!("{name}={value}");
-    let marked = || {
-        let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
-        let has = |entry: std::fs::DirEntry| -> Option<Pid> {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            // Those of other users cannot be read, nor killed. A dead one has none.
-            let environment = std::fs::read(entry.path().join("environ")).ok()?;
-            environment
-                .split(|b| *b == 0)
-                .any(|variable| variable == mark.as_bytes())
-                .then_some(Pid::from_raw(pid))
-        };
-        processes.flatten().filter_map(has).collect::<Vec<_>>()
-    };
-    let all_gone = async {
-        loop {
-            let left = marked();
-            if left.is_empty() {
-                return;
-            }
-            for process in left {
-                // The only failure is that it has just ended.
-                let _ = kill(process, Signal::SIGKILL);
-            }
-            sleep(POLL).await;
-        }
-    };
-    // One that cannot be killed is not waited for.
-    drop(timeout(PATIENCE, all_gone).await);
-}
-
 /// The agent's hold on its supervisor.
 #[derive(Debug)]
 pub struct Leash(Receiver);

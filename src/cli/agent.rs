@@ -5,13 +5,15 @@ use crate::{
     agent::{
         Agent, Settings,
         link::{self, Daemon},
-        settings::ENV_RUN,
         supervise::{self, End, Leash},
     },
     clock::Clock,
     config::log::Log,
     logging,
-    workspace::wire::{ENV_TOKEN, ENV_URL, ENV_URL_FILE},
+    workspace::{
+        marked,
+        wire::{ENV_TOKEN, ENV_URL, ENV_URL_FILE},
+    },
 };
 use clap::Args;
 use std::path::PathBuf;
@@ -32,6 +34,9 @@ pub struct AgentArgs {
     /// Name of this agent, as people see it
     #[arg(long, value_name = "NAME", default_value = "")]
     pub name: String,
+    /// Set by a daemon that starts the agent: what its commands are marked with
+    #[arg(long, hide = true, value_name = "ID")]
+    pub run: Option<String>,
     /// Set by the supervisor for the process below it
     #[arg(long, hide = true)]
     pub supervised: bool,
@@ -79,7 +84,10 @@ pub fn run(args: &AgentArgs, options: &Options) -> Outcome {
         filter: options.log_filter.clone().unwrap_or_else(|| Log::default().filter),
     };
     logging::init(&log).map_err(|e| Failure::new(Exit::Config, e.to_string()))?;
-    let settings = Settings::new(args.name.clone(), directory, std::env::vars_os());
+    let mut settings = Settings::new(args.name.clone(), directory, std::env::vars_os());
+    if let Some(run) = &args.run {
+        settings = settings.marked(run.clone());
+    }
     daemon::single_threaded()?.block_on(work(settings, daemon, args.supervised))
 }
 
@@ -105,7 +113,7 @@ async fn work(settings: Settings, daemon: Daemon, supervised: bool) -> Outcome {
     tracing::info!("agent stopping; ending what it has started");
     agent.stop().await;
     if exit.is_none() {
-        supervise::end_marked(ENV_RUN, &agent.settings().run).await;
+        marked::end_marked(&agent.settings().run).await;
     }
     Ok(exit.unwrap_or(Exit::Failed))
 }
@@ -123,6 +131,9 @@ fn supervised(
     let mut command = std::process::Command::new(std::env::current_exe().map_err(cannot)?);
     command.arg("agent").arg("--supervised").arg("--dir").arg(directory);
     command.arg("--name").arg(&args.name).arg("--url").arg(url).env(ENV_TOKEN, token);
+    if let Some(run) = &args.run {
+        command.arg("--run").arg(run);
+    }
     if let Some(filter) = &options.log_filter {
         command.arg("--log-filter").arg(filter);
     }

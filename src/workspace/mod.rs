@@ -12,6 +12,7 @@ pub mod group;
 pub mod in_vain;
 pub mod lines;
 pub mod link;
+pub mod marked;
 pub mod mcp_tools;
 pub mod output;
 pub mod parameters;

@@ -2,7 +2,10 @@
 //! one on any other host would; a file with its id says which one it is.
 
 use super::{Host, Job, LogSink, say};
-use crate::{ids::AgentId, workspace::wire::ENV_URL_FILE};
+use crate::{
+    ids::AgentId,
+    workspace::{marked, wire::ENV_URL_FILE},
+};
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill},
@@ -133,7 +136,9 @@ pub async fn start(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> 
     let errors = output.try_clone().map_err(wrong)?;
     say(log, format!("Starting the agent in {}.", folder.display())).await;
     let mut child = Command::new(&host.program)
-        .args(["agent", "--name", "main", "--dir"])
+        .args(["agent", "--name", "main", "--run"])
+        .arg(agent.to_string())
+        .arg("--dir")
         .arg(&folder)
         .current_dir(&folder)
         .env_clear()
@@ -223,6 +228,10 @@ async fn end(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> {
     }
     if process.is_alive() {
         return Err(format!("the agent, process {}, does not end", process.pid));
+    }
+    // What it has started ends with it, unless both of its processes were killed in the same moment.
+    if let Some(agent) = process.agent {
+        marked::end_marked(&agent.to_string()).await;
     }
     remove(fs::remove_file(file))
 }

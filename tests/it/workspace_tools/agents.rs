@@ -39,7 +39,44 @@ async fn person(h: &Harness, name: &str) -> (crate::support::daemon::DaemonProce
     (daemon, person)
 }
 
+/// The two processes of the agent that the daemon has started for a workspace.
+fn both_processes(daemon: &crate::support::daemon::DaemonProcess, workspace: &str) -> [Pid; 2] {
+    let note = fs::read_to_string(daemon.data_dir().join("agents").join(workspace)).expect("a note");
+    let supervisor: i32 = note.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a process id");
+    let below = fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let status = fs::read_to_string(entry.path().join("status")).ok()?;
+        let command = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        (status.contains(&format!("PPid:\t{supervisor}\n")) && command.contains("--supervised"))
+            .then_some(pid)
+    });
+    [supervisor, below.expect("the agent below its supervisor")].map(Pid::from_raw)
+}
+
 both! {
+    async fn what_both_processes_of_an_agent_leave_behind_ends_with_their_workspace(h: Harness) {
+        h.configure(LOCAL);
+        h.model.push([says("Hi.")]);
+        let daemon = h.daemon().await;
+        let bound = Bound::make(&daemon, "both").await;
+        bound.ends("Hi.").await;
+        // It has left the group of its command before that ends.
+        let command = "setsid sh -c 'echo >left; exec sleep 1000' >/dev/null 2>&1 & \
+                       while ! test -e left; do sleep 0.02; done; echo $!";
+        let left = ok(&bound.call(&h, "execute", json!({ "command": command })).await)["output"].clone();
+        let left: i32 = left.as_str().and_then(|pid| pid.trim().parse().ok()).expect("a process id");
+        let processes = both_processes(&daemon, &bound.workspace);
+        // Neither sees the other's end.
+        for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+            processes.iter().for_each(|pid| kill(*pid, signal).expect("it runs"));
+        }
+        bound.has_agent("disconnected").await;
+        assert!(kill(Pid::from_raw(left), None).is_ok(), "nobody ended it");
+        bound.end().await;
+        let is_gone = || fs::read_to_string(format!("/proc/{left}/stat")).map_or(true, |stat| stat.contains(") Z "));
+        eventually("its end", async || is_gone().then_some(())).await;
+    }
+
     async fn a_command_whose_agent_is_killed_is_told_and_not_started_again(h: Harness) {
         let (_daemon, mut person) = person(&h, "killed").await;
         let bound = person.bound.clone();
