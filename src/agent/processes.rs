@@ -167,6 +167,8 @@ impl Registry {
         if all.values().filter(|process| process.state() == State::Running).count() >= MAX_RUNNING {
             return Err(NotStarted::TooMany);
         }
+        // Before it runs: it may be done before the next line.
+        let (started_at, begun) = (self.clock.now(), Instant::now());
         let (group, reader) = group::shell(&start.command, |shell| {
             shell.current_dir(&start.workdir).env_clear().envs(start.environment);
         })?;
@@ -176,11 +178,11 @@ impl Registry {
             command: prefix(&start.command, SHOWN).to_owned(),
             workdir: start.workdir,
             background: start.background,
-            started_at: self.clock.now(),
+            started_at,
             chat: start.chat,
             group: group.id(),
             output: Mutex::default(),
-            begun: Instant::now(),
+            begun,
             state,
             ended: Mutex::new(None),
         });
