@@ -48,12 +48,3 @@ pub struct FileRecord {
     /// When the upload began.
     pub created_at: Timestamp,
 }
-
-/// A stored file with its bytes, for a prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadedFile {
-    /// The file.
-    pub file: FileRecord,
-    /// All bytes.
-    pub bytes: Vec<u8>,
-}

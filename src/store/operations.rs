@@ -7,7 +7,7 @@ use super::{
     commit::{Accepted, Commit, Committed, Created, Idempotency},
     engine::Engine,
     error::{Error, Result},
-    files::{FileRecord, LoadedFile},
+    files::FileRecord,
     postgres::{self, detached},
     records::{
         ChatRecord, Head, IdleRoots, JoinFrom, MessageRow, MetaPatch, NewChat, PageSpec, PendingCall,
@@ -270,7 +270,7 @@ operations! {
     /// The files a chat names.
     read pub files_of_chat = files::of_chat(chat: ChatId) -> Vec<FileRecord>;
     /// Files with all their bytes; those that are gone are left out.
-    read pub load_files = files::load(ids: Vec<FileId>) -> Vec<LoadedFile>;
+    read pub load_files = files::load(ids: Vec<FileId>) -> Vec<(FileId, Vec<u8>)>;
     /// Removes uploads that no message named. Returns how many, at most `limit`.
     write pub sweep_files = files::sweep(older_than: Timestamp, limit: i64) -> usize;
     /// Forgets old idempotency keys.

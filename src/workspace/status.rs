@@ -94,6 +94,12 @@ pub fn select(agents: &[AgentRecord]) -> Result<&AgentRecord, SelectError> {
     }
 }
 
+/// Whether an agent was heard of, or made, since a moment. One that was made and never came is nobody's loss from before.
+#[must_use]
+pub fn was_there(agent: &AgentRecord, since: Timestamp) -> bool {
+    agent.last_connected_at.unwrap_or(agent.created_at) >= since
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +153,14 @@ mod tests {
         assert_eq!(s(&left, 1102), (Disconnected, Some(at(1101))));
         let back = AgentRecord { disconnected_at: Some(at(1099)), ..heard };
         assert_eq!(s(&back, 1102), (Connected, None));
+    }
+
+    #[test]
+    fn an_agent_that_never_came_was_there_when_it_was_made() {
+        let made = agent(1, "main", 0);
+        assert!(was_there(&made, at(1000)) && !was_there(&made, at(1001)));
+        let heard = AgentRecord { last_connected_at: Some(at(1100)), ..made };
+        assert!(was_there(&heard, at(1100)) && !was_there(&heard, at(1101)));
     }
 
     #[test]

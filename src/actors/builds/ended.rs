@@ -112,8 +112,7 @@ async fn look(shared: &Shared, host: &Host, view: WorkspaceView, started: Timest
 fn asked_for(view: &WorkspaceView, started: Timestamp, now: Timestamp) -> Option<(AgentId, bool)> {
     let agent = status::select(&view.agents).ok()?;
     let (status, since) = status::status(agent, INACTIVE, now);
-    let unheard = view.template.kind == TemplateKind::Local
-        && agent.last_connected_at.is_none_or(|heard| heard < started);
+    let unheard = view.template.kind == TemplateKind::Local && !status::was_there(agent, started);
     let is_away = unheard || since.is_none_or(|since| now.since(since) >= AWAY);
     (status.is_unreachable() && is_away).then_some((agent.id, unheard))
 }

@@ -155,12 +155,9 @@ impl Work {
             .filter(|(_, file)| exceeded(image_cap, &file.media_type, file.size).is_none())
             .map(|(id, file)| (id, file.size))
             .collect();
-        let fitting = fitting(&sendable);
-        let loaded = self.shared.store.load_files(fitting.clone()).await?;
-        let mut loaded: HashMap<FileId, Vec<u8>> = loaded.into_iter().map(|f| (f.file.id, f.bytes)).collect();
-        for id in fitting {
-            match (loaded.remove(&id), files.get_mut(&id)) {
-                (Some(bytes), Some(file)) => file.bytes = Some(bytes),
+        for (id, bytes) in self.shared.store.load_files(fitting(&sendable)).await? {
+            match files.get_mut(&id) {
+                Some(file) if file.size == bytes.len() => file.bytes = Some(bytes),
                 // Deleted in between.
                 _ => drop(files.remove(&id)),
             }

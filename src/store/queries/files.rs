@@ -6,7 +6,7 @@ use crate::{
     ids::{ChatId, FileId, OrganizationId, UserId},
     store::{
         error::{Error, Result},
-        files::{FileRecord, LoadedFile, MAX_FILES_PER_CHAT},
+        files::{FileRecord, MAX_FILES_PER_CHAT},
         schema::{chat_files, chats, file_chunks, files},
         types::{Id, Ts},
     },
@@ -139,18 +139,17 @@ pub async fn of_chat(conn: &mut Conn, chat: ChatId) -> Result<Vec<FileRecord>> {
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// Files with all their bytes, for a prompt; those that are gone are left out.
-pub async fn load(conn: &mut Conn, ids: Vec<FileId>) -> Result<Vec<LoadedFile>> {
-    let files = some(conn, ids).await?;
-    let mut loaded = Vec::with_capacity(files.len());
-    for file in files {
+/// All bytes of files, for a prompt; none of those that are gone.
+pub async fn load(conn: &mut Conn, ids: Vec<FileId>) -> Result<Vec<(FileId, Vec<u8>)>> {
+    let mut loaded = Vec::with_capacity(ids.len());
+    for id in ids {
         let chunks: Vec<Vec<u8>> = file_chunks::table
-            .filter(file_chunks::file_id.eq(Id(file.id.0)))
+            .filter(file_chunks::file_id.eq(Id(id.0)))
             .order(file_chunks::seq.asc())
             .select(file_chunks::data)
             .load(conn)
             .await?;
-        loaded.push(LoadedFile { file, bytes: chunks.concat() });
+        loaded.push((id, chunks.concat()));
     }
     Ok(loaded)
 }

@@ -18,7 +18,7 @@ use diesel_async::RunQueryDsl;
 
 /// Bytes of a history that whoever joins gets from one read; the rest comes with the next ones. It bounds what is in memory
 /// for a reader that does not take what it asked for.
-pub const PAGE_BYTES: usize = 2 << 20;
+const PAGE_BYTES: usize = 2 << 20;
 /// What a message has as an event besides its content.
 const ROW_BYTES: usize = 400;
 /// Fewest and most rows that are asked for at once. Few at first: how large they are is not known.
@@ -180,11 +180,10 @@ async fn page(conn: &mut Conn, chat: ChatId, after: Option<i64>) -> Result<Page>
     }
 }
 
-/// Client-visible messages above an id.
-async fn visible(conn: &mut Conn, chat: ChatId, after: Option<i64>) -> Result<Vec<MessageRow>> {
+/// All client-visible messages.
+async fn visible(conn: &mut Conn, chat: ChatId) -> Result<Vec<MessageRow>> {
     let rows: Vec<SelectMessage> = chat_messages::table
         .filter(chat_messages::chat_id.eq(Id(chat.0)))
-        .filter(chat_messages::id.gt(after.unwrap_or(0)))
         .filter(chat_messages::deleted.eq(false))
         .filter(chat_messages::visibility.ne("model"))
         .order(chat_messages::id.asc())
@@ -205,7 +204,7 @@ async fn changed(conn: &mut Conn, chat: ChatId, revision: i64) -> Result<(Vec<Me
         .load(conn)
         .await?;
     if rows.iter().any(|r| r.deleted) {
-        return Ok((visible(conn, chat, None).await?, true));
+        return Ok((visible(conn, chat).await?, true));
     }
     Ok((rows.into_iter().map(TryInto::try_into).collect::<Result<_>>()?, false))
 }

@@ -40,6 +40,18 @@ fn process_of(daemon: &DaemonProcess, workspace: &Value) -> Pid {
     Pid::from_raw(note.split(' ').next().and_then(|id| id.parse().ok()).expect("a process id"))
 }
 
+/// A template whose agent a person starts.
+const MINE: &str = "[[templates]]\nname = \"mine\"\nkind = \"external\"\n";
+
+/// A workspace of it, and the token for its agent.
+async fn external(api: &Api) -> (Value, String) {
+    let made = create(api, "dev", "mine").await;
+    let running = has_status(api, &made, "running").await;
+    let id = running["agents"][0]["id"].as_str().expect("an id");
+    let token = api.post(&format!("/api/v2/workspaceagents/{id}/token"), json!({})).await.json(201);
+    (made, token["token"].as_str().expect("a token").to_owned())
+}
+
 /// Ends an agent as a start of its host would.
 async fn kill_9(pid: Pid) {
     kill(pid, Signal::SIGKILL).expect("end the agent");
@@ -194,16 +206,13 @@ both! {
     }
 
     async fn an_agent_that_speaks_before_it_is_asked_is_cut_off(h: Harness) {
-        h.configure("[[templates]]\nname = \"mine\"\nkind = \"external\"\n");
+        h.configure(MINE);
         let daemon = h.daemon().await;
         let api = daemon.api();
-        let made = create(&api, "dev", "mine").await;
-        let running = has_status(&api, &made, "running").await;
-        let id = running["agents"][0]["id"].as_str().expect("an id").to_owned();
-        let token = api.post(&format!("/api/v2/workspaceagents/{id}/token"), json!({})).await.json(201);
+        let (made, token) = external(&api).await;
         let url = format!("{}/api/v2/workspaceagents/me/link", daemon.url().replacen("http", "ws", 1));
         let mut request = url.into_client_request().expect("a URL");
-        let bearer = format!("Bearer {}", token["token"].as_str().expect("a token"));
+        let bearer = format!("Bearer {token}");
         request.headers_mut().insert("authorization", bearer.parse().expect("plain text"));
         let (mut socket, _) = tokio_tungstenite::connect_async(request).await.expect("a handshake");
         for _ in 0..2 {
@@ -223,17 +232,14 @@ both! {
     }
 
     async fn a_person_starts_an_agent(h: Harness) {
-        h.configure("[[templates]]\nname = \"mine\"\nkind = \"external\"\n");
+        h.configure(MINE);
         let daemon = h.daemon().await;
         let api = daemon.api();
-        let made = create(&api, "dev", "mine").await;
-        let running = has_status(&api, &made, "running").await;
-        let id = running["agents"][0]["id"].as_str().expect("an id").to_owned();
-        let token = api.post(&format!("/api/v2/workspaceagents/{id}/token"), json!({})).await.json(201);
+        let (made, token) = external(&api).await;
         let mut agent = Command::new(env!("CARGO_BIN_EXE_chatd"))
             .args(["agent", "--url", daemon.url(), "--name", "laptop", "--dir"])
             .arg(h.folder())
-            .env("CHATD_AGENT_TOKEN", token["token"].as_str().expect("a token"))
+            .env("CHATD_AGENT_TOKEN", token)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
