@@ -1,9 +1,11 @@
 //! What a request to a workspace's agent takes, beside a bare HTTP request that brings the same bytes.
 //!
 //! The daemon's own figure is used, `chatd_agent_request_seconds` of `/metrics`: from the tool that asks to the whole answer,
-//! by way of the link and a real `chatd agent` that reads the file. Between two reads lie a step of a turn and its commit,
-//! so the bare request is made as rarely: what a request takes that finds everybody awake is less for both. It is measured on a
-//! connection that is open, and with a connection of its own, as a lone request has one.
+//! by way of the link and a real `chatd agent` that reads the file. Between two reads lie a step of a turn and its commit, so
+//! whoever answers is asleep, and what he needs is in no cache of the processor any more. For the bare request this has to be so
+//! as well: the model makes it between two reads, before it answers, when the daemon has done its step and waits. A second
+//! floor is the same request as often, with nothing else going on: there the caches are warm. Beside both stands a request with a
+//! connection of its own, as a lone request has one.
 
 use crate::{
     PATIENCE, Result,
@@ -30,6 +32,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Mutex,
     task::JoinHandle,
     time::{Instant, sleep},
 };
@@ -53,21 +56,25 @@ pub struct Options {
 
 /// Mean times in microseconds.
 pub struct Times {
-    /// A bare request on an open connection.
+    /// A bare request on an open connection, between the reads.
     pub bare: f64,
-    /// One that opens its connection.
+    /// One that opens its connection, between the reads.
     pub lone: f64,
+    /// One on an open connection, with nothing else going on.
+    pub warm: f64,
     pub link: f64,
 }
 
 /// `chatd-bench round-trip`.
 pub async fn command(options: &Options) -> Result<()> {
     let home = tempfile::Builder::new().prefix("chatd-bench-").tempdir()?;
-    for Times { bare, lone, link } in measure(&options.chatd, home.path(), 3).await? {
+    for Times { bare, lone, warm, link } in measure(&options.chatd, home.path(), 3).await? {
         println!(
-            "bare {bare:.0} us, with its connection {lone:.0} us, read_file through the link {link:.0} us: {:.2} x, {:.2} x",
+            "read_file through the link {link:.0} us; bare between the reads {bare:.0} us ({:.2} x), with its connection \
+             {lone:.0} us ({:.2} x), with nothing else going on {warm:.0} us ({:.2} x)",
             link / bare,
-            link / lone
+            link / lone,
+            link / warm
         );
     }
     Ok(())
@@ -143,6 +150,7 @@ async fn rounds(
     settled(&mut http, &chat).await?;
     let mut measured = Vec::new();
     for _ in 0..times {
+        *model.bare.lock().await = Some(Bare::open(floor.address).await?);
         let before = figures(&mut http).await?;
         let begin = Instant::now();
         let more = json!({ "content": [{ "type": "text", "text": "Again." }] });
@@ -156,8 +164,14 @@ async fn rounds(
             return Err(format!("{count} reads instead of {READS}").into());
         }
         let link = (after.0 - before.0) / count * 1e6;
-        let (bare, lone) = (bare(floor.address, gap).await?, lone(floor.address, gap).await?);
-        measured.push(Times { bare, lone, link });
+        let between = model.bare.lock().await.take().ok_or("nobody has asked")?;
+        let mut alone = Bare::open(floor.address).await?;
+        for _ in 0..READS {
+            sleep(gap).await;
+            alone.on_the_open_one().await?;
+        }
+        let [bare, lone] = between.means()?;
+        measured.push(Times { bare, lone, warm: mean(&alone.open)?, link });
     }
     Ok(measured)
 }
@@ -265,34 +279,62 @@ fn checked(body: &Bytes) -> Result<()> {
     if *body == answer() { Ok(()) } else { Err("the bare server answers something else".into()) }
 }
 
-/// The mean of as many bare requests on one connection, in microseconds.
-async fn bare(address: SocketAddr, gap: Duration) -> Result<f64> {
-    let (mut sender, carrying) = open(address).await?;
-    let mut all = Duration::ZERO;
-    for _ in 0..READS {
-        sleep(gap).await;
-        let begin = Instant::now();
-        let body = ask(&mut sender).await?;
-        all += begin.elapsed();
-        checked(&body)?;
-    }
-    carrying.abort();
-    Ok(all.as_secs_f64() * 1e6 / READS as f64)
+/// Bare requests and what they took.
+struct Bare {
+    address: SocketAddr,
+    sender: SendRequest<Full<Bytes>>,
+    carrying: JoinHandle<hyper::Result<()>>,
+    open: Vec<Duration>,
+    lone: Vec<Duration>,
 }
 
-/// The mean of as many bare requests on a connection each, in microseconds.
-async fn lone(address: SocketAddr, gap: Duration) -> Result<f64> {
-    let mut all = Duration::ZERO;
-    for _ in 0..READS {
-        sleep(gap).await;
-        let begin = Instant::now();
-        let (mut sender, carrying) = open(address).await?;
-        let body = ask(&mut sender).await?;
-        all += begin.elapsed();
-        checked(&body)?;
-        carrying.abort();
+impl Bare {
+    async fn open(address: SocketAddr) -> Result<Self> {
+        let (sender, carrying) = open(address).await?;
+        Ok(Self { address, sender, carrying, open: Vec::new(), lone: Vec::new() })
     }
-    Ok(all.as_secs_f64() * 1e6 / READS as f64)
+
+    /// On the open connection and on one of its own in turns: the one would warm the caches for the other.
+    async fn in_turns(&mut self) -> Result<()> {
+        if self.open.len() <= self.lone.len() {
+            self.on_the_open_one().await
+        } else {
+            self.on_its_own().await
+        }
+    }
+
+    async fn on_the_open_one(&mut self) -> Result<()> {
+        let begin = Instant::now();
+        let body = ask(&mut self.sender).await?;
+        self.open.push(begin.elapsed());
+        checked(&body)
+    }
+
+    async fn on_its_own(&mut self) -> Result<()> {
+        let begin = Instant::now();
+        let (mut sender, carrying) = open(self.address).await?;
+        let body = ask(&mut sender).await?;
+        self.lone.push(begin.elapsed());
+        carrying.abort();
+        checked(&body)
+    }
+
+    fn means(&self) -> Result<[f64; 2]> {
+        Ok([mean(&self.open)?, mean(&self.lone)?])
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        self.carrying.abort();
+    }
+}
+
+/// In microseconds.
+fn mean(times: &[Duration]) -> Result<f64> {
+    let count = u32::try_from(times.len())?;
+    let sum = times.iter().sum::<Duration>().checked_div(count).ok_or("nothing was measured")?;
+    Ok(sum.as_secs_f64() * 1e6)
 }
 
 /// A model that reads the file again and again, and then has done.
@@ -301,6 +343,8 @@ struct Model {
     /// What it reads.
     file: OnceLock<String>,
     asked: AtomicUsize,
+    /// Asked before each answer that reads.
+    bare: Mutex<Option<Bare>>,
 }
 
 impl Model {
@@ -330,6 +374,9 @@ impl Model {
             // A turn asks once more than it reads.
             match self.asked.fetch_add(1, Ordering::Relaxed) % (READS + 1) {
                 asked if asked < READS => {
+                    if let Some(bare) = &mut *self.bare.lock().await {
+                        bare.in_turns().await?;
+                    }
                     let arguments = json!({ "path": file }).to_string();
                     let call = json!({ "role": "assistant", "tool_calls": [{
                         "index": 0, "id": format!("call_{asked}"), "type": "function",

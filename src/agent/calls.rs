@@ -121,9 +121,13 @@ impl Calls {
 async fn joined(task: tokio::task::JoinHandle<Answer>) -> Answer {
     task.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a request failed");
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the agent failed at this request; its log says why")
-            .into()
+        failed().into()
     })
+}
+
+/// What is said of a request whose work has panicked.
+pub fn failed() -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the agent failed at this request; its log says why")
 }
 
 fn another_request() -> Answer {

@@ -1,20 +1,16 @@
 //! The link: dials the daemon, serves its requests, and dials again when it is lost, for ever.
 
-use super::{
-    Agent,
-    pipe::{self, Lost},
-    serve,
+use super::{Agent, serve};
+use crate::workspace::{
+    socket::{Lost, Socket},
+    wire::LINK_PATH,
 };
-use crate::workspace::wire::LINK_PATH;
 use reqwest::{StatusCode, Upgraded, header};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        handshake::{client::generate_key, derive_accept_key},
-        protocol::{Role, WebSocketConfig},
-    },
+use tokio_tungstenite::tungstenite::{
+    handshake::{client::generate_key, derive_accept_key},
+    protocol::Role,
 };
 
 /// First and longest wait before the daemon is dialled again.
@@ -26,10 +22,6 @@ const LASTED: Duration = Duration::from_secs(5);
 const REFUSED_FOR: Duration = Duration::from_secs(20);
 /// Time to connect and to answer the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Largest message of the daemon. It writes what it has, which is some frames of HTTP/2.
-const MAX_MESSAGE: usize = 16 << 20;
-/// Bytes on their way between the socket and HTTP/2.
-const PIPE: usize = 256 << 10;
 
 /// Where the daemon is, and what the agent shows it.
 #[derive(Clone)]
@@ -142,7 +134,7 @@ impl Daemon {
     }
 
     /// Opens a link. The handshake is made by the HTTP client, so that an address may be https too.
-    async fn dial(&self, agent: &Agent) -> Result<WebSocketStream<Upgraded>, NoLink> {
+    async fn dial(&self, agent: &Agent) -> Result<Socket<Upgraded>, NoLink> {
         let query = agent.settings().link_query();
         let query = form_urlencoded::Serializer::new(String::new())
             .append_pair("name", &query.name)
@@ -179,9 +171,7 @@ impl Daemon {
             return Err(NoLink::NoWebSocket);
         }
         let upgraded = response.upgrade().await?;
-        let config =
-            WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
-        Ok(WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await)
+        Ok(Socket::new(upgraded, Role::Client).await)
     }
 }
 
@@ -222,17 +212,11 @@ pub async fn run(agent: Arc<Agent>, mut daemon: Daemon) {
     tracing::warn!("the data of the daemon on this host are gone; there is nothing to come back to");
 }
 
-async fn serve_link(agent: &Arc<Agent>, socket: WebSocketStream<Upgraded>) -> Lost {
-    let (ours, theirs) = tokio::io::duplex(PIPE);
-    tokio::select! {
-        lost = pipe::join(socket, theirs) => lost,
-        ended = serve(ours, agent.clone()) => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "the connection inside of the link failed");
-            }
-            Lost::Inner
-        }
+async fn serve_link(agent: &Arc<Agent>, socket: Socket<Upgraded>) -> Lost {
+    if let Err(error) = serve(socket.clone(), agent.clone()).await {
+        tracing::debug!(%error, "the connection inside of the link failed");
     }
+    socket.lost()
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ mod files;
 mod git;
 pub mod link;
 mod mcp;
-mod pipe;
 mod process_calls;
 pub mod processes;
 pub mod serve;

@@ -3,48 +3,85 @@
 use super::{
     Agent,
     answer::{Answer, Body, Caller, Query, Refusal, parse},
-    calls::{Digest, digest},
+    calls::{Digest, digest, failed},
     context, edit_files, files, git, process_calls,
 };
-use crate::workspace::wire::{BASE, MAX_BODY, TOOLS_VERSION};
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Limited};
-use hyper::{
-    Method, Request, Response, StatusCode, body::Incoming, header::HeaderValue, service::service_fn,
+use crate::workspace::{
+    body::{Received, send},
+    wire::{BASE, MAX_BODY, TOOLS_VERSION},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use h2::server::{Builder, SendResponse};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{Method, Request, Response, StatusCode, body::Body as _, header::HeaderValue};
+use std::{
+    future::poll_fn,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    task::{Context, Waker},
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Requests at once over one link. A chat makes few; a daemon that makes more waits.
 const MAX_REQUESTS: u32 = 256;
-/// How often the daemon is asked whether it is there, within HTTP/2, and how long it may take: a pipe
-/// whose other end is gone is found within 18 s.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(8));
+/// Most bytes of a request's body, and of all bodies, that may be on their way and not read yet.
+const WINDOW: u32 = 1 << 20;
+/// Most bytes of the headers of a request.
+const MAX_HEADERS: u32 = 16 << 10;
 
 /// Serves HTTP/2 over a pipe of bytes until it ends. What requests have begun goes on where the
 /// protocol says so: processes, and calls with an id.
 ///
 /// # Errors
 /// When the pipe fails, or what comes out of it is no HTTP/2.
-pub async fn serve<I>(io: I, agent: Arc<Agent>) -> hyper::Result<()>
+pub async fn serve<I>(io: I, agent: Arc<Agent>) -> Result<(), h2::Error>
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Unpin,
 {
-    let service = service_fn(move |request| {
-        let agent = agent.clone();
-        async move { Ok::<_, Infallible>(answer(&agent, request).await) }
-    });
-    hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
+    let mut builder = Builder::new();
+    builder
         .max_concurrent_streams(MAX_REQUESTS)
-        .keep_alive_interval(KEEP_ALIVE.0)
-        .keep_alive_timeout(KEEP_ALIVE.1)
-        .serve_connection(TokioIo::new(io), service)
-        .await
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(MAX_HEADERS);
+    let mut connection = builder.handshake(io).await?;
+    while let Some(asked) = connection.accept().await {
+        let (request, respond) = asked?;
+        let mut carried = carry(agent.clone(), request.map(Received::new), respond).boxed();
+        // Most is over at once, as a read of a file in the kernel's memory: without a task of its own it is answered two
+        // looks of this task earlier. Whatever is not is asked again by the task it gets.
+        if carried.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::spawn(carried);
+        }
+    }
+    Ok(())
 }
 
-async fn answer(agent: &Arc<Agent>, request: Request<Incoming>) -> Response<Body> {
+/// Answers a request, unless nobody waits for the answer any more.
+async fn carry(agent: Arc<Agent>, request: Request<Received>, mut respond: SendResponse<Bytes>) {
+    let path = request.uri().path().to_owned();
+    let work = AssertUnwindSafe(answer(&agent, request)).catch_unwind();
+    let answered = tokio::select! {
+        biased;
+        answered = work => answered,
+        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+    };
+    let response = answered.unwrap_or_else(|_| {
+        tracing::error!(%path, "a request failed");
+        Answer::from(failed()).into()
+    });
+    let (head, body) = response.into_parts();
+    let sent = match respond.send_response(Response::from_parts(head, ()), body.is_end_stream()) {
+        Ok(mut into) if !body.is_end_stream() => send(body, &mut into).await,
+        sent => sent.map(drop),
+    };
+    if let Err(error) = sent {
+        tracing::debug!(%path, %error, "an answer was not taken");
+    }
+}
+
+async fn answer(agent: &Arc<Agent>, request: Request<Received>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let mut response = route(agent, request, &path).await.unwrap_or_else(|refusal| {
         tracing::debug!(%path, status = %refusal.status, message = %refusal.body.message, "refused");
@@ -75,7 +112,7 @@ const PATHS: [(&str, Method); 13] = [
 
 async fn route(
     agent: &Arc<Agent>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     path: &str,
 ) -> Result<Response<Body>, Refusal> {
     let unknown = || Refusal::new(StatusCode::NOT_FOUND, format!("this agent knows no {path}"));
@@ -187,7 +224,7 @@ async fn once(
 }
 
 /// Reads a body that fits.
-async fn read(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+async fn read(request: Request<Received>) -> Result<Bytes, Refusal> {
     match Limited::new(request.into_body(), MAX_BODY).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {

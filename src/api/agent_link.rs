@@ -3,41 +3,28 @@
 
 use super::{
     doc::{Doc, Param, ParamKind, Reply},
-    frame_limit,
     problem::{Problem, Result},
     query::Query,
     sockets::stopping,
     state::ApiState,
+    upgraded::{Upgraded, upgraded},
 };
 use crate::{
     ids::{AgentId, fresh_uuid},
     store::{self, records::workspaces::AgentFacts},
     workspace::{
         link::{self, Entered},
-        pipe::{Inlet, Outlet, pipe},
+        socket::{Lost, Socket},
         status::BEAT,
         text::prefix,
         token,
     },
 };
-use actix_web::{HttpRequest, HttpResponse, http::header, rt, web};
-use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
-use bytes::Bytes;
-use std::time::Duration;
+use actix_web::{HttpRequest, HttpResponse, body::MessageBody as _, http::header, rt, web};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::tungstenite::{self, protocol::Role};
 use uuid::Uuid;
 
-/// How often an agent is asked whether it is there.
-const PING: Duration = Duration::from_secs(5);
-/// An agent that says nothing for so long, not even pong, is gone: three pings. A half-open link is found within
-/// 20 s.
-const SILENCE: Duration = Duration::from_secs(16);
-/// How long a message may wait for a socket that does not drain.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(16);
-/// How long what an agent says may wait to be taken. Who was asked is read from all the time: one that waits was not.
-const TAKEN_WITHIN: Duration = Duration::from_secs(16);
-/// Largest message of an agent. It sends pieces of 64 KiB.
-const MAX_MESSAGE: usize = 1 << 20;
 /// Longest text an agent tells of itself, in bytes.
 const MAX_FACT: usize = 1024;
 
@@ -83,12 +70,11 @@ pub async fn link(
         Err(e) => return Err(e.into()),
     };
     let facts = facts(&Query::parse(request.query_string())?);
-    let payload = frame_limit::limited(&request, payload, MAX_MESSAGE as u64);
-    let (response, session, messages) = actix_ws::handle(&request, payload)
+    let mut response = actix_http::ws::handshake(request.head())
         .map_err(|e| Problem::bad_request("A WebSocket handshake is expected here.").detail(e.to_string()))?;
-    let messages = messages.max_frame_size(MAX_MESSAGE);
-    rt::spawn(hold(state, (agent, hash), facts, session, messages));
-    Ok(response)
+    let (connection, outgoing) = upgraded(payload);
+    rt::spawn(hold(state, (agent, hash), facts, connection));
+    Ok(response.message_body(outgoing.boxed()).map_err(Problem::internal)?.into())
 }
 
 fn facts(query: &Query) -> AgentFacts {
@@ -108,28 +94,21 @@ async fn hold(
     state: web::Data<ApiState>,
     (agent, hash): (AgentId, Vec<u8>),
     facts: AgentFacts,
-    session: Session,
-    messages: MessageStream,
+    connection: Upgraded,
 ) {
     let link = fresh_uuid();
-    let (near, from, into) = pipe();
-    let (line, speaker) = link::line(near);
+    let socket = Socket::new(connection, Role::Server).await;
+    let (line, speaker) = link::line(socket.clone());
     let entered = state.dialer.links.enter(agent, link, line);
     let now = state.clock.now();
     let end = match state.store.agent_connected(agent, state.worker, link, hash, facts, now).await {
         Ok(_) => {
             tracing::debug!(%agent, "an agent has linked");
-            let spoken = async {
-                let _ = speaker.run().await;
-                Some((1002, "The connection inside of the link ended"))
-            };
             let end = tokio::select! {
                 // A link that was replaced ends inside as well: this reason is the true one.
                 biased;
                 end = others(&state, entered) => end,
-                end = spoken => end,
-                end = outwards(session.clone(), from) => end,
-                end = inwards(agent, session.clone(), messages, into) => end,
+                lost = speaker.run() => closing(agent, &lost),
                 end = beat(&state, agent, link) => end,
             };
             gone(&state, agent, link).await;
@@ -143,9 +122,28 @@ async fn hold(
     };
     tracing::debug!(%agent, ?end, "the link of an agent has ended");
     if let Some((code, reason)) = end {
-        let reason = CloseReason { code: CloseCode::from(code), description: Some(reason.into()) };
         // A socket that does not drain would keep even the close frame waiting.
-        let _ = timeout(state.settings.write_timeout, session.close(Some(reason))).await;
+        let told = timeout(state.settings.write_timeout, socket.close(code, reason)).await;
+        if let Ok(Err(error)) = told {
+            tracing::debug!(%agent, %error, "the end of a link could not be told");
+        }
+    }
+}
+
+/// What a link that is lost is closed with.
+fn closing(agent: AgentId, lost: &Lost) -> End {
+    match lost {
+        Lost::Closed(_) => Some((1000, "")),
+        Lost::Silent => Some((1001, "Ping failed")),
+        Lost::Text => Some((1008, "This socket takes binary messages only")),
+        Lost::Unasked => {
+            tracing::warn!(%agent, "an agent sends what nobody has asked it for; its link is closed");
+            Some((1008, "Nobody takes what was sent: an agent speaks when it is asked"))
+        }
+        Lost::Socket(tungstenite::Error::Capacity(_)) => Some((1009, "Message too large")),
+        Lost::Socket(tungstenite::Error::Protocol(_)) => Some((1002, "Protocol error")),
+        Lost::Socket(_) => None,
+        Lost::Inner => Some((1002, "The connection inside of the link ended")),
     }
 }
 
@@ -180,55 +178,6 @@ async fn beat(state: &ApiState, agent: AgentId, link: Uuid) -> End {
                 return Some((4001, "The workspace was built anew, or the agent has linked elsewhere"));
             }
             Err(e) => tracing::warn!(%agent, error = %e, "the beat of an agent's link was not written down"),
-        }
-    }
-}
-
-/// Carries what is said to the agent, until one side ends.
-async fn outwards(mut session: Session, from: Outlet) -> End {
-    let mut ping = interval(PING);
-    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let sending = tokio::select! {
-            piece = from.next() => match piece {
-                Some(bytes) => timeout(WRITE_TIMEOUT, session.binary(bytes)).await,
-                None => return Some((1002, "The connection inside of the link ended")),
-            },
-            _ = ping.tick() => timeout(WRITE_TIMEOUT, session.ping(b"")).await,
-        };
-        if !matches!(sending, Ok(Ok(()))) {
-            return None;
-        }
-    }
-}
-
-/// Carries what the agent says, until one side ends.
-async fn inwards(agent: AgentId, mut session: Session, mut messages: MessageStream, into: Inlet) -> End {
-    loop {
-        let Ok(message) = timeout(SILENCE, messages.recv()).await else {
-            return Some((1001, "Ping failed"));
-        };
-        let bytes: Bytes = match message {
-            None | Some(Ok(Message::Close(_))) => return Some((1000, "")),
-            Some(Ok(Message::Binary(bytes))) => bytes,
-            Some(Ok(Message::Ping(bytes))) => match timeout(WRITE_TIMEOUT, session.pong(&bytes)).await {
-                Ok(Ok(())) => continue,
-                _ => return None,
-            },
-            Some(Ok(Message::Pong(_) | Message::Nop)) => continue,
-            Some(Ok(Message::Text(_) | Message::Continuation(_))) => {
-                return Some((1008, "This socket takes whole binary messages only"));
-            }
-            Some(Err(e)) if frame_limit::is_over(&e) => return Some((1009, "Message too large")),
-            Some(Err(_)) => return Some((1002, "Protocol error")),
-        };
-        match timeout(TAKEN_WITHIN, into.give(bytes)).await {
-            Ok(true) => {}
-            Ok(false) => return Some((1002, "The connection inside of the link ended")),
-            Err(_) => {
-                tracing::warn!(%agent, "an agent sends what nobody has asked it for; its link is closed");
-                return Some((1008, "Nobody takes what was sent: an agent speaks when it is asked"));
-            }
         }
     }
 }

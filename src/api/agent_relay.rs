@@ -13,7 +13,7 @@ use crate::{
     ids::AgentId,
     workspace::{
         elsewhere::{ANSWERED, LINK, LOST, NOT_SENT, TARGET},
-        link::{LinkError, full},
+        link::LinkError,
         wire::{self, BASE},
     },
 };
@@ -72,7 +72,7 @@ pub async fn relay(
     let Some(client) = state.dialer.links.client(agent) else {
         return Ok(lost(NOT_SENT, "its link is not here"));
     };
-    let answer = match client.request(method, path, headers, full(bytes)).await {
+    let answer = match client.request(method, path, headers, bytes).await {
         Ok(answer) => answer,
         Err(e @ LinkError::NotSent) => return Ok(lost(NOT_SENT, &e.to_string())),
         Err(e) => return Ok(lost(LOST, &e.to_string())),

@@ -3,7 +3,6 @@
 
 use super::{
     connection::Dialer,
-    link::full,
     wire::{BASE, GitChanges, GitRepository},
 };
 use crate::{
@@ -59,7 +58,8 @@ async fn ask(dialer: &Dialer, agent: AgentId, diffs: bool) -> Result<GitChanges,
                 return Err("The database is not available. Try again.".to_owned());
             }
         };
-        let answer = client.request(hyper::Method::GET, &path, hyper::HeaderMap::new(), full("")).await;
+        let answer =
+            client.request(hyper::Method::GET, &path, hyper::HeaderMap::new(), bytes::Bytes::new()).await;
         let answer = answer.map_err(|e| e.to_string())?;
         let ok = answer.status().is_success();
         let body = Limited::new(answer.into_body(), limit).collect().await.map_err(|e| e.to_string())?;

@@ -1,6 +1,6 @@
 //! Agents whose link another replica holds: that replica passes requests on (`api/agent_relay.rs`).
 
-use super::link::{AnswerBody, Body, LinkError};
+use super::link::{AnswerBody, LinkError};
 use crate::{
     ids::{AgentId, WorkerId},
     store,
@@ -97,9 +97,8 @@ impl Replica {
         method: &Method,
         path_and_query: &str,
         headers: HeaderMap,
-        body: Body,
+        body: Bytes,
     ) -> Result<Response<AnswerBody>, LinkError> {
-        let body = body.collect().await.map_err(|e| LinkError::LostElsewhere(e.to_string()))?.to_bytes();
         let url = format!("{}{}", self.url.trim_end_matches('/'), path(agent));
         let request = self.client.post(url).headers(headers).bearer_auth(&self.credential).body(body);
         let request = request.header(TARGET, format!("{method} {path_and_query}"));

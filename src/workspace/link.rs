@@ -2,45 +2,45 @@
 //! bytes of that the daemon speaks HTTP/2 as the client, so that each request to a workspace is plain HTTP.
 
 use super::{
+    body::Received,
     elsewhere::{Replica, Replicas},
-    pipe::Bytewise,
+    socket::{Lost, Socket},
 };
 use crate::ids::{AgentId, WorkerId};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
-use hyper::{
-    Method, Request, Response, Uri,
-    client::conn::http2::{Builder, SendRequest},
-    header::HeaderMap,
+use h2::{
+    Reason,
+    client::{Builder, SendRequest},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
+use hyper::{Method, Request, Response, Uri, header::HeaderMap};
 use std::{
     collections::HashMap,
-    error::Error,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{Notify, oneshot, watch},
+};
 use uuid::Uuid;
 
-/// Body of a request to an agent.
-pub type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
+/// Most bytes of an answer, and of all answers of an agent, that may be on their way and not taken yet.
+const WINDOWS: (u32, u32) = (2 << 20, 5 << 20);
+/// Most bytes of the headers of an answer.
+const MAX_HEADERS: u32 = 16 << 10;
+/// Requests at once, as long as the agent has not said how many it takes.
+const FIRST_REQUESTS: usize = 100;
 
 /// Body of an agent's answer.
 pub type AnswerBody = UnsyncBoxBody<Bytes, LinkError>;
-
-/// A body of bytes that are all there.
-#[must_use]
-pub fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
-}
 
 /// Why an agent did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The link ended before there was an answer, or the request never got out.
     #[error("the link to the workspace's agent was lost: {0}")]
-    Lost(#[from] hyper::Error),
+    Lost(#[from] h2::Error),
     /// The link ended before anything of the request was sent.
     #[error("the link to the workspace's agent was lost")]
     NotSent,
@@ -78,19 +78,16 @@ struct Held {
 pub struct Line {
     wanted: Arc<Notify>,
     /// Filled by the [`Speaker`], which is gone when this is closed.
-    sender: watch::Receiver<Option<SendRequest<Body>>>,
+    sender: watch::Receiver<Option<SendRequest<Bytes>>>,
 }
 
 impl Line {
     fn is_over(&self) -> bool {
-        match &*self.sender.borrow() {
-            Some(sender) => sender.is_closed(),
-            None => self.sender.has_changed().is_err(),
-        }
+        self.sender.has_changed().is_err()
     }
 
     /// What requests are sent with; `None` when the link has ended.
-    async fn sender(&self) -> Option<SendRequest<Body>> {
+    async fn sender(&self) -> Option<SendRequest<Bytes>> {
         if let Some(sender) = &*self.sender.borrow() {
             return Some(sender.clone());
         }
@@ -101,40 +98,46 @@ impl Line {
     }
 }
 
-/// Speaks HTTP/2 over a pipe, from the first request on: the buffers of HTTP/2 are most of what a link costs, and most
+/// Speaks HTTP/2 over a link, from the first request on: the buffers of HTTP/2 are most of what a link costs, and most
 /// links are idle.
-pub struct Speaker {
-    pipe: Bytewise,
+pub struct Speaker<S> {
+    socket: Socket<S>,
     wanted: Arc<Notify>,
-    sender: watch::Sender<Option<SendRequest<Body>>>,
+    sender: watch::Sender<Option<SendRequest<Bytes>>>,
 }
 
-/// What asks over a pipe, and what has to be run for it.
+/// What asks over a link, and what has to be run for it.
 #[must_use]
-pub fn line(pipe: Bytewise) -> (Line, Speaker) {
+pub fn line<S>(socket: Socket<S>) -> (Line, Speaker<S>) {
     let (sender, receiver) = watch::channel(None);
     let wanted = Arc::new(Notify::new());
-    (Line { wanted: Arc::clone(&wanted), sender: receiver }, Speaker { pipe, wanted, sender })
+    (Line { wanted: Arc::clone(&wanted), sender: receiver }, Speaker { socket, wanted, sender })
 }
 
-impl Speaker {
-    /// Runs until the pipe ends, or what comes out of it is no HTTP/2. A pipe that ends before anything was asked is
-    /// for whoever carries it to notice.
-    ///
-    /// # Errors
-    /// When the connection failed.
-    pub async fn run(self) -> hyper::Result<()> {
-        self.wanted.notified().await;
+impl<S: AsyncRead + AsyncWrite + Unpin> Speaker<S> {
+    /// Runs until the link is lost, or what comes out of it is no HTTP/2.
+    pub async fn run(self) -> Lost {
+        tokio::select! {
+            lost = self.socket.idle() => return lost,
+            () = self.wanted.notified() => {}
+        }
         // In a box: an idle link does not hold the room for it.
-        Box::pin(async move {
-            // Whether the other end lives is asked by the WebSocket's pings, once for both directions.
-            let mut builder = Builder::new(TokioExecutor::new());
-            let (sender, connection) =
-                builder.timer(TokioTimer::new()).handshake(TokioIo::new(self.pipe)).await?;
+        let spoken = Box::pin(async {
+            let mut builder = Builder::new();
+            builder
+                .enable_push(false)
+                .initial_window_size(WINDOWS.0)
+                .initial_connection_window_size(WINDOWS.1)
+                .max_header_list_size(MAX_HEADERS)
+                .initial_max_send_streams(FIRST_REQUESTS);
+            let (sender, connection) = builder.handshake::<_, Bytes>(self.socket.clone()).await?;
             self.sender.send_replace(Some(sender));
             connection.await
-        })
-        .await
+        });
+        if let Err(error) = spoken.await {
+            tracing::debug!(%error, "the connection inside of a link failed");
+        }
+        self.socket.lost()
     }
 }
 
@@ -276,7 +279,7 @@ impl AgentClient {
         method: Method,
         path_and_query: &str,
         headers: HeaderMap,
-        body: Body,
+        body: Bytes,
     ) -> Result<Response<AnswerBody>, LinkError> {
         let mut all = self.headers.clone();
         all.extend(headers);
@@ -294,17 +297,22 @@ impl AgentClient {
             .path_and_query(path_and_query)
             .build()
             .map_err(LinkError::Malformed)?;
-        let mut request = Request::builder().method(method).uri(uri).body(body)?;
-        request.headers_mut().extend(all);
-        let mut sender = line.sender().await.ok_or(LinkError::NotSent)?;
-        if sender.ready().await.is_err() {
-            return Err(LinkError::NotSent);
+        let mut request = Request::builder().method(method).uri(uri).body(())?;
+        *request.headers_mut() = all;
+        let sender = line.sender().await.ok_or(LinkError::NotSent)?;
+        // It waits while the agent has as many requests as it takes.
+        let mut sender = sender.ready().await.map_err(|_| LinkError::NotSent)?;
+        let bare = body.is_empty();
+        let (answer, mut rest) = sender.send_request(request, bare).map_err(|_| LinkError::NotSent)?;
+        if !bare {
+            // It is all there, so it may wait there as well as here.
+            rest.send_data(body, true)?;
         }
-        let answer = match sender.send_request(request).await {
-            // It was still waiting to be sent.
-            Err(e) if e.is_canceled() => return Err(LinkError::NotSent),
-            answer => answer?,
-        };
-        Ok(answer.map(|body| body.map_err(LinkError::Lost).boxed_unsync()))
+        let answer = answer.await.map_err(|e| match e.reason() {
+            // Which the agent says of what it has not begun with (RFC 9113, 8.7).
+            Some(Reason::REFUSED_STREAM) => LinkError::NotSent,
+            _ => LinkError::Lost(e),
+        })?;
+        Ok(answer.map(|stream| Received::new(stream).map_err(LinkError::Lost).boxed_unsync()))
     }
 }

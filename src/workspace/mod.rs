@@ -3,6 +3,7 @@
 //! [`connection`] is the way of one chat to its agent and [`remote`] what can be asked there; [`wire`] is what both
 //! ends speak. What the agent does with files and commands, it does with [`files`], [`lines`], [`group`] and [`output`].
 
+pub mod body;
 pub mod changes;
 pub mod connection;
 pub mod dial;
@@ -17,12 +18,12 @@ pub mod mcp_tools;
 pub mod output;
 pub mod parameters;
 pub mod paths;
-pub mod pipe;
 pub mod plan;
 pub mod provision;
 pub mod remote;
 pub mod sanitize;
 pub mod skill;
+pub mod socket;
 pub mod status;
 pub mod text;
 pub mod token;

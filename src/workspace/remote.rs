@@ -2,7 +2,7 @@
 
 use super::{
     lines::{Lines, ReadCaps, ReadRequest},
-    link::{AgentClient, AnswerBody, LinkError, full},
+    link::{AgentClient, AnswerBody, LinkError},
     wire::{
         BASE, CallMcpTool, ContextConfig, Directory, Done, EditFiles, ErrorBody, ListDirectory, McpResult,
         McpTools, ProcessOutput, Processes, REPEATED, ReadLines, Relativity, ResolvedPath, SignalProcess,
@@ -370,7 +370,7 @@ impl Remote {
             target.push('?');
             target.push_str(&text.finish());
         }
-        let response = self.client.request(asked.method, &target, asked.headers, full(asked.body)).await?;
+        let response = self.client.request(asked.method, &target, asked.headers, asked.body).await?;
         let status = response.status();
         let headers = response.headers().clone();
         self.tools.hear(&headers);

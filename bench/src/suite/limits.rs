@@ -90,7 +90,7 @@ impl Suite {
         let Some(program) = &options.chatd else { return Ok(()) };
         eprintln!("reads through a link");
         for times in round_trip::measure(program, &self.home, TIMES).await? {
-            for (row, floor) in report::ROUND_TRIP.into_iter().zip([times.bare, times.lone]) {
+            for (row, floor) in report::ROUND_TRIP.into_iter().zip([times.bare, times.lone, times.warm]) {
                 self.ledger.add(row, Column::Floor, floor);
                 self.ledger.add(row, Column::Sqlite, times.link);
             }

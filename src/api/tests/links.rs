@@ -12,10 +12,7 @@ use crate::{
             WorkspaceRecord,
         },
     },
-    workspace::{
-        link::{AgentClient, full},
-        token,
-    },
+    workspace::{link::AgentClient, token},
 };
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -205,7 +202,7 @@ async fn client(world: &World, agent: AgentId) -> AgentClient {
 
 async fn ask(client: &AgentClient, path: &str, body: Vec<u8>) -> Vec<u8> {
     let call = HeaderMap::from_iter([("x-call".parse().unwrap(), HeaderValue::from_static("7"))]);
-    let answer = client.request(Method::POST, path, call, full(body)).await.unwrap();
+    let answer = client.request(Method::POST, path, call, body.into()).await.unwrap();
     assert_eq!(answer.status(), 200);
     answer.into_body().collect().await.unwrap().to_bytes().to_vec()
 }
@@ -237,7 +234,7 @@ async fn requests_go_through_the_link(on: Engine) {
     };
     timeout(PATIENCE, ended).await.unwrap();
     assert!(world.state.dialer.links.is_empty());
-    assert!(client.request(Method::GET, "/", HeaderMap::new(), full("")).await.is_err());
+    assert!(client.request(Method::GET, "/", HeaderMap::new(), Bytes::new()).await.is_err());
 }
 
 async fn a_newer_link_replaces_the_older(on: Engine) {
