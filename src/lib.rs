@@ -23,4 +23,5 @@ pub mod store;
 pub mod stream;
 pub mod tools;
 pub mod turn;
+pub mod websocket;
 pub mod workspace;

@@ -10,9 +10,10 @@ use crate::{
         episode::{EpisodeKey, SharedPart},
         relay::{self, BadFrame},
     },
+    websocket::{self, NotOpened},
 };
 use futures_util::{SinkExt as _, StreamExt as _};
-use reqwest::{StatusCode, Upgraded, header};
+use reqwest::{StatusCode, Upgraded};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
@@ -22,7 +23,6 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         self, Message,
-        handshake::{client::generate_key, derive_accept_key},
         protocol::{Role, WebSocketConfig},
     },
 };
@@ -226,29 +226,19 @@ async fn pump<F: Future<Output = Taken>>(
 async fn connect(follow: &Follow) -> Result<WebSocketStream<Upgraded>, Lost> {
     let replicas = follow.shared.replicas.as_ref().ok_or(Lost::Alone)?;
     let address = replicas.address(&follow.shared.store, follow.owner).await?.ok_or(Lost::Unknown)?;
-    let key = generate_key();
-    let response = replicas
+    let request = replicas
         .client
         .get(format!("{address}/api/v2/chats/{}/stream/parts", follow.chat))
         .bearer_auth(replicas.secret.credential())
-        .header(MEANT, follow.owner.to_string())
-        .header(header::CONNECTION, "Upgrade")
-        .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_VERSION, "13")
-        .header(header::SEC_WEBSOCKET_KEY, &key)
-        .send()
-        .await?;
-    if response.status() == StatusCode::MISDIRECTED_REQUEST {
-        return Err(Lost::Misled);
-    }
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Lost::Refused(response.status()));
-    }
-    let proof = derive_accept_key(key.as_bytes());
-    if response.headers().get(header::SEC_WEBSOCKET_ACCEPT).is_none_or(|v| v.as_bytes() != proof.as_bytes()) {
-        return Err(Lost::NoWebSocket);
-    }
-    let upgraded = response.upgrade().await?;
+        .header(MEANT, follow.owner.to_string());
+    let upgraded = websocket::open(request).await.map_err(|error| match error {
+        NotOpened::Http(error) => error.into(),
+        NotOpened::NoWebSocket => Lost::NoWebSocket,
+        NotOpened::Refused(response) => match response.status() {
+            StatusCode::MISDIRECTED_REQUEST => Lost::Misled,
+            status => Lost::Refused(status),
+        },
+    })?;
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_FRAME_BYTES))
         .max_frame_size(Some(MAX_FRAME_BYTES));

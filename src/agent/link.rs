@@ -1,17 +1,17 @@
 //! The link: dials the daemon, serves its requests, and dials again when it is lost, for ever.
 
 use super::{Agent, serve};
-use crate::workspace::{
-    socket::{Lost, Socket},
-    wire::LINK_PATH,
+use crate::{
+    websocket::{self, NotOpened},
+    workspace::{
+        socket::{Lost, Socket},
+        wire::LINK_PATH,
+    },
 };
-use reqwest::{StatusCode, Upgraded, header};
+use reqwest::{StatusCode, Upgraded};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
-use tokio_tungstenite::tungstenite::{
-    handshake::{client::generate_key, derive_accept_key},
-    protocol::Role,
-};
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// First and longest wait before the daemon is dialled again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(20));
@@ -143,34 +143,19 @@ impl Daemon {
             .append_pair("arch", &query.arch)
             .append_pair("directory", &query.directory)
             .finish();
-        let key = generate_key();
-        let response = self
-            .client
-            .get(format!("{}{LINK_PATH}?{query}", self.url))
-            .bearer_auth(&self.token)
-            .header(header::CONNECTION, "Upgrade")
-            .header(header::UPGRADE, "websocket")
-            .header(header::SEC_WEBSOCKET_VERSION, "13")
-            .header(header::SEC_WEBSOCKET_KEY, &key)
-            .send()
-            .await?;
-        match response.status() {
-            StatusCode::SWITCHING_PROTOCOLS => {}
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(NoLink::Token),
-            StatusCode::NOT_FOUND => {
-                return Err(NoLink::Refused(
+        let request = self.client.get(format!("{}{LINK_PATH}?{query}", self.url)).bearer_auth(&self.token);
+        let upgraded = websocket::open(request).await.map_err(|error| match error {
+            NotOpened::Http(error) => error.into(),
+            NotOpened::NoWebSocket => NoLink::NoWebSocket,
+            NotOpened::Refused(response) => match response.status() {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => NoLink::Token,
+                StatusCode::NOT_FOUND => NoLink::Refused(
                     "the daemon knows no links for agents at this address; check --url and its version"
                         .into(),
-                ));
-            }
-            status => return Err(NoLink::Refused(format!("the daemon answers {status}"))),
-        }
-        let proof = derive_accept_key(key.as_bytes());
-        let accepted = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
-        if accepted.is_none_or(|value| value.as_bytes() != proof.as_bytes()) {
-            return Err(NoLink::NoWebSocket);
-        }
-        let upgraded = response.upgrade().await?;
+                ),
+                status => NoLink::Refused(format!("the daemon answers {status}")),
+            },
+        })?;
         Ok(Socket::new(upgraded, Role::Client).await)
     }
 }

@@ -1,6 +1,13 @@
 //! `chatd demo`: a throw-away daemon that runs one real turn, watched by a real client.
 
-use super::{Exit, Failure, Options, Outcome, daemon, output};
+use super::{
+    Exit, Failure, Options, Outcome,
+    chat::{
+        client::Client,
+        view::{Standing, View},
+    },
+    daemon, output,
+};
 use crate::{
     app,
     clock::Clock,
@@ -9,16 +16,13 @@ use crate::{
     logging,
 };
 use clap::Args;
-use futures_util::StreamExt;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{
-    io::Write,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 use tokio::signal::unix::SignalKind;
-use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 /// Arguments of `chatd demo`.
 #[derive(Debug, Clone, Args)]
@@ -106,149 +110,60 @@ fn wrong(what: impl std::fmt::Display) -> Failure {
     Failure::failed(format!("the demonstration failed: {what}"))
 }
 
-/// A client of the daemon.
-struct Client {
-    http: reqwest::Client,
-    url: String,
-    token: String,
-}
-
-impl Client {
-    /// Sends a request, with a body if there is one, and reads the answer.
-    async fn ask(&self, path: &str, body: Option<Value>) -> Result<Value, Failure> {
-        let url = format!("{}{path}", self.url);
-        let request = match body {
-            Some(body) => self.http.post(url).body(body.to_string()),
-            None => self.http.get(url),
-        };
-        let sent = request.header("Coder-Session-Token", &self.token).send().await;
-        let answer = sent.and_then(reqwest::Response::error_for_status).map_err(wrong)?;
-        serde_json::from_slice(&answer.bytes().await.map_err(wrong)?).map_err(wrong)
-    }
-
-    /// Stops the workspace of the chat, so that nothing runs on when the demonstration is over.
-    async fn stop_workspace(&self, chat: &str) -> Result<(), Failure> {
-        let chat = self.ask(&format!("/api/experimental/chats/{chat}"), None).await?;
-        let Some(workspace) = chat["workspace_id"].as_str() else { return Ok(()) };
-        let path = format!("/api/v2/workspaces/{workspace}");
-        self.ask(&format!("{path}/builds"), Some(json!({ "transition": "stop" }))).await?;
-        loop {
-            let now = self.ask(&path, None).await?;
-            match now["latest_build"]["status"].as_str().unwrap_or_default() {
-                "pending" | "running" => tokio::time::sleep(Duration::from_millis(50)).await,
-                "succeeded" => return Ok(()),
-                other => return Err(wrong(format_args!("the workspace could not be stopped: {other}"))),
-            }
-        }
-    }
-}
-
 /// Creates a chat over HTTP and follows it over WebSocket until its turn is over; unless it is to go on, its workspace is
 /// stopped then.
 async fn show(url: &str, folder: &Path, keep: bool) -> Result<(), Failure> {
     let token = std::fs::read_to_string(folder.join("token")).map_err(wrong)?.trim().to_owned();
-    crate::turn::engine::client().map_err(wrong)?;
-    let http = reqwest::Client::builder().no_proxy().build().map_err(wrong)?;
-    let client = Client { http, url: url.to_owned(), token };
-    let organizations = client.ask("/api/v2/users/me/organizations", None).await?;
+    let client = Client::new(url, token)?;
+    let organizations = client.get("/api/v2/users/me/organizations").await.map_err(wrong)?;
     let body = json!({
         "organization_id": organizations[0]["id"],
         "content": [{ "type": "text", "text": PROMPT }],
     });
-    let chat = client.ask("/api/experimental/chats", Some(body)).await?;
+    let chat = client.post("/api/experimental/chats", Some(&body)).await.map_err(wrong)?;
     let id = chat["id"].as_str().ok_or_else(|| wrong("the new chat has no id"))?.to_owned();
     say(&format!("chatd demo: a real daemon on {url}\n\nYou: {PROMPT}\n\n"))?;
-
-    let mut request = format!("{}/api/experimental/chats/{id}/stream", url.replacen("http", "ws", 1))
-        .into_client_request()
-        .map_err(wrong)?;
-    request.headers_mut().insert("Coder-Session-Token", client.token.parse().map_err(wrong)?);
-    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.map_err(wrong)?;
-    let mut view = View::default();
+    let mut view = View::new(false, None);
+    view.sent(PROMPT, &chat);
+    let mut stream = client.stream(&id, None);
     let watch = async {
-        while let Some(message) = socket.next().await {
-            let Message::Text(text) = message.map_err(wrong)? else { continue };
-            let events: Vec<Value> = serde_json::from_str(&text).map_err(wrong)?;
-            for event in &events {
-                if view.show(event)? {
-                    return Ok(());
-                }
+        loop {
+            for event in stream.next(view.newest()).await.map_err(wrong)? {
+                let printed = view.on(&event);
+                say(&printed.said)?;
+                printed.noted.iter().for_each(|note| output::note(format_args!("({note})")));
+            }
+            match view.standing() {
+                Standing::Running => {}
+                Standing::Done => return Ok(()),
+                Standing::Failed(why) => return Err(wrong(why)),
+                Standing::Asks(_) => return Err(wrong("the chat waits for its client")),
             }
         }
-        Err(wrong("the stream ended before the turn did"))
     };
     tokio::time::timeout(LIMIT, watch).await.map_err(|_| wrong("the turn took too long"))??;
     if keep {
         return Ok(());
     }
-    tokio::time::timeout(LIMIT, client.stop_workspace(&id))
+    tokio::time::timeout(LIMIT, stop_workspace(&client, &id))
         .await
         .map_err(|_| wrong("the workspace did not stop"))?
 }
 
-/// What has been printed so far.
-#[derive(Default)]
-struct View {
-    /// Kind of the part that is being printed: `text`, `reasoning`, or nothing.
-    open: &'static str,
-    started: bool,
-}
-
-impl View {
-    /// Prints one event; true when the turn is over.
-    fn show(&mut self, event: &Value) -> Result<bool, Failure> {
-        match event["type"].as_str().unwrap_or_default() {
-            "message_part" => self.part(&event["message_part"]["part"])?,
-            "retry" => say(&format!("\n(retrying: {})\n", event["retry"]["error"]))?,
-            "error" => return Err(wrong(&event["error"]["message"])),
-            "status" => {
-                let status = event["status"]["status"].as_str().unwrap_or_default();
-                if status == "waiting" && self.started {
-                    self.close()?;
-                    return Ok(true);
-                }
-                self.started |= status == "running";
-            }
-            _ => {}
+/// Stops the workspace of the chat, so that nothing runs on when the demonstration is over.
+async fn stop_workspace(client: &Client, chat: &str) -> Result<(), Failure> {
+    let chat = client.get(&format!("/api/experimental/chats/{chat}")).await.map_err(wrong)?;
+    let Some(workspace) = chat["workspace_id"].as_str() else { return Ok(()) };
+    let path = format!("/api/v2/workspaces/{workspace}");
+    let stop = json!({ "transition": "stop" });
+    client.post(&format!("{path}/builds"), Some(&stop)).await.map_err(wrong)?;
+    loop {
+        let now = client.get(&path).await.map_err(wrong)?;
+        match now["latest_build"]["status"].as_str().unwrap_or_default() {
+            "pending" | "running" => tokio::time::sleep(Duration::from_millis(50)).await,
+            "succeeded" => return Ok(()),
+            other => return Err(wrong(format_args!("the workspace could not be stopped: {other}"))),
         }
-        Ok(false)
-    }
-
-    fn part(&mut self, part: &Value) -> Result<(), Failure> {
-        self.started = true;
-        let text = part["text"].as_str().unwrap_or_default();
-        match part["type"].as_str().unwrap_or_default() {
-            "text" => {
-                self.begin("text", "Agent: ")?;
-                say(text)
-            }
-            "reasoning" if !text.is_empty() => {
-                self.begin("reasoning", "(thinks) ")?;
-                say(text)
-            }
-            "tool-call" if part.get("args").is_some() => {
-                self.close()?;
-                say(&format!("  → {} {}\n", part["tool_name"].as_str().unwrap_or_default(), part["args"]))
-            }
-            "tool-result" if part.get("result").is_some() => {
-                self.close()?;
-                say(&format!("  ← {}\n\n", part["result"]))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn begin(&mut self, kind: &'static str, label: &str) -> Result<(), Failure> {
-        if self.open != kind {
-            self.close()?;
-            self.open = kind;
-            say(label)?;
-        }
-        std::io::stdout().flush().map_err(wrong)
-    }
-
-    fn close(&mut self) -> Result<(), Failure> {
-        if std::mem::take(&mut self.open).is_empty() { Ok(()) } else { say("\n\n") }
     }
 }
 

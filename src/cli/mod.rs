@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod backup;
+pub mod chat;
 pub mod completions;
 pub mod config;
 mod daemon;
@@ -47,6 +48,8 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Watch one real turn of an agent in a throw-away daemon
     Demo(demo::DemoArgs),
+    /// Talk with an agent in the terminal, through a daemon that runs
+    Chat(chat::ChatArgs),
     /// Give chats the files and commands of this machine; run it in a workspace
     Agent(agent::AgentArgs),
     /// Apply the database's migrations, or show them
@@ -99,6 +102,7 @@ fn run(cli: Cli) -> Outcome {
         None => serve::run(&serve::ServeArgs::default(), &options),
         Some(Command::Serve(args)) => serve::run(&args, &options),
         Some(Command::Demo(args)) => demo::run(&args, &options),
+        Some(Command::Chat(args)) => chat::run(&args, &options),
         Some(Command::Agent(args)) => agent::run(&args, &options),
         Some(Command::Migrate(args)) => migrate::run(&args, &options),
         Some(Command::Token(command)) => token::run(&command, &options),

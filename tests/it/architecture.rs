@@ -30,7 +30,7 @@ const LAYERS: [&[&str]; 16] = [
 ];
 
 /// Usable from everywhere. They stand on the row `leaf`: of ours they may use ids and clock only.
-const LEAVES: [&str; 2] = ["config", "metrics"];
+const LEAVES: [&str; 3] = ["config", "metrics", "websocket"];
 
 const MAX_LINES: usize = 500;
 

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod backup;
+mod chat;
 mod demo;
 mod process;
 mod start;

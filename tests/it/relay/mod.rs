@@ -2,7 +2,7 @@
 
 mod endpoint;
 mod following;
-mod proxy;
+pub mod proxy;
 mod replicas;
 pub mod socket;
 
