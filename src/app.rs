@@ -217,6 +217,7 @@ struct Daemon {
     /// Held for the store, which does not keep the actors alive.
     claimer: Arc<dyn Claimer>,
     drain: watch::Sender<bool>,
+    settle: watch::Sender<bool>,
     server: actix_web::dev::Server,
     /// The listener of `/metrics`, if it has one of its own.
     metrics_server: Option<actix_web::dev::Server>,
@@ -258,6 +259,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
     let live = Arc::new(LiveSettings::new(store.clone(), Deployment::declared(&config.chat)));
     live.refresh().await.map_err(|e| StartError::Database(format!("the settings cannot be read: {e}")))?;
     let (drain, draining) = watch::channel(false);
+    let (settle, settled) = watch::channel(false);
     let (debug, writer) = Recorder::new(live.clone(), store.clone(), clock.clone());
     let debug_writer = actix::spawn(writer);
     let shared = Arc::new(Shared {
@@ -300,6 +302,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         titles: shared.clone(),
         metrics: figures.clone().filter(|_| own_metrics.is_none()),
         draining,
+        settled,
         replica_secret,
         tokens: Arc::default(),
         owners: Arc::default(),
@@ -340,6 +343,7 @@ async fn build(config: Config, clock: Clock) -> Result<(Daemon, Ready), StartErr
         claimer: Arc::new(chats.clone()),
         chats,
         drain,
+        settle,
         server,
         metrics_server,
         arbiters,
@@ -452,6 +456,7 @@ impl Daemon {
             }
         };
         tokio::join!(chats.drain(self.grace), builds);
+        self.settle.send_replace(true);
         stop::quiet("a heartbeat", |sender| heartbeat.do_send(Cease(sender))).await;
         stop::sign_off(&self.shared).await;
         handle.stop(true).await;

@@ -25,6 +25,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Requests at once over one link. A chat makes few; a daemon that makes more waits.
 const MAX_REQUESTS: u32 = 256;
+/// Requests that may have been taken back before the agent has looked at them: chats are interrupted while it stands still.
+/// Beyond that the other end is taken for one that wants to wear it out (CVE-2023-44487).
+const MAX_TAKEN_BACK: usize = 4096;
 /// Most bytes of a request's body, and of all bodies, that may be on their way and not read yet.
 const WINDOW: u32 = 1 << 20;
 /// Most bytes of the headers of a request.
@@ -42,13 +45,14 @@ where
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(MAX_REQUESTS)
+        .max_pending_accept_reset_streams(MAX_TAKEN_BACK)
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_header_list_size(MAX_HEADERS);
     let mut connection = builder.handshake(io).await?;
     while let Some(asked) = connection.accept().await {
         let (request, respond) = asked?;
-        let mut carried = carry(agent.clone(), request.map(Received::new), respond).boxed();
+        let mut carried = carry(agent.clone(), request.map(Received::request), respond).boxed();
         // Most is over at once, as a read of a file in the kernel's memory: without a task of its own it is answered two
         // looks of this task earlier. Whatever is not is asked again by the task it gets.
         if carried.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {

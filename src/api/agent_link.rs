@@ -56,7 +56,7 @@ pub async fn link(
     state: web::Data<ApiState>,
     payload: web::Payload,
 ) -> Result<HttpResponse> {
-    if state.is_draining() {
+    if *state.settled.borrow() {
         return Err(Problem::unavailable("This replica is shutting down.", "draining"));
     }
     let refused = || {
@@ -154,14 +154,14 @@ async fn gone(state: &ApiState, agent: AgentId, link: Uuid) {
     }
 }
 
-/// Until another link takes this one's place, or the replica stops.
+/// Until another link takes this one's place, or the replica has stopped all that needs it.
 async fn others(state: &ApiState, mut entered: Entered) -> End {
-    let mut draining = state.draining.clone();
+    let mut settled = state.settled.clone();
     tokio::select! {
         _ = &mut entered.replaced => {
             Some((4001, "Another link of this agent has taken the place of this one, or it has a new token"))
         }
-        () = stopping(&mut draining) => Some((1001, "This replica is shutting down, dial again")),
+        () = stopping(&mut settled) => Some((1001, "This replica is shutting down, dial again")),
     }
 }
 

@@ -87,6 +87,8 @@ pub struct ApiState {
     pub metrics: Option<Scrape>,
     /// True once this replica stops.
     pub draining: watch::Receiver<bool>,
+    /// True once the turns of a replica that stops have ended or were handed over: until then their tools need the links.
+    pub settled: watch::Receiver<bool>,
     /// How other replicas prove themselves; `None` where there can be none.
     pub replica_secret: Option<ReplicaSecret>,
     /// Tokens seen a moment ago; start with the default.

@@ -166,7 +166,7 @@ pub(super) async fn ready(
         }
         let late = begun.elapsed() > READY_WITHIN;
         // Of one that was there and left it is known that nothing but its user brings it back.
-        if agent.external && (late || known.needs_a_person(false)) {
+        if agent.external && (late || known.needs_a_person(false, dialer.links.open_for())) {
             return Ok(Readiness::not("not_ready", dial::external(&known)));
         }
         if late {

@@ -3,7 +3,11 @@
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body, Frame};
+use hyper::{
+    HeaderMap,
+    body::{Body, Frame},
+    header::CONTENT_LENGTH,
+};
 use std::{
     future::poll_fn,
     pin::Pin,
@@ -12,13 +16,33 @@ use std::{
 
 /// A body as it arrives. What was taken makes room for as much more.
 #[derive(Debug)]
-pub struct Received(RecvStream);
+pub struct Received {
+    stream: RecvStream,
+    /// That of an answer.
+    answer: bool,
+    /// Bytes that are promised and have not come, where a number was promised.
+    missing: Option<u64>,
+}
 
 impl Received {
-    /// What this stream brings.
+    /// The body of a request.
     #[must_use]
-    pub const fn new(stream: RecvStream) -> Self {
-        Self(stream)
+    pub const fn request(stream: RecvStream) -> Self {
+        Self { stream, answer: false, missing: None }
+    }
+
+    /// The body of an answer with these headers.
+    #[must_use]
+    pub fn answer(stream: RecvStream, headers: &HeaderMap) -> Self {
+        let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        Self { stream, answer: true, missing: length }
+    }
+
+    /// Whether a reset ends a body that is whole: that is how the end of an answer says that it wants no more of the
+    /// request (RFC 9113, 8.1). Of a request it is never so.
+    fn is_whole(&self, error: &h2::Error) -> bool {
+        let reset = error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR);
+        self.answer && reset && self.missing.is_none_or(|missing| missing == 0)
     }
 }
 
@@ -30,21 +54,21 @@ impl Body for Received {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        match ready!(self.0.poll_data(cx)) {
+        match ready!(self.stream.poll_data(cx)) {
             Some(Ok(bytes)) => {
+                self.missing = self.missing.map(|missing| missing.saturating_sub(bytes.len() as u64));
                 // Fails for more than was received only.
-                let released = self.0.flow_control().release_capacity(bytes.len());
+                let released = self.stream.flow_control().release_capacity(bytes.len());
                 Poll::Ready(Some(released.map(|()| Frame::data(bytes))))
             }
-            // All was said that there was to say.
-            Some(Err(e)) if e.reason() == Some(Reason::NO_ERROR) => Poll::Ready(None),
+            Some(Err(e)) if self.is_whole(&e) => Poll::Ready(None),
             Some(Err(e)) => Poll::Ready(Some(Err(e))),
             None => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.stream.is_end_stream()
     }
 }
 

@@ -329,7 +329,7 @@ impl Connection {
         }
         let current = self.latest(workspace).await == Latest::Agent(agent.id);
         match self.known(workspace).await {
-            Some(known) if current && known.needs_a_person(under_way) => {
+            Some(known) if current && known.needs_a_person(under_way, self.dialer.links.open_for()) => {
                 Err(NoConnection::Unreachable(dial::external(&known)))
             }
             _ => Ok(()),

@@ -141,13 +141,14 @@ impl Known {
     }
 
     /// Whether nobody but a person can bring it back, so that a dial is in vain. `under_way`: the link was lost
-    /// while it was asked something, and what came of that is known there only.
+    /// while it was asked something, and what came of that is known there only. `open_for`: how long there was a daemon
+    /// to link to; while there was none, nobody could.
     #[must_use]
-    pub fn needs_a_person(&self, under_way: bool) -> bool {
+    pub fn needs_a_person(&self, under_way: bool, open_for: Duration) -> bool {
         self.external
             && match self.status {
                 AgentStatus::Timeout => true,
-                AgentStatus::Disconnected => !under_way || self.away >= RELINK_WITHIN,
+                AgentStatus::Disconnected => !under_way || self.away.min(open_for) >= RELINK_WITHIN,
                 AgentStatus::Connected | AgentStatus::Connecting => false,
             }
     }
@@ -203,15 +204,19 @@ mod tests {
 
     #[test]
     fn an_external_agent_is_waited_for_only_by_what_was_under_way() {
-        let of = |external, status, away, under_way| {
-            let away = Duration::from_secs(away);
-            Known { name: String::new(), external, status, away }.needs_a_person(under_way)
+        let since = |open_for, external, status, away, under_way| {
+            let (away, open_for) = (Duration::from_secs(away), Duration::from_secs(open_for));
+            Known { name: String::new(), external, status, away }.needs_a_person(under_way, open_for)
         };
+        let of = |external, status, away, under_way| since(3600, external, status, away, under_way);
         let known = |external, status, away| of(external, status, away, false);
         assert!(known(true, AgentStatus::Disconnected, 0));
         assert!(
             !of(true, AgentStatus::Disconnected, 29, true) && of(true, AgentStatus::Disconnected, 30, true)
         );
+        // The daemon was away itself, and nobody could link to it.
+        assert!(!since(29, true, AgentStatus::Disconnected, 600, true));
+        assert!(since(30, true, AgentStatus::Disconnected, 600, true));
         assert!(known(true, AgentStatus::Timeout, 0) && !known(true, AgentStatus::Connecting, 99));
         assert!(!known(false, AgentStatus::Disconnected, 99) && !known(false, AgentStatus::Timeout, 99));
     }

@@ -18,6 +18,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -59,11 +60,17 @@ pub enum LinkError {
 #[derive(Clone, Default)]
 pub struct Links(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     held: Mutex<HashMap<AgentId, Held>>,
     /// Told of each link that is entered.
     entered: Notify,
+    since: Instant,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { held: Mutex::default(), entered: Notify::new(), since: Instant::now() }
+    }
 }
 
 struct Held {
@@ -205,6 +212,12 @@ impl Links {
         }
     }
 
+    /// For how long agents could have linked here by now.
+    #[must_use]
+    pub fn open_for(&self) -> Duration {
+        self.0.since.elapsed()
+    }
+
     /// How many links there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -300,7 +313,7 @@ impl AgentClient {
         let mut request = Request::builder().method(method).uri(uri).body(())?;
         *request.headers_mut() = all;
         let sender = line.sender().await.ok_or(LinkError::NotSent)?;
-        // It waits while the agent has as many requests as it takes.
+        // Where the agent has as many requests as it takes, this one waits behind it, and counts as sent.
         let mut sender = sender.ready().await.map_err(|_| LinkError::NotSent)?;
         let bare = body.is_empty();
         let (answer, mut rest) = sender.send_request(request, bare).map_err(|_| LinkError::NotSent)?;
@@ -313,6 +326,8 @@ impl AgentClient {
             Some(Reason::REFUSED_STREAM) => LinkError::NotSent,
             _ => LinkError::Lost(e),
         })?;
-        Ok(answer.map(|stream| Received::new(stream).map_err(LinkError::Lost).boxed_unsync()))
+        let (head, stream) = answer.into_parts();
+        let body = Received::answer(stream, &head.headers);
+        Ok(Response::from_parts(head, body.map_err(LinkError::Lost).boxed_unsync()))
     }
 }

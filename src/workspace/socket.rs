@@ -36,6 +36,9 @@ const STALL: Duration = Duration::from_secs(16);
 const MAX_MESSAGE: usize = 1 << 20;
 /// Most bytes of a message that is written: some frames of HTTP/2.
 const PIECE: usize = 64 << 10;
+/// Most bytes that wait for a socket that takes nothing: a message, and the answers to pings. One more of these replaces the
+/// last that waits, so that an end which asks and never reads costs no more.
+const MAX_WAITING: usize = 2 * PIECE;
 /// Bytes read at once. The library clears as many before each read, so the 128 KiB that it takes by itself cost more than all
 /// else of a short message.
 const READ: usize = 8 << 10;
@@ -69,6 +72,8 @@ struct Inner<S> {
     web: WebSocketStream<S>,
     /// What came and was not read yet.
     rest: Bytes,
+    /// Messages and bytes that came before anything was asked.
+    early: usize,
     ping: Interval,
     heard: Instant,
     /// Ends not before the other one has been silent for too long.
@@ -94,6 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ)
             .write_buffer_size(0)
+            .max_write_buffer_size(MAX_WAITING)
             .max_frame_size(Some(MAX_MESSAGE))
             .max_message_size(Some(MAX_MESSAGE));
         let web = WebSocketStream::from_raw_socket(stream, role, Some(config)).await;
@@ -102,6 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Self(Arc::new(Mutex::new(Inner {
             web,
             rest: Bytes::new(),
+            early: 0,
             ping,
             heard: Instant::now(),
             silence: Box::pin(sleep(SILENCE)),
@@ -122,8 +129,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             loop {
                 match ready!(inner.poll_message(cx)) {
                     Err(lost) => return Poll::Ready(lost),
-                    Ok(bytes) if inner.rest.len() + bytes.len() > EARLY => return Poll::Ready(Lost::Unasked),
-                    Ok(bytes) => inner.rest = [&inner.rest[..], &bytes].concat().into(),
+                    Ok(bytes) => {
+                        // An empty message counts as well: it says nothing, again and again.
+                        inner.early += bytes.len().max(1);
+                        if inner.early > EARLY {
+                            return Poll::Ready(Lost::Unasked);
+                        }
+                        inner.rest = [&inner.rest[..], &bytes].concat().into();
+                    }
                 }
             }
         })
@@ -144,12 +157,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let frame = CloseFrame { code: code.into(), reason: reason.into() };
         let mut frame = Some(Message::Close(Some(frame)));
         poll_fn(|cx| {
-            let web = &mut self.lock().web;
-            ready!(web.poll_ready_unpin(cx))?;
+            let inner = &mut *self.lock();
+            ready!(inner.poll_flush(cx))?;
             if let Some(frame) = frame.take() {
-                web.start_send_unpin(frame)?;
+                inner.web.start_send_unpin(frame)?;
             }
-            web.poll_flush_unpin(cx)
+            inner.poll_flush(cx)
         })
         .await
     }
@@ -168,7 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             };
             self.heard = Instant::now();
             match message {
-                Message::Binary(bytes) if !bytes.is_empty() => return Poll::Ready(Ok(bytes)),
+                Message::Binary(bytes) => return Poll::Ready(Ok(bytes)),
                 Message::Text(_) => return Poll::Ready(Err(Lost::Text)),
                 Message::Close(frame) => {
                     let why = frame.map(|f| f.reason.to_string()).filter(|reason| !reason.is_empty());
@@ -188,8 +201,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                 return Err(Lost::Silent);
             }
             // Where nothing gets through there is no use in asking.
-            if let Poll::Ready(ready) = self.web.poll_ready_unpin(cx) {
-                ready?;
+            if let Poll::Ready(flushed) = self.poll_flush(cx) {
+                flushed?;
                 self.web.start_send_unpin(Message::Ping(Bytes::new()))?;
                 self.unflushed = true;
             }
@@ -224,8 +237,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         if size == 0 {
             return Poll::Ready(Ok(0));
         }
-        if self.web.poll_ready_unpin(cx)?.is_pending() {
-            self.stalled.get_or_insert_with(Instant::now);
+        // Whatever waits goes first: there is room for a message only when nothing does.
+        if self.poll_flush(cx)?.is_pending() {
             self.keep(cx)?;
             return Poll::Pending;
         }
@@ -250,7 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Socket<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.lock();
-        if inner.rest.is_empty() {
+        while inner.rest.is_empty() {
             match ready!(inner.poll_message(cx)) {
                 Ok(bytes) => inner.rest = bytes,
                 Err(lost) => return Poll::Ready(Err(inner.lose(lost))),
@@ -400,5 +413,47 @@ mod tests {
         let (near, stranger) = beside_a_stranger().await;
         drop(stranger);
         assert!(matches!(near.idle().await, Lost::Socket(_)));
+    }
+
+    #[tokio::test]
+    async fn an_end_that_asks_and_never_reads_costs_little() {
+        let (near, far) = tokio::io::duplex(1000);
+        let near = Socket::new(near, Role::Server).await;
+        let mut stranger = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+        let asking = async {
+            for _ in 0..5000 {
+                stranger.send(Message::Ping(vec![0; 125].into())).await.unwrap();
+            }
+        };
+        tokio::select! {
+            lost = near.idle() => panic!("{lost}"),
+            () = asking => {}
+        }
+        let reading = async {
+            let mut answers = 0;
+            loop {
+                match stranger.next().await.unwrap().unwrap() {
+                    Message::Pong(bytes) => answers += bytes.len(),
+                    Message::Close(_) => return answers,
+                    _ => {}
+                }
+            }
+        };
+        let (told, answers) = tokio::join!(near.close(1000, ""), reading);
+        told.unwrap();
+        assert!((1..=MAX_WAITING).contains(&answers), "{answers} bytes of answers have waited");
+    }
+
+    #[tokio::test]
+    async fn an_end_that_says_nothing_again_and_again_is_told_to_wait_until_it_is_asked() {
+        let (near, mut stranger) = beside_a_stranger().await;
+        let saying = async {
+            while stranger.send(Message::binary(Bytes::new())).await.is_ok() {}
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            lost = near.idle() => assert!(matches!(lost, Lost::Unasked)),
+            () = saying => {}
+        }
     }
 }

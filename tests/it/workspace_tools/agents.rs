@@ -94,6 +94,23 @@ both! {
         person.stop().await;
     }
 
+    async fn a_daemon_that_stops_lets_a_command_come_to_its_end(h: Harness) {
+        let (mut daemon, mut person) = person(&h, "graceful").await;
+        let bound = person.bound.clone();
+        runs(&h, &bound, "60s").await;
+        let since = Instant::now();
+        daemon.sigterm();
+        eventually("it takes nothing new", async || (bound.api.get("//readyz").await.status == 503).then_some(())).await;
+        fs::write(format!("{}/go", bound.folder), "").unwrap();
+        assert_eq!(daemon.wait().await.code(), Some(143));
+        assert!(since.elapsed() < Duration::from_secs(20), "it has waited for more than the command");
+        daemon.restart().await;
+        let history = serde_json::Value::from(daemon.api().history(&bound.chat).await).to_string();
+        assert!(history.contains("Done.") && history.contains(r#""output":"ended\n""#), "{history}");
+        assert_eq!(marks(&bound), "started\n");
+        person.stop().await;
+    }
+
     async fn an_agent_that_is_started_anew_between_two_calls_serves_the_second(h: Harness) {
         let (_daemon, mut person) = person(&h, "anew").await;
         let bound = person.bound.clone();
