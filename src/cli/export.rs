@@ -54,7 +54,8 @@ pub fn run(args: &ExportArgs, options: &Options) -> Outcome {
     match exported {
         Some(exported) => tell(&exported, &shown, &config),
         None if exit != Exit::Done => {
-            output::note(format_args!("chatd: interrupted; {shown} is not whole"));
+            let what = if is_stdout(&args.file) { "is not whole" } else { "was not written" };
+            output::note(format_args!("chatd: interrupted; {shown} {what}"));
         }
         None => {}
     }

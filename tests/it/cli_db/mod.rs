@@ -7,3 +7,4 @@ mod demo;
 mod process;
 mod start;
 mod tls;
+mod transfer;
