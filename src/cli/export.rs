@@ -2,19 +2,16 @@
 
 use super::{Exit, Failure, Options, Outcome, daemon, output, part::Part};
 use crate::{
-    app::open,
+    app::{StartError, open},
     clock::Clock,
     config::Config,
     ids::WorkerId,
-    store::{
-        Store,
-        transfer::{self, Exported},
-    },
+    store::transfer::{self, Exported},
 };
 use clap::Args;
 use std::{
     fs::File,
-    io::{self, BufWriter, ErrorKind, Write as _},
+    io::{self, BufWriter, ErrorKind},
     path::{Path, PathBuf},
 };
 use tokio::signal::unix::SignalKind;
@@ -37,80 +34,89 @@ const BUFFER: usize = 256 * 1024;
 pub fn run(args: &ExportArgs, options: &Options) -> Outcome {
     let config = options.load()?.config;
     daemon::there_is_a_database(&config)?;
-    let shown = if is_stdout(&args.file) { "stdout".into() } else { args.file.display().to_string() };
-    let runtime = daemon::runtime()?;
-    let ended = runtime.block_on(async {
-        let mut terminate = daemon::on(SignalKind::terminate())?;
-        let mut interrupt = daemon::on(SignalKind::interrupt())?;
-        tokio::select! {
-            done = written(&config, &args.file, &shown) => done,
-            _ = interrupt.recv() => Ok((Exit::Interrupted, None)),
-            _ = terminate.recv() => Ok((Exit::Terminated, None)),
-        }
-    });
-    // What still reads ends with the process.
-    runtime.shutdown_background();
-    let (exit, exported) = ended?;
-    match exported {
-        Some(exported) => tell(&exported, &shown, &config),
-        None if exit != Exit::Done => {
-            let what = if is_stdout(&args.file) { "is not whole" } else { "was not written" };
-            output::note(format_args!("chatd: interrupted; {shown} {what}"));
-        }
-        None => {}
-    }
-    Ok(exit)
-}
-
-fn is_stdout(file: &Path) -> bool {
-    file == Path::new("-")
-}
-
-/// `None` when whoever reads stdout wants no more.
-async fn written(config: &Config, file: &Path, shown: &str) -> Result<(Exit, Option<Exported>), Failure> {
+    let to_stdout = args.file == Path::new("-");
+    let shown = if to_stdout { "stdout".into() } else { args.file.display().to_string() };
     let cannot = |e: io::Error| match e.kind() {
         ErrorKind::AlreadyExists => Failure::failed(format!("{shown} exists already; name another file")),
         _ => Failure::failed(format!("cannot write {shown}: {e}")),
     };
-    let target = match is_stdout(file) {
+    let target = match to_stdout {
         true => None,
-        false => Some(std::path::absolute(file).map_err(cannot)?),
+        false => Some(std::path::absolute(&args.file).map_err(cannot)?),
     };
     if target.as_ref().is_some_and(|target| target.symlink_metadata().is_ok()) {
         return Err(cannot(ErrorKind::AlreadyExists.into()));
     }
-    let part = target.as_deref().map(Part::beside).transpose().map_err(cannot)?;
-    let opened = open::open(config, WorkerId::fresh(), false).await?;
-    let (store, path) = (opened.store.clone(), part.as_ref().map(|part| part.path().to_owned()));
-    let work = tokio::task::spawn_blocking(move || write(&store, path.as_deref()));
-    let exported = match work.await.map_err(|panicked| Failure::failed(panicked.to_string()))? {
-        Ok(exported) => exported,
-        // As with all data: a reader that went away has what it wanted.
-        Err(transfer::Failure::File(e)) if part.is_none() && e.kind() == ErrorKind::BrokenPipe => {
-            return Ok((Exit::Done, None));
+    let runtime = daemon::runtime()?;
+    let ended = runtime.block_on(async {
+        let mut terminate = daemon::on(SignalKind::terminate())?;
+        let mut interrupt = daemon::on(SignalKind::interrupt())?;
+        let part = target.as_deref().map(Part::beside).transpose().map_err(cannot)?;
+        let path = part.as_ref().map(|part| part.path().to_owned());
+        // A task of its own: a database that is locked is waited for, and signals are heard meanwhile.
+        let done = tokio::select! {
+            done = tokio::spawn(write(config.clone(), path)) => done,
+            _ = interrupt.recv() => return Ok(Err(Exit::Interrupted)),
+            _ = terminate.recv() => return Ok(Err(Exit::Terminated)),
+        };
+        let exported = match done.map_err(|panicked| Failure::failed(panicked.to_string()))? {
+            Ok(exported) => exported,
+            // As with all data: a reader that went away has what it wanted.
+            Err(Ended::Export(transfer::Failure::File(e)))
+                if to_stdout && e.kind() == ErrorKind::BrokenPipe =>
+            {
+                return Ok(Err(Exit::Done));
+            }
+            Err(Ended::Export(transfer::Failure::File(e))) => return Err(cannot(e)),
+            Err(Ended::Export(transfer::Failure::Store(e))) => return Err(e.into()),
+            Err(Ended::Export(e)) => return Err(Failure::failed(format!("cannot export to {shown}: {e}"))),
+            Err(Ended::Start(e)) => return Err(e.into()),
+        };
+        if let (Some(part), Some(target)) = (part, &target) {
+            part.publish(target).map_err(cannot)?;
         }
-        Err(transfer::Failure::File(e)) => return Err(cannot(e)),
-        Err(transfer::Failure::Store(e)) => return Err(e.into()),
-        Err(other) => return Err(Failure::failed(format!("cannot export to {shown}: {other}"))),
-    };
-    if let (Some(part), Some(target)) = (part, target) {
-        part.publish(&target).map_err(cannot)?;
+        Ok(Ok(exported))
+    });
+    // What still reads ends with the process.
+    runtime.shutdown_background();
+    match ended? {
+        Ok(exported) => {
+            tell(&exported, &shown, &config);
+            Ok(Exit::Done)
+        }
+        Err(Exit::Done) => Ok(Exit::Done),
+        Err(signalled) => {
+            let what = if to_stdout { "is not whole" } else { "was not written" };
+            output::note(format_args!("chatd: interrupted; {shown} {what}"));
+            Ok(signalled)
+        }
     }
-    Ok((Exit::Done, Some(exported)))
 }
 
-fn write(store: &Store, path: Option<&Path>) -> Result<Exported, transfer::Failure> {
-    let now = Clock::system().now();
-    let Some(path) = path else {
-        let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
-        return store.export(now, &mut out);
-    };
-    let file = File::options().write(true).open(path)?;
-    let mut out = BufWriter::with_capacity(BUFFER, &file);
-    let exported = store.export(now, &mut out)?;
-    out.flush()?;
-    file.sync_all()?;
-    Ok(exported)
+/// Why there is no export.
+enum Ended {
+    Start(StartError),
+    Export(transfer::Failure),
+}
+
+/// Writes to this file, or to stdout.
+async fn write(config: Config, path: Option<PathBuf>) -> Result<Exported, Ended> {
+    let opened = open::open(&config, WorkerId::fresh(), false).await.map_err(Ended::Start)?;
+    let store = opened.store.clone();
+    let work = tokio::task::spawn_blocking(move || match path {
+        None => {
+            let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+            store.export(Clock::system().now(), &mut out)
+        }
+        Some(path) => {
+            let file = File::options().write(true).open(path)?;
+            let exported =
+                store.export(Clock::system().now(), &mut BufWriter::with_capacity(BUFFER, &file))?;
+            file.sync_all()?;
+            Ok(exported)
+        }
+    });
+    work.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked).into())).map_err(Ended::Export)
 }
 
 fn tell(exported: &Exported, shown: &str, config: &Config) {

@@ -55,9 +55,11 @@ pub fn run(args: &ImportArgs, options: &Options) -> Outcome {
     let ended = runtime.block_on(async {
         let mut terminate = daemon::on(SignalKind::terminate())?;
         let mut interrupt = daemon::on(SignalKind::interrupt())?;
-        let mut done = std::pin::pin!(entered(&config, &args.file, &shown, race.clone()));
+        let panicked = |e: tokio::task::JoinError| Failure::failed(e.to_string());
+        // A task of its own: a database that is locked is waited for, and signals are heard meanwhile.
+        let mut done = tokio::spawn(entered(config, args.file.clone(), shown.clone(), race.clone()));
         let signalled = tokio::select! {
-            done = &mut done => return done.map(|()| Exit::Done),
+            done = &mut done => return done.map_err(panicked)?.map(|()| Exit::Done),
             _ = interrupt.recv() => Exit::Interrupted,
             _ = terminate.recv() => Exit::Terminated,
         };
@@ -65,7 +67,7 @@ pub fn run(args: &ImportArgs, options: &Options) -> Outcome {
             return Ok(signalled);
         }
         // It is being committed: what becomes of it is known in a moment.
-        done.await.map(|()| Exit::Done)
+        done.await.map_err(panicked)?.map(|()| Exit::Done)
     });
     // What still reads or writes ends with the process, and its transaction is undone.
     runtime.shutdown_background();
@@ -76,7 +78,7 @@ pub fn run(args: &ImportArgs, options: &Options) -> Outcome {
     Ok(exit)
 }
 
-async fn entered(config: &Config, file: &Path, shown: &str, race: Race) -> Result<(), Failure> {
+async fn entered(config: Config, file: PathBuf, shown: String, race: Race) -> Result<(), Failure> {
     let panicked = |e: tokio::task::JoinError| Failure::failed(e.to_string());
     let failed = |e: transfer::Failure| match e {
         transfer::Failure::Store(e) => e.into(),
@@ -87,17 +89,16 @@ async fn entered(config: &Config, file: &Path, shown: &str, race: Race) -> Resul
         )),
         other => Failure::failed(format!("{shown} cannot be imported: {other}; nothing was entered")),
     };
-    let path = file.to_owned();
     // What the file is comes first: for a wrong one no database is made.
-    let source = tokio::task::spawn_blocking(move || Source::open(input(&path)?));
+    let source = tokio::task::spawn_blocking(move || Source::open(input(&file)?));
     let source = source.await.map_err(panicked)?.map_err(failed)?;
-    let opened = open::open_alone(config).await?;
+    let opened = open::open_alone(&config).await?;
     let store = opened.store.clone();
     let work = tokio::task::spawn_blocking(move || store.import(source, || race.won_by(Race::COMMITS)));
     let imported = work.await.map_err(panicked)?.map_err(failed)?;
     opened.store.settle().await?;
     let listed: Vec<String> = opened.store.keys().listed().iter().map(ToString::to_string).collect();
-    tell(&imported, &listed, shown, config);
+    tell(&imported, &listed, &shown, &config);
     Ok(())
 }
 

@@ -279,7 +279,8 @@ tables! {
     } with { only: Some("t.complete") };
     file_chunks (file_id, seq) { file_id: Uid, seq: Int, data: Binary }
         with { only: Some("EXISTS (SELECT 1 FROM files f WHERE f.id = t.file_id AND f.complete)") };
-    chat_files (chat_id, file_id) { chat_id: Uid, file_id: Uid, created_at: Moment };
+    chat_files (chat_id, file_id) { chat_id: Uid, file_id: Uid, created_at: Moment }
+        with { only: Some("EXISTS (SELECT 1 FROM files f WHERE f.id = t.file_id AND f.complete)") };
     // Each row is the answer to a request that is over: a client that never got it asks again, perhaps the target. A
     // request under way has no row yet.
     idempotency_keys (user_id, key) {

@@ -3,6 +3,7 @@
 mod between;
 mod files;
 mod large;
+mod under_way;
 
 use crate::support::{
     Engine, Harness,
@@ -10,7 +11,11 @@ use crate::support::{
     outside::{Ran, chatd_with_input},
     postgres::Database,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+use tokio::process::{Child, Command};
 
 /// Both engines.
 const ENGINES: [Engine; 2] = [Engine::Sqlite, Engine::Postgres];
@@ -47,6 +52,19 @@ impl Target {
         let file = self.home.join("chatd.toml");
         std::fs::write(&file, config.to_string()).expect("write the configuration");
         file
+    }
+
+    /// Starts a command on it; its output and input are as `pipes` says.
+    fn spawn(&self, args: &[&str], pipes: impl FnOnce(&mut Command) -> &mut Command) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chatd"));
+        command.args(args).arg("--config").arg(self.config_file()).current_dir(&self.home).env_clear();
+        command.env("HOME", &self.home).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        pipes(command.kill_on_drop(true)).spawn().expect("start chatd")
+    }
+
+    /// An import that waits for what is written to its stdin.
+    fn importing(&self) -> Child {
+        self.spawn(&["import", "-"], |command| command.stdin(Stdio::piped()))
     }
 
     /// Runs a command on it, with a text on stdin.
