@@ -67,24 +67,29 @@ const fn postgres_type(kind: Kind) -> &'static str {
     }
 }
 
-/// Every column of the database is in the list with its type, or is said to be left out; and nothing else is.
-async fn holds_everything(place: &Place, sql: &str, type_of: fn(Kind) -> &'static str) {
+/// Columns of the database with their types that the list has not and does not leave out, and columns of the list
+/// that the database has not.
+async fn differences(place: &Place, sql: &str, type_of: fn(Kind) -> &'static str) -> [Vec<String>; 2] {
     let there = names(place, sql).await;
     let left_out = |column: &str| {
         let (table, column) = column.split_once(' ').unwrap().0.split_once('.').unwrap();
         LEFT_OUT.contains(&table) || TABLES.iter().any(|t| t.name == table && t.left_out.contains(&column))
     };
-    let stored: BTreeSet<String> = there.iter().filter(|column| !left_out(column)).cloned().collect();
+    let stored: BTreeSet<String> = there.into_iter().filter(|column| !left_out(column)).collect();
     let listed = TABLES.iter().flat_map(|table| {
         table.columns.iter().map(move |c| format!("{}.{} {}", table.name, c.name, type_of(c.kind)))
     });
     let listed: BTreeSet<String> = listed.collect();
-    let (unknown, gone): (Vec<_>, Vec<_>) =
-        (stored.difference(&listed).collect(), listed.difference(&stored).collect());
+    [stored.difference(&listed).cloned().collect(), listed.difference(&stored).cloned().collect()]
+}
+
+async fn holds_everything(place: &Place, sql: &str, type_of: fn(Kind) -> &'static str) {
+    let [unknown, gone] = differences(place, sql, type_of).await;
     assert!(
         unknown.is_empty() && gone.is_empty(),
         "in the database and not in transfer/tables.rs: {unknown:#?}; there and not in the database: {gone:#?}"
     );
+    let there = names(place, sql).await;
     // What is said to be left out is there.
     for name in LEFT_OUT {
         assert!(there.iter().any(|column| column.starts_with(&format!("{name}."))), "{name}");
@@ -101,6 +106,16 @@ async fn holds_everything(place: &Place, sql: &str, type_of: fn(Kind) -> &'stati
 async fn the_list_holds_every_column_of_both_engines() {
     holds_everything(&Db::sqlite().place, SQLITE, sqlite_type).await;
     holds_everything(&Db::postgres().await.place, POSTGRES, postgres_type).await;
+}
+
+#[tokio::test]
+async fn a_migration_that_adds_something_is_not_overlooked() {
+    let db = Db::sqlite();
+    db.sql("ALTER TABLE users ADD COLUMN shoe_size INTEGER; CREATE TABLE shoes (id INTEGER)").await;
+    db.sql("ALTER TABLE user_skills DROP COLUMN content").await;
+    let [unknown, gone] = differences(&db.place, SQLITE, sqlite_type).await;
+    assert_eq!(unknown, ["shoes.id INTEGER", "users.shoe_size INTEGER"]);
+    assert_eq!(gone, ["user_skills.content TEXT"]);
 }
 
 /// Keys, and the tables that a table refers to, on SQLite; both engines have the same.
