@@ -41,6 +41,7 @@ holds streamed '"text":"Work for me."'
 holds streamed '"code":1008'
 holds said 'in use'
 holds said '"username":"ann"'
+holds said 'chatd: entered'
 holds said '"spend_limit_micros":200000000'
 # What was a secret is never shown again, and the daemon met the rotated key.
 for secret in sk-ant-first sk-ant-second sk-ant-mine; do

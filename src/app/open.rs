@@ -29,6 +29,25 @@ pub struct Opened {
     pub runtime: Arc<Runtime>,
 }
 
+/// Who opens a database, and with whom beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Daemon,
+    /// A command that runs beside a daemon or without one.
+    Beside,
+    /// A command that no daemon may run beside, as far as that can be told: on SQLite.
+    Alone,
+}
+
+/// Opens and migrates for a command that needs an SQLite file for itself, and holds its lock. On PostgreSQL nobody
+/// can be told of.
+///
+/// # Errors
+/// As [`open`], and [`StartError::Taken`] while a daemon serves the file.
+pub async fn open_alone(config: &Config) -> Result<Opened, StartError> {
+    open_database(config, WorkerId::fresh(), Role::Alone, keyring(config)?).await
+}
+
 /// Opens and migrates. A `daemon` also holds the lock of an SQLite file, and sends and receives hints
 /// over PostgreSQL; a command that runs beside it does neither.
 ///
@@ -36,7 +55,8 @@ pub struct Opened {
 /// When the database cannot be had or is newer than the program.
 pub async fn open(config: &Config, worker: WorkerId, daemon: bool) -> Result<Opened, StartError> {
     let keys = keyring(config)?;
-    let opened = open_database(config, worker, daemon, keys).await?;
+    let role = if daemon { Role::Daemon } else { Role::Beside };
+    let opened = open_database(config, worker, role, keys).await?;
     if daemon {
         // The lock of an SQLite file says that there is nobody else.
         let ready = match opened.lock {
@@ -74,7 +94,7 @@ fn keyring(config: &Config) -> Result<Keyring, StartError> {
 async fn open_database(
     config: &Config,
     worker: WorkerId,
-    daemon: bool,
+    role: Role,
     keys: Keyring,
 ) -> Result<Opened, StartError> {
     let runtime = Arc::new(Runtime::start().map_err(|e| StartError::Database(e.to_string()))?);
@@ -87,12 +107,12 @@ async fn open_database(
                 StartError::File(format!("the database {} cannot be used: {e}", path.display()))
             })?;
             // Before anything else: a second daemon must not migrate under the first one.
-            let lock = if daemon { Some(instance_lock(&path)?) } else { None };
+            let lock = if role == Role::Beside { None } else { Some(instance_lock(&path)?) };
             apply(config, &runtime, true).await?;
             let full = config.database.synchronous == Synchronous::Full;
             let engine = SqliteStore::open(&path, full).map_err(|e| StartError::File(e.to_string()))?;
             let store = Store::sqlite(engine, Bus::local()).with_keys(keys);
-            if daemon {
+            if role == Role::Daemon {
                 // With the lock held nobody else can be alive: what a killed process left running is
                 // taken up at once.
                 store.forget_leases().await.map_err(|e| StartError::File(e.to_string()))?;
@@ -102,7 +122,7 @@ async fn open_database(
         DatabaseUrl::Postgres(url) => {
             apply(config, &runtime, true).await?;
             let server = server(url)?;
-            let bus = if daemon {
+            let bus = if role == Role::Daemon {
                 let (sender, receiver) = mpsc::channel(HINT_QUEUE);
                 let bus = Bus::with_remote(sender);
                 runtime.handle().spawn(bus::postgres::send(server.clone(), worker, receiver));

@@ -1,12 +1,11 @@
 //! `chatd backup FILE`: a copy of the embedded database, made while the daemon runs.
 
-use super::{Exit, Failure, Options, Outcome, daemon, output};
+use super::{Exit, Failure, Options, Outcome, daemon, output, part::Part};
 use crate::store::sqlite;
 use clap::Args;
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, ErrorKind},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 use tokio::signal::unix::SignalKind;
@@ -48,7 +47,7 @@ pub fn run(args: &BackupArgs, options: &Options) -> Outcome {
         let mut terminate = daemon::on(SignalKind::terminate())?;
         let mut interrupt = daemon::on(SignalKind::interrupt())?;
         let part = Part::beside(&target).map_err(cannot)?;
-        let into = part.path.clone();
+        let into = part.path().to_owned();
         tokio::select! {
             done = tokio::task::spawn_blocking(move || copy(&database, &into)) => match done {
                 Ok(Ok(())) => part.publish(&target).map_err(cannot).map(|()| Exit::Done),
@@ -82,43 +81,4 @@ pub fn run(args: &BackupArgs, options: &Options) -> Outcome {
 fn copy(database: &Path, target: &Path) -> Result<(), String> {
     sqlite::copy(database, target).map_err(|e| e.to_string())?;
     File::open(target).and_then(|file| file.sync_all()).map_err(|e| e.to_string())
-}
-
-/// The copy under a name of its own until it is whole: half a copy would look like a whole one. It is
-/// removed when this is dropped; a kill leaves it, and its name says what it is.
-struct Part {
-    path: PathBuf,
-}
-
-impl Part {
-    /// Made first, so that nobody else can read it.
-    fn beside(target: &Path) -> io::Result<Self> {
-        let name = target.file_name().ok_or(ErrorKind::IsADirectory)?.to_string_lossy();
-        let path = target.with_file_name(format!(".{name}.{}.part", std::process::id()));
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { path })
-    }
-
-    /// Gives it its name, unless something has it.
-    fn publish(self, target: &Path) -> io::Result<()> {
-        match fs::hard_link(&self.path, target) {
-            // Some file systems have one name for a file only.
-            Err(e) if matches!(e.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
-                fs::rename(&self.path, target)?;
-            }
-            linked => linked?,
-        }
-        match target.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // It may have its name by now, and no other.
-        drop(fs::remove_file(&self.path));
-    }
 }

@@ -109,12 +109,29 @@ pub fn on_existing_database<R>(
     config: &Config,
     command: impl AsyncFnOnce(&Store) -> Result<R, Failure>,
 ) -> Result<R, Failure> {
+    there_is_a_database(config)?;
+    on_database(config, command)
+}
+
+/// Makes sure that opening the database makes none.
+///
+/// # Errors
+/// Status 69 when there is no embedded database.
+pub fn there_is_a_database(config: &Config) -> Result<(), Failure> {
     // A PostgreSQL database is never made by opening it: the server says that it does not exist.
-    if let Some(database) = config.sqlite_file().filter(|file| !file.is_file()) {
-        return Err(Failure::new(
+    match config.sqlite_file().filter(|file| !file.is_file()) {
+        None => Ok(()),
+        Some(database) => Err(Failure::new(
             Exit::Unavailable,
             format!("there is no database {}; check data_dir and database.url", database.display()),
-        ));
+        )),
     }
-    on_database(config, command)
+}
+
+/// Where the configuration has its encryption keys.
+pub fn place_of_keys(config: &Config) -> String {
+    match &config.secrets.encryption_key_env {
+        Some(variable) => format!("the variable {variable}"),
+        None => config.secrets.key_file(&config.data_dir).display().to_string(),
+    }
 }

@@ -11,13 +11,16 @@ pub mod config;
 mod daemon;
 pub mod demo;
 mod exit;
+pub mod export;
 pub mod healthcheck;
+pub mod import;
 pub mod keys;
 pub mod man;
 pub mod migrate;
 pub mod openapi;
 mod options;
 pub mod output;
+mod part;
 pub mod serve;
 pub mod token;
 pub mod user;
@@ -68,6 +71,10 @@ pub enum Command {
     Keys(keys::KeysCommand),
     /// Copy the embedded database, while the daemon runs or not
     Backup(backup::BackupArgs),
+    /// Write everything that the database holds as lines of JSON, while the daemon runs or not
+    Export(export::ExportArgs),
+    /// Enter what `chatd export` wrote into an empty database, of either engine
+    Import(import::ImportArgs),
     /// Print the OpenAPI document
     Openapi,
     /// Check, show or begin a configuration
@@ -110,6 +117,8 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Workspace(command)) => workspace::run(&command, &options),
         Some(Command::Keys(command)) => keys::run(&command, &options),
         Some(Command::Backup(args)) => backup::run(&args, &options),
+        Some(Command::Export(args)) => export::run(&args, &options),
+        Some(Command::Import(args)) => import::run(&args, &options),
         Some(Command::Openapi) => openapi::run(),
         Some(Command::Config(command)) => config::run(command, &options),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args, &options),

@@ -17,7 +17,7 @@ use std::{path::Path, sync::Arc};
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// Key of the advisory lock under which replicas migrate one after the other ("chatd" in ASCII).
-const LOCK_KEY: i64 = 0x0063_6861_7464;
+pub(super) const LOCK_KEY: i64 = 0x0063_6861_7464;
 
 /// What migrations a database has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,18 @@ fn status_of<DB: diesel::backend::Backend, H: MigrationHarness<DB>>(
     pending.sort();
     let unknown = applied.iter().filter(|v| !known.contains(v)).cloned().collect();
     Ok(Status { applied, pending, unknown })
+}
+
+/// The version of the newest migration: that of the schema which this program works with.
+///
+/// # Errors
+/// When the program's own migrations cannot be read.
+pub fn newest() -> Result<String, MigrateError> {
+    use diesel::migration::MigrationSource;
+    let fail = |e: Box<dyn std::error::Error + Send + Sync>| MigrateError::Failed(e.to_string());
+    let known = MigrationSource::<diesel::sqlite::Sqlite>::migrations(&SQLITE).map_err(fail)?;
+    let newest = known.iter().map(|m| m.name().version().to_string()).max();
+    newest.ok_or_else(|| MigrateError::Failed("the program has no migrations".into()))
 }
 
 /// Looks at, or applies, the migrations of a SQLite file. Blocks. Looking changes nothing: a file that is

@@ -29,6 +29,7 @@ mod statement;
 mod statements;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod transfer;
 mod types;
 mod wide;
 pub mod words;

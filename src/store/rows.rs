@@ -52,7 +52,7 @@ pub(super) fn role_of(text: &str) -> Result<Role, Error> {
         .ok_or_else(|| Error::Corrupt(format!("message role {text:?}")))
 }
 
-fn visibility_of(text: &str) -> Result<Visibility, Error> {
+pub(super) fn visibility_of(text: &str) -> Result<Visibility, Error> {
     [Visibility::User, Visibility::Model, Visibility::Both]
         .into_iter()
         .find(|v| visibility_name(*v) == text)

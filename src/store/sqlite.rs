@@ -134,6 +134,11 @@ impl SqliteStore {
         &self.settings.path
     }
 
+    /// A connection of its own, for work that is no job of the writer or a reader.
+    pub(super) fn connect(&self) -> Result<diesel::SqliteConnection> {
+        self.settings.open_sync()
+    }
+
     /// Moves the write-ahead log into the file and empties it: a copy of the file alone is whole then, and
     /// no log is left that could be taken for that of another file put in its place.
     pub(super) async fn settle(&self) -> Result<()> {

@@ -19,7 +19,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 /// Name of the canary in table `deployment`: a sealed value whose key is the one that seals.
-const CANARY: &str = "encryption_canary";
+pub(in crate::store) const CANARY: &str = "encryption_canary";
 /// What the canary says.
 const CANARY_TEXT: &[u8] = b"chatd";
 /// Values that one transaction of a rotation re-seals: a few milliseconds of work.

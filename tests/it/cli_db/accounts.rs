@@ -16,6 +16,7 @@ fn what_needs_a_database_makes_none() {
             &["workspace", "stop", "bob/dev"],
             &["keys", "list"],
             &["keys", "rotate"],
+            &["export", "all.jsonl"],
         ] {
             let ran = chatd(h.folder(), &[args, &["--data-dir", "nothing"]].concat()).await;
             assert_eq!((ran.status, ran.out.as_str()), (69, ""), "{args:?}: {ran:?}");

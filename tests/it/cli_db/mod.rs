@@ -8,3 +8,4 @@ mod demo;
 mod process;
 mod start;
 mod tls;
+mod transfer;
