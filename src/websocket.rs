@@ -41,3 +41,16 @@ pub async fn open(request: RequestBuilder) -> Result<Upgraded, NotOpened> {
     }
     Ok(response.upgrade().await?)
 }
+
+/// Why a request failed, by its deepest cause: that says more than "error sending request". Without the address, which may
+/// hold a password.
+#[must_use]
+pub fn cause(error: reqwest::Error) -> String {
+    use std::error::Error as _;
+    let error = error.without_url();
+    let mut cause = error.source();
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    cause.map_or_else(|| error.to_string(), ToString::to_string)
+}

@@ -70,14 +70,7 @@ enum NoLink {
 
 impl From<reqwest::Error> for NoLink {
     fn from(error: reqwest::Error) -> Self {
-        use std::error::Error as _;
-        // The address may hold a password; the cause says more than "error sending request".
-        let error = error.without_url();
-        let mut cause = error.source();
-        while let Some(deeper) = cause.and_then(std::error::Error::source) {
-            cause = Some(deeper);
-        }
-        Self::Http(cause.map_or_else(|| error.to_string(), ToString::to_string))
+        Self::Http(websocket::cause(error))
     }
 }
 

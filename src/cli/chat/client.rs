@@ -3,7 +3,7 @@
 use super::super::{Exit, Failure, output};
 use crate::{
     ids::fresh_uuid,
-    websocket::{self, NotOpened},
+    websocket::{self, NotOpened, cause},
 };
 use futures_util::StreamExt as _;
 use reqwest::{Method, Response, StatusCode, Upgraded};
@@ -81,15 +81,9 @@ pub fn is_local(url: &str) -> bool {
 pub struct Client {
     http: reqwest::Client,
     url: String,
+    /// The address as it is told: without a password in it.
+    shown: String,
     token: String,
-}
-
-fn cause(error: &reqwest::Error) -> String {
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(deeper) = deepest.source() {
-        deepest = deeper;
-    }
-    deepest.to_string()
 }
 
 impl Client {
@@ -105,11 +99,12 @@ impl Client {
                 && url.query().is_none()
                 && url.fragment().is_none()
         });
-        if parsed.is_none() {
-            return Err(usage(format!(
-                "--url {url:?} is no address of a daemon; it reads http://HOST:PORT or https://HOST"
-            )));
-        }
+        let Some(mut shown) = parsed else {
+            let what = "--url is no address of a daemon; it reads http://HOST:PORT or https://HOST";
+            return Err(usage(what.into()));
+        };
+        // An http address takes both.
+        let _ = shown.set_username("").and_then(|()| shown.set_password(None));
         if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(usage("the token has characters that no token has; copy it again".into()));
         }
@@ -123,8 +118,9 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|e| Failure::failed(format!("no HTTP client can be made: {}", cause(&e))))?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), token })
+            .map_err(|e| Failure::failed(format!("no HTTP client can be made: {}", cause(e))))?;
+        let shown = shown.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), shown, token })
     }
 
     /// Sends a request that changes nothing.
@@ -169,12 +165,12 @@ impl Client {
         if let Some(body) = body {
             request = request.header("Content-Type", "application/json").body(body.to_string());
         }
-        let answer = request.send().await.map_err(|e| self.failed(&e))?;
+        let answer = request.send().await.map_err(|e| self.failed(e))?;
         let status = answer.status();
         if !status.is_success() {
             return Err(self.refused(answer).await);
         }
-        let bytes = answer.bytes().await.map_err(|e| self.failed(&e))?;
+        let bytes = answer.bytes().await.map_err(|e| self.failed(e))?;
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
@@ -182,16 +178,13 @@ impl Client {
     }
 
     fn strange(&self, why: String) -> CallError {
-        CallError::Strange { url: self.url.clone(), why }
+        CallError::Strange { url: self.shown.clone(), why }
     }
 
-    fn failed(&self, error: &reqwest::Error) -> CallError {
+    fn failed(&self, error: reqwest::Error) -> CallError {
+        let connecting = error.is_connect();
         let why = cause(error);
-        if error.is_connect() {
-            CallError::Unreachable { url: self.url.clone(), why }
-        } else {
-            self.strange(why)
-        }
+        if connecting { CallError::Unreachable { url: self.shown.clone(), why } } else { self.strange(why) }
     }
 
     async fn refused(&self, answer: Response) -> CallError {
@@ -275,7 +268,7 @@ impl Stream {
                 return Err(self.client.refused(*answer).await);
             }
             Err(NotOpened::Refused(answer)) => format!("status {}", answer.status()),
-            Err(NotOpened::Http(error)) => cause(&error),
+            Err(NotOpened::Http(error)) => cause(error),
             Err(error @ NotOpened::NoWebSocket) => return Err(self.client.strange(error.to_string())),
         };
         output::note(format_args!("chatd: the daemon cannot be reached ({why}); trying again"));

@@ -106,7 +106,7 @@ fn own_token(config: &Config, url: &str) -> Result<String, Failure> {
         )
     };
     if !client::is_local(url) {
-        return Err(usage(format!("there is no token for {url}")));
+        return Err(usage("there is no token for a daemon elsewhere".into()));
     }
     let file = config.data_dir.join("token");
     match std::fs::read_to_string(&file) {
@@ -308,6 +308,7 @@ impl Talk {
             _ = self.terminate.recv() => return Ok(Some(Exit::Terminated)),
         };
         self.view.sent(text, &answer);
+        self.interrupted = false;
         if answer["queued"] == true && !self.quiet {
             output::note("(it is queued; its turn comes when this one is over)");
         }
