@@ -3,12 +3,11 @@
 use crate::support::{
     Engine, Harness, both,
     fake_model::{Ending, Gate, says},
-    outside::stays,
+    outside::{freeze, stays, thaw},
     run,
     turns::id,
 };
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
-use nix::sys::signal::Signal;
 use serde_json::json;
 use std::time::Duration;
 
@@ -29,9 +28,9 @@ both! {
         let mut stream = api.stream(&chat, None).await;
         stream.shows("Still ").await;
         for _ in 0..3 {
-            daemon.signal(Signal::SIGSTOP);
+            freeze(daemon.pid()).await;
             stays(LEASE + Duration::from_secs(1), "it stands still", async || h.turns() == 1).await;
-            daemon.signal(Signal::SIGCONT);
+            thaw(daemon.pid());
             stays(Duration::from_secs(1), "the step is not begun again", async || h.turns() == 1).await;
         }
         gate.open();

@@ -5,10 +5,9 @@ use crate::support::{
     client::Api,
     daemon::DaemonProcess,
     fake_model::{Ending, Gate, says},
-    outside::{eventually, stays},
+    outside::{eventually, freeze, stays, thaw},
     run,
 };
-use nix::sys::signal::Signal;
 use std::time::Duration;
 
 /// Long enough for a busy machine not to lose it with a beat each 500 ms. How soon a lost one is taken
@@ -92,13 +91,13 @@ fn an_owner_that_was_stopped_and_wakes_up_commits_nothing() {
         let mut stream = pair.api.stream(&pair.chat, None).await;
         stream.status("running").await;
         h.model.push([says("by the second")]);
-        pair.owner.signal(Signal::SIGSTOP);
+        freeze(pair.owner.pid()).await;
         pair.taken_over(&h).await;
         stream.settled().await;
         // The rest of the first answer lies in its socket before it wakes up.
         pair.gate.open();
         assert_eq!(h.model.ended(0).await, Ending::Played);
-        pair.owner.signal(Signal::SIGCONT);
+        thaw(pair.owner.pid());
         eventually("the first owner has let go", async || {
             (pair.owner.metric("chatd_owned_chats").await == Some(0.0)).then_some(())
         })

@@ -4,8 +4,8 @@ use super::{figure, follower, pieces, proxy::Proxy, replicated, successor, until
 use crate::support::{
     client::Fold,
     fake_model::{Gate, Reply, says, says_in},
+    outside::{freeze, thaw},
 };
-use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
 fn shows(text: &[String]) -> impl Fn(&Fold) -> bool {
@@ -205,12 +205,12 @@ replicated! {
         let chat = owner.api().create_chat("Count.").await["id"].as_str().unwrap().to_owned();
         let mut far = there.stream(&chat, None).await;
         far.until("the first pieces", shows(&pieces(0, 9))).await;
-        owner.signal(Signal::SIGSTOP);
+        freeze(owner.pid()).await;
         gate.open();
         // Whoever comes now gets what this replica has, without the owner.
         let mut late = there.stream(&chat, None).await;
         late.until("the first pieces, late", shows(&pieces(0, 9))).await;
-        owner.signal(Signal::SIGCONT);
+        thaw(owner.pid());
         assert_eq!(far.settled().await.texts("assistant"), [pieces(0, 20).concat()]);
         assert_eq!(late.settled().await.texts("assistant"), [pieces(0, 20).concat()]);
     }
@@ -224,9 +224,9 @@ replicated! {
         let mut far = there.stream(&chat, None).await;
         far.until("the first attempt", shows(&pieces(0, 9))).await;
         let _successor = successor(&h).await;
-        owner.signal(Signal::SIGSTOP);
+        freeze(owner.pid()).await;
         far.until("the second attempt", shows(&pieces(50, 60))).await;
-        owner.signal(Signal::SIGCONT);
+        thaw(owner.pid());
         lost.open();
         gate.open();
         assert_eq!(far.settled().await.texts("assistant"), [pieces(50, 60).concat() + "end"]);

@@ -1,7 +1,10 @@
 //! What can be seen of a daemon from outside: commands beside it, its figures, its resources.
 
 use super::{Harness, client::Api, daemon::DaemonProcess, fake_model::RecordedRequest};
-use nix::unistd::Pid;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{path::Path, process::Stdio, time::Duration};
 use tokio::{io::AsyncWriteExt as _, time::Instant};
 
@@ -112,6 +115,25 @@ impl Harness {
     pub fn turn_requests(&self) -> Vec<RecordedRequest> {
         self.model.requests()
     }
+}
+
+/// Freezes a process, and waits until each of its threads stands still: the signal is sent at once,
+/// but a thread that runs on another core goes on for a moment and takes what comes to it.
+pub async fn freeze(pid: Pid) {
+    kill(pid, Signal::SIGSTOP).expect("freeze a process");
+    eventually("the process stands still", async || {
+        let mut tasks =
+            std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process is there").flatten();
+        // A thread that ended meanwhile runs no more either.
+        let stands = |stat: String| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
+        tasks.all(|task| std::fs::read_to_string(task.path().join("stat")).map_or(true, stands)).then_some(())
+    })
+    .await;
+}
+
+/// Lets a frozen process go on.
+pub fn thaw(pid: Pid) {
+    kill(pid, Signal::SIGCONT).expect("let a process go on");
 }
 
 /// A number of a line `NAME:  123 kB` of `/proc/PID/status`.

@@ -4,7 +4,7 @@ use super::{Bound, LOCAL, error, ok, person::Person};
 use crate::support::{
     Engine, Harness, both,
     fake_model::{calls, says},
-    outside::{eventually, stays},
+    outside::{eventually, freeze, stays, thaw},
     run_within,
 };
 use nix::{
@@ -67,9 +67,10 @@ both! {
         let left: i32 = left.as_str().and_then(|pid| pid.trim().parse().ok()).expect("a process id");
         let processes = both_processes(&daemon, &bound.workspace);
         // Neither sees the other's end.
-        for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
-            processes.iter().for_each(|pid| kill(*pid, signal).expect("it runs"));
+        for pid in &processes {
+            freeze(*pid).await;
         }
+        processes.iter().for_each(|pid| kill(*pid, Signal::SIGKILL).expect("it runs"));
         bound.has_agent("disconnected").await;
         assert!(kill(Pid::from_raw(left), None).is_ok(), "nobody ended it");
         bound.end().await;
@@ -151,13 +152,13 @@ fn a_frozen_agent_is_noticed_and_its_command_gone_on_with() {
         let (_daemon, mut person) = person(&h, "frozen").await;
         let bound = person.bound.clone();
         runs(&h, &bound, "90s").await;
-        person.signal(Signal::SIGSTOP);
+        freeze(person.worker()).await;
         let frozen = Instant::now();
         bound.has_agent("disconnected").await;
         let took = frozen.elapsed();
         assert!(took < Duration::from_secs(22), "a half-open link is found within 20 s, not {took:?}");
         fs::write(format!("{}/go", bound.folder), "").unwrap();
-        person.signal(Signal::SIGCONT);
+        thaw(person.worker());
         bound.ends("Done.").await;
         let result = bound.results(1).await.remove(0);
         assert_eq!(
@@ -175,13 +176,13 @@ fn an_agent_that_freezes_for_a_moment_loses_nothing() {
     run_within(Duration::from_secs(60), Engine::Sqlite, "moment", |h| async move {
         let (_daemon, mut person) = person(&h, "moment").await;
         let bound = person.bound.clone();
-        person.signal(Signal::SIGSTOP);
+        freeze(person.worker()).await;
         h.model.push([calls("execute", json!({ "command": "echo awake" })), says("Done.")]);
         let (begun, before) = (Instant::now(), h.turns());
         bound.api.send(&bound.chat, "Run it.").await;
         // It is asked for its tools, and the link is not given up at once.
         stays(Duration::from_secs(4), "the model is not asked yet", async || h.turns() == before).await;
-        person.signal(Signal::SIGCONT);
+        thaw(person.worker());
         bound.ends("Done.").await;
         assert_eq!(ok(&bound.results(1).await[0])["output"], "awake\n");
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());

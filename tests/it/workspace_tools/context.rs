@@ -5,10 +5,9 @@ use crate::support::{
     Harness, both,
     daemon::DaemonProcess,
     fake_model::{Gate, RecordedRequest, Reply, says},
-    outside::{eventually, stays},
+    outside::{eventually, freeze, stays, thaw},
     turns::id,
 };
-use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use std::{fs, path::Path, time::Duration};
 
@@ -138,13 +137,13 @@ both! {
         let bound = Bound::workspace(&daemon, "attempt").await;
         let note = fs::read_to_string(daemon.data_dir().join("agents").join(&bound.workspace)).expect("a note");
         let agent = worker(note.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a process id"));
-        kill(agent, Signal::SIGSTOP).expect("freeze the agent");
+        freeze(agent).await;
         let bound = bound.with_chat().await;
         let sql = format!("SELECT generation_attempt AS n FROM chats WHERE id = {}", h.uuid(&bound.chat));
         eventually("the agent is asked", async || (h.number(&daemon, &sql).await == 1).then_some(())).await;
         // It has 5 s, and then the turn goes on without it; its tools are asked for before the model is.
         stays(Duration::from_secs(7), "nobody answers", async || h.turns() == 0).await;
-        kill(agent, Signal::SIGCONT).expect("go on");
+        thaw(agent);
         h.turn(0).await;
         assert_eq!(h.number(&daemon, &sql).await, 1);
         gate.open();

@@ -82,14 +82,9 @@ impl Person {
         worker(self.supervisor().as_raw())
     }
 
-    /// Freezes or thaws the process that does the work.
-    pub fn signal(&self, signal: Signal) {
-        kill(self.worker(), signal).expect("signal the agent");
-    }
-
     /// Kills the process that does the work, and waits until all that it has started is gone too.
     pub async fn kill(&mut self) {
-        self.signal(Signal::SIGKILL);
+        kill(self.worker(), Signal::SIGKILL).expect("kill the agent");
         let mut agent = self.agent.take().expect("it runs");
         within(Duration::from_secs(20), "the end of the agent", async || agent.try_wait().expect("wait"))
             .await;

@@ -5,10 +5,9 @@ use super::{Bound, LOCAL, error, link::Between, ok};
 use crate::support::{
     Engine,
     fake_model::{calls, says},
-    outside::eventually,
+    outside::{eventually, freeze, thaw},
     run_within,
 };
-use nix::sys::signal::Signal;
 use serde_json::json;
 use std::time::Duration;
 use tokio::{
@@ -38,7 +37,7 @@ fn a_replica_that_stands_still_keeps_no_command() {
         bound.api.send(&bound.chat, "Run it.").await;
         let marks = format!("{}/marks", bound.folder);
         eventually("the command has begun", async || std::fs::exists(&marks).unwrap().then_some(())).await;
-        first.signal(Signal::SIGSTOP);
+        freeze(first.pid()).await;
         between.mend(second.url());
         std::fs::write(format!("{}/go", bound.folder), "").unwrap();
         let since = Instant::now();
@@ -49,7 +48,7 @@ fn a_replica_that_stands_still_keeps_no_command() {
             "{ended}"
         );
         assert!(since.elapsed() < Duration::from_secs(60), "{:?}", since.elapsed());
-        first.signal(Signal::SIGCONT);
+        thaw(first.pid());
         bound.ends("Done.").await;
         assert_eq!(std::fs::read_to_string(&marks).unwrap(), "started\n");
         bound.end().await;

@@ -5,13 +5,10 @@ use super::{Bound, LOCAL, ok};
 use crate::support::{
     both,
     fake_model::{RecordedRequest, Reply, calls, says},
-    outside::eventually,
+    outside::{eventually, freeze, thaw},
     turns::{id, working_directory},
 };
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 const PROGRAM: &str = "#!/bin/sh\n# Adds two numbers.\necho $(( $1 - $2 ))\n";
@@ -101,7 +98,7 @@ both! {
         let supervisor: i32 = process.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a process id");
         let below = std::process::Command::new("pgrep").arg("-P").arg(supervisor.to_string()).output().expect("pgrep");
         let agent = Pid::from_raw(String::from_utf8_lossy(&below.stdout).trim().parse().expect("one process below it"));
-        kill(agent, Signal::SIGSTOP).expect("stop the agent");
+        freeze(agent).await;
         let edits = json!([{ "search": "x", "replace": "xx", "replace_all": true }]);
         h.model.push([
             Reply::empty()
@@ -115,7 +112,7 @@ both! {
         })
         .await;
         daemon.kill_9().await;
-        kill(agent, Signal::SIGCONT).expect("let the agent go on");
+        thaw(agent);
         daemon.restart().await;
         let bound = Bound { api: daemon.api(), ..bound };
         let mut stream = bound.api.stream(&bound.chat, None).await;
