@@ -2,7 +2,8 @@
 //!
 //! A build is a row. A replica takes it on under a lease that it renews while it works; when the lease of
 //! another one has passed, that build is ended as failed: half a command cannot be gone on with, and nobody
-//! knows how far it came, so a person or a model decides what comes next.
+//! knows how far it came, so a person or a model decides what comes next. Only of an agent on this host it is
+//! known that it has started.
 //!
 //! `builds/ended.rs` looks after workspaces that do not run any more.
 
@@ -23,7 +24,7 @@ use crate::{
     workspace::{
         parameters::Questions,
         provision::{self, Host, Job},
-        status::CONNECTION_TIMEOUT_SECONDS,
+        status::{self, CONNECTION_TIMEOUT_SECONDS},
         token,
     },
 };
@@ -126,19 +127,18 @@ async fn claim(shared: &Shared) -> store::Result<Option<ClaimedBuild>> {
 async fn one(shared: Arc<Shared>, host: Arc<Host>, grace: Duration, claimed: ClaimedBuild) {
     let build = claimed.view.build.id;
     let ttl = ttl(&claimed.view);
-    let error = match claimed.abandoned {
-        true => {
-            Some("The replica that ran this build has ended in the middle of it. Build again.".to_owned())
+    let done = match claimed.abandoned {
+        true => found(&shared, &host, claimed.view).await,
+        false => work(&shared, &host, grace, claimed.view).await,
+    };
+    let error = match done {
+        Ok(()) => None,
+        Err(Stop::Failed(why)) => Some(why),
+        Err(Stop::Store(e)) => {
+            // The lease runs out, and whoever finds the build then ends it.
+            tracing::warn!(%build, error = %e, "a build could not go on");
+            return;
         }
-        false => match work(&shared, &host, grace, claimed.view).await {
-            Ok(()) => None,
-            Err(Stop::Failed(why)) => Some(why),
-            Err(Stop::Store(e)) => {
-                // The lease runs out, and whoever finds the build then ends it.
-                tracing::warn!(%build, error = %e, "a build could not go on");
-                return;
-            }
-        },
     };
     let failed = error.is_some();
     let end = BuildEnd { build, worker: shared.worker, error, ttl };
@@ -166,6 +166,22 @@ enum Stop {
 impl From<store::Error> for Stop {
     fn from(e: store::Error) -> Self {
         Self::Store(e)
+    }
+}
+
+/// How a build ends whose replica has ended in the middle of it.
+async fn found(shared: &Shared, host: &Host, view: WorkspaceView) -> Result<(), Stop> {
+    let (build, agent) = (view.build.id, status::select(&view.agents).map(|agent| agent.id));
+    let job = job(view, None);
+    let started = async { matches!(agent, Ok(agent) if provision::has_started(host, &job, agent).await) };
+    tokio::select! {
+        started = started => match started {
+            true => Ok(()),
+            false => Err(Stop::Failed(
+                "The replica that ran this build has ended in the middle of it. Build again.".into(),
+            )),
+        },
+        lost = keep(shared, build) => Err(Stop::Store(lost)),
     }
 }
 

@@ -112,9 +112,12 @@ impl Process {
         })
     }
 
+    /// Whole or not at all: the daemon may be killed at any moment.
     fn write(&self, file: &Path) -> io::Result<()> {
         let agent = self.agent.map(|agent| format!(" {agent}")).unwrap_or_default();
-        fs::write(file, format!("{} {}{agent}\n", self.pid, self.started))
+        let new = file.with_extension("new");
+        fs::write(&new, format!("{} {}{agent}\n", self.pid, self.started))?;
+        fs::rename(new, file)
     }
 
     fn is_alive(&self) -> bool {
@@ -175,6 +178,17 @@ pub async fn start(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> 
     // Reaps it when it ends.
     tokio::spawn(async move { child.wait().await });
     Ok(())
+}
+
+/// Whether the agent of a start whose replica was killed in the middle has started all the same: the last thing a start does is
+/// to see that.
+pub async fn has_started(host: &Host, job: &Job, agent: AgentId) -> bool {
+    let noted = Process::read(&agents(host).join(job.workspace.to_string()));
+    let Some(process) = noted.filter(|process| process.agent == Some(agent) && process.is_alive()) else {
+        return false;
+    };
+    sleep(START_WAIT).await;
+    process.is_alive()
 }
 
 /// Whether the process of this agent has ended, as after a start of this host. It is not known of one that another data folder

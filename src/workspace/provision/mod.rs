@@ -122,6 +122,14 @@ pub async fn runs(host: &Host, job: &Job, agent: AgentId) -> Result<bool, String
     }
 }
 
+/// Whether a start whose replica was killed in the middle has come to its end all the same. How far a command came is not
+/// known.
+pub async fn has_started(host: &Host, job: &Job, agent: AgentId) -> bool {
+    job.template.kind == TemplateKind::Local
+        && job.transition == Transition::Start
+        && local::has_started(host, job, agent).await
+}
+
 fn command_of(job: &Job) -> Option<&str> {
     match job.transition {
         Transition::Start => job.template.start_command.as_deref(),

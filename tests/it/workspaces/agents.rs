@@ -133,6 +133,25 @@ both! {
         }
     }
 
+    /// It is killed while it watches whether the agent ends at once.
+    async fn a_start_whose_daemon_was_killed_has_started_if_its_agent_has(h: Harness) {
+        let mut daemon = h.daemon().await;
+        let made = create(&daemon.api(), "dev", "local").await;
+        let note = daemon.data_dir().join("agents").join(made["id"].as_str().expect("an id"));
+        eventually("the agent is started", async || note.exists().then_some(())).await;
+        daemon.kill_9().await;
+        let agent = process_of(&daemon, &made);
+        daemon.restart().await;
+        let api = daemon.api();
+        let running = has_status(&api, &made, "running").await;
+        assert_eq!(running["latest_build"]["build_number"], 1, "{running}");
+        agent_is(&api, &made, "connected").await;
+        assert_eq!(process_of(&daemon, &made), agent);
+        build(&api, &made, "stop").await;
+        has_status(&api, &made, "stopped").await;
+        assert!(!is_alive(&agent.to_string()));
+    }
+
     async fn a_start_that_the_store_refused_is_tried_again(h: Harness) {
         let mut daemon = h.daemon().await;
         let api = daemon.api();
