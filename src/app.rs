@@ -4,6 +4,7 @@
 //! daemon answers, [`Running`] stops it.
 
 mod bootstrap;
+pub mod doctor;
 mod figures;
 mod mcp;
 mod models;

@@ -37,7 +37,7 @@ pub async fn sync(config: &Config, store: &Store, now: Timestamp) -> Result<(), 
         .map_err(|e| StartError::Database(format!("the tool servers could not be brought in step: {e}")))
 }
 
-fn record(server: &McpServer, now: Timestamp) -> (McpServerRecord, McpSecrets) {
+pub(super) fn record(server: &McpServer, now: Timestamp) -> (McpServerRecord, McpSecrets) {
     let change = |secret: Option<Secret>| secret.map_or(SecretChange::Clear, SecretChange::Set);
     let headers = &server.resolved_headers;
     let headers = (!headers.is_empty())

@@ -59,7 +59,7 @@ pub async fn build(config: &Config, store: &Store, now: Timestamp) -> Result<Mod
     Ok(Models { catalog, engine, scripted: servers })
 }
 
-fn load_script(path: Option<&std::path::Path>) -> Result<Script, StartError> {
+pub(super) fn load_script(path: Option<&std::path::Path>) -> Result<Script, StartError> {
     let Some(path) = path else { return Ok(Script::default()) };
     let wrong = |e: String| StartError::Config(format!("the script {} cannot be used: {e}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;

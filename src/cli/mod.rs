@@ -10,6 +10,7 @@ pub mod completions;
 pub mod config;
 mod daemon;
 pub mod demo;
+pub mod doctor;
 mod exit;
 pub mod export;
 pub mod healthcheck;
@@ -80,6 +81,8 @@ pub enum Command {
     /// Check, show or begin a configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Look at everything that the daemon stands on, and say what is wrong; changes nothing
+    Doctor(doctor::DoctorArgs),
     /// Ask a running daemon whether it is alive; status 0 says yes
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Print completions for a shell
@@ -121,6 +124,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Import(args)) => import::run(&args, &options),
         Some(Command::Openapi) => openapi::run(),
         Some(Command::Config(command)) => config::run(command, &options),
+        Some(Command::Doctor(args)) => doctor::run(&args, &options),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args, &options),
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Man) => man::run(),

@@ -1,5 +1,6 @@
 //! The socket to a provider: one POST whose answer is a stream of events.
 
+pub mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -112,20 +113,32 @@ impl Endpoint {
     }
 
     fn headers(&self, request: &Request) -> Result<HeaderMap, String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        if self.format == WireFormat::AnthropicMessages {
+            for beta in anthropic_messages::betas(request) {
+                headers.append("anthropic-beta", HeaderValue::from_static(beta));
+            }
+        }
+        for (name, value) in &request.headers {
+            // Ids only; what the administrator configures below goes before.
+            headers.insert(*name, HeaderValue::from_str(value).map_err(|_| "an id is no header value")?);
+        }
+        self.credentials(&mut headers)?;
+        Ok(headers)
+    }
+
+    /// Adds what every request to the provider carries.
+    fn credentials(&self, headers: &mut HeaderMap) -> Result<(), String> {
         let secret = |text: String| {
             let mut value =
                 HeaderValue::from_str(&text).map_err(|_| "a header value has forbidden characters")?;
             value.set_sensitive(true);
             Ok::<_, String>(value)
         };
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         if self.format == WireFormat::AnthropicMessages {
             headers.insert("anthropic-version", HeaderValue::from_static(ANTHROPIC_VERSION));
-            for beta in anthropic_messages::betas(request) {
-                headers.append("anthropic-beta", HeaderValue::from_static(beta));
-            }
         }
         if let Some(key) = &self.api_key {
             let key = key.expose().trim();
@@ -135,16 +148,12 @@ impl Endpoint {
                 KeyHeader::ApiKey => headers.insert("api-key", secret(key.to_owned())?),
             };
         }
-        for (name, value) in &request.headers {
-            // Ids only; what the administrator configures below goes before.
-            headers.insert(*name, HeaderValue::from_str(value).map_err(|_| "an id is no header value")?);
-        }
         for (name, value) in &self.headers {
             let name =
                 HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is no header name"))?;
             headers.insert(name, secret(value.expose().to_owned())?);
         }
-        Ok(headers)
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 #[macro_use]
 mod operations;
 mod announce;
+mod check;
 mod claimer;
 pub mod commit;
 mod divergent;

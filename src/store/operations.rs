@@ -237,6 +237,10 @@ operations! {
     write pub sweep_beats = leases::sweep_beats(older_than: Timestamp) -> usize;
     /// Removes the leases of a worker that leaves.
     write pub drop_beats = leases::drop_beats(worker: WorkerId) -> usize;
+    /// How many chats there are by status, whether something is queued, and whether they are archived.
+    read pub chat_states = check::states() -> Vec<(String, bool, bool, i64)>;
+    /// Some chats in such a state.
+    read pub chats_in_state = check::in_state(status: String, queued: bool, archived: bool, limit: i64) -> Vec<ChatId>;
     /// Renews leases, on a connection of its own.
     beat pub beat = leases::beat(worker: WorkerId, owned: Vec<(ChatId, RunnerId)>, now: Timestamp) -> ();
     /// Enters a replica, or renews its entry.

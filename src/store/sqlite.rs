@@ -1,5 +1,6 @@
 //! SQLite: one writer thread with group commit, reader threads, a checkpoint thread.
 
+mod check;
 mod checkpoint;
 mod connection;
 mod copy;

@@ -6,6 +6,7 @@ use super::{Conn, Statement, divergent};
 
 pub mod accounts;
 pub mod chats;
+pub mod check;
 pub mod clock;
 pub mod commit;
 pub mod costs;

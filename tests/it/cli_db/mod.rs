@@ -5,6 +5,7 @@ mod accounts;
 mod backup;
 mod chat;
 mod demo;
+mod doctor;
 mod process;
 mod start;
 mod tls;
