@@ -12,6 +12,11 @@ if [ -n "${CI:-}" ]; then
   export CARGO_INCREMENTAL=0
 fi
 
+# Most tests wait for other processes: with one a core, half of the time nobody works.
+if [ -z "${RUST_TEST_THREADS:-}" ] && command -v nproc >/dev/null; then
+  export RUST_TEST_THREADS=$((2 * $(nproc)))
+fi
+
 # The oldest PostgreSQL that the product supports; tests/it/support/postgres.rs looks in the same places.
 oldest=15
 

@@ -383,6 +383,10 @@ impl Remote {
         }
         let message = match serde_json::from_slice::<ErrorBody>(&bytes) {
             Ok(body) if !body.message.is_empty() => body.message,
+            // Before the agent looks at it: the path stands in the address.
+            _ if status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                "a path or name in this call is longer than any in a workspace can be".to_owned()
+            }
             _ => format!("the workspace's agent answered with status {status}"),
         };
         Err(CallError::Refused { status, message })

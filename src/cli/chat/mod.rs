@@ -164,31 +164,37 @@ impl Talk {
         if let Some(exit) = self.say(prompt).await? {
             return Ok(exit);
         }
-        let exit = loop {
+        let ended = self.follow().await;
+        // Also when it failed: the chat is there.
+        if new {
+            self.how_to_go_on();
+        }
+        ended
+    }
+
+    /// Shows what comes until the turn is over.
+    async fn follow(&mut self) -> Outcome {
+        loop {
             match self.happens(None).await? {
                 Happening::Events(events) => {
                     self.show(&events)?;
                     match self.view.standing() {
                         Standing::Running => {}
-                        _ if self.interrupted => break Exit::Interrupted,
-                        Standing::Done => break Exit::Done,
+                        _ if self.interrupted => return Ok(Exit::Interrupted),
+                        Standing::Done => return Ok(Exit::Done),
                         Standing::Failed(why) => return Err(Failure::failed(why.trim_end_matches('.'))),
                         Standing::Asks(tools) => return Err(Failure::failed(asked(&tools))),
                     }
                 }
                 Happening::Interrupt => {
                     if let Some(exit) = self.stop().await? {
-                        break exit;
+                        return Ok(exit);
                     }
                 }
-                Happening::Terminate => break Exit::Terminated,
+                Happening::Terminate => return Ok(Exit::Terminated),
                 Happening::Line(_) => {}
             }
-        };
-        if new {
-            self.how_to_go_on();
         }
-        Ok(exit)
     }
 
     /// Says what is typed until there is no more of it.

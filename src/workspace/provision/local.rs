@@ -206,7 +206,9 @@ pub async fn stop(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> {
 /// Ends the agent and removes the folder, if it is this workspace's alone.
 pub async fn delete(host: &Host, job: &Job, log: &LogSink) -> Result<(), String> {
     end(host, job, log).await?;
-    remove(fs::remove_file(agents(host).join(format!("{}.log", job.workspace))))?;
+    for ending in ["log", "new"] {
+        remove(fs::remove_file(agents(host).join(format!("{}.{ending}", job.workspace))))?;
+    }
     if job.template.directory.contains(PLACE) {
         let folder = folder(host, job);
         say(log, format!("Removing {}.", folder.display())).await;

@@ -32,6 +32,7 @@ both! {
             ("edit_files", json!({ "files": [{ "path": " ", "edits": [] }] }), "files[0].path must not be blank"),
             ("read_file", json!({ "path": "day.txt" }), "must be absolute"),
             ("read_file", json!({ "path": format!("{file}.none") }), "does not exist"),
+            ("read_file", json!({ "path": format!("/{}", "x".repeat(30_000)) }), "longer than any"),
             ("read_file", json!({ "path": bound.folder }), "is not a regular file"),
             ("read_file", json!({ "path": file, "offset": 9 }), "2 lines"),
             ("write_file", json!({ "path": "x", "content": "" }), "must be absolute"),
