@@ -82,6 +82,18 @@ pub enum StartError {
     Failed(String),
 }
 
+impl StartError {
+    /// What to look at next, to be put behind the error; may be nothing.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Database(_) => "; check database.url and that the database is running",
+            Self::File(_) => "; check data_dir and database.url",
+            _ => "",
+        }
+    }
+}
+
 /// How far a stop may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {

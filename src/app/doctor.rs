@@ -102,59 +102,49 @@ impl Finding {
 }
 
 /// Looks at everything, one after the other, and tells each finding as soon as there is one.
-pub async fn examine(config: &Config, tell: &mut (dyn FnMut(Finding) + Send)) {
+///
+/// # Errors
+/// Why a daemon would not get its database. That is among the findings too, and everything else was looked at.
+pub async fn examine(config: &Config, tell: &mut (dyn FnMut(Finding) + Send)) -> Result<(), StartError> {
     tell(place::data_dir(config));
-    let store = database(config, tell).await;
-    if let Some(store) = &store {
+    let opened = database(config, tell).await;
+    if let Err(error) = &opened {
+        let detail = format!("{error}{}", error.advice());
+        tell(Finding::new(Check::Database, Verdict::Failed, detail));
+    }
+    let store = opened.as_ref().ok().and_then(Option::as_ref);
+    if let Some(store) = store {
         tell(integrity(store).await);
         tell(keys(store).await);
     }
-    outside::look(config, store.as_ref(), Clock::system().now(), tell).await;
+    outside::look(config, store, Clock::system().now(), tell).await;
+    opened.map(drop)
 }
 
-/// Opens the database, if that changes nothing.
-async fn database(config: &Config, tell: &mut (dyn FnMut(Finding) + Send)) -> Option<Store> {
+/// Opens the database, if there is one and that changes nothing.
+async fn database(
+    config: &Config,
+    tell: &mut (dyn FnMut(Finding) + Send),
+) -> Result<Option<Store>, StartError> {
     let say = |verdict, detail: String| Finding::new(Check::Database, verdict, detail);
     if let Some(file) = config.sqlite_file().filter(|file| !file.exists()) {
         tell(say(
             Verdict::Skipped,
             format!("there is no {} yet; the first start of the daemon makes it", file.display()),
         ));
-        return None;
+        return Ok(None);
     }
-    let pending = match open::migrations(config, false).await {
-        Ok(status) => status.pending.len(),
-        Err(error) => {
-            tell(unavailable(&error));
-            return None;
-        }
-    };
+    let pending = open::migrations(config, false).await?.pending.len();
     if pending > 0 {
         let what =
             format!("{pending} migrations are not applied; `chatd migrate` or the next start applies them");
         tell(say(Verdict::Warning, what));
-        return None;
+        return Ok(None);
     }
-    match open::open(config, WorkerId::fresh(), false).await {
-        Ok(opened) => {
-            let what = config.sqlite_file().map_or("PostgreSQL".into(), |file| file.display().to_string());
-            tell(say(Verdict::Ok, format!("{what}, with all migrations")));
-            Some(opened.store)
-        }
-        Err(error) => {
-            tell(unavailable(&error));
-            None
-        }
-    }
-}
-
-fn unavailable(error: &StartError) -> Finding {
-    let advice = match error {
-        StartError::Database(_) => "; check database.url and that the database is running",
-        StartError::File(_) => "; check data_dir and database.url",
-        _ => "",
-    };
-    Finding::new(Check::Database, Verdict::Failed, format!("{error}{advice}"))
+    let opened = open::open(config, WorkerId::fresh(), false).await?;
+    let what = config.sqlite_file().map_or("PostgreSQL".into(), |file| file.display().to_string());
+    tell(say(Verdict::Ok, format!("{what}, with all migrations")));
+    Ok(Some(opened.store))
 }
 
 async fn integrity(store: &Store) -> Finding {

@@ -18,12 +18,7 @@ impl From<StartError> for Failure {
             }
             StartError::Failed(_) => Exit::Failed,
         };
-        let advice = match e {
-            StartError::Database(_) => "; check database.url and that the database is running",
-            StartError::File(_) => "; check data_dir and database.url",
-            _ => "",
-        };
-        Self::new(exit, format!("{e}{advice}"))
+        Self::new(exit, format!("{e}{}", e.advice()))
     }
 }
 

@@ -16,8 +16,8 @@ pub struct DoctorArgs {
 /// Looks at everything and says what is wrong. Changes nothing, and needs no daemon.
 ///
 /// # Errors
-/// When the command cannot work at all. Otherwise the status is 78 when the configuration is not valid, 69 when the database
-/// is not to be had, 1 when anything else failed, and 0 with warnings only.
+/// When the command cannot work at all. Otherwise the status is 78 when the configuration is not valid or the database newer
+/// than the program, 69 when that is not to be had, 1 when anything else failed, and 0 with warnings only.
 pub fn run(args: &DoctorArgs, options: &Options) -> Outcome {
     let mut findings = Vec::new();
     let mut tell = |finding: Finding| {
@@ -45,6 +45,7 @@ pub fn run(args: &DoctorArgs, options: &Options) -> Outcome {
             None
         }
     };
+    let mut unavailable = None;
     if let Some(config) = config {
         let runtime = daemon::runtime()?;
         let ended = runtime.block_on(async {
@@ -57,7 +58,10 @@ pub fn run(args: &DoctorArgs, options: &Options) -> Outcome {
                 }
             };
             let signalled = tokio::select! {
-                () = examine(&config, &mut note) => None,
+                examined = examine(&config, &mut note) => {
+                    unavailable = examined.err().map(Failure::from);
+                    None
+                }
                 _ = interrupt.recv() => Some(Exit::Interrupted),
                 _ = terminate.recv() => Some(Exit::Terminated),
             };
@@ -74,7 +78,7 @@ pub fn run(args: &DoctorArgs, options: &Options) -> Outcome {
             .map_err(|error| Failure::failed(format!("cannot write the findings as JSON: {error}")))?;
         output::data(format!("{text}\n").as_bytes())?;
     }
-    Ok(exit(&findings))
+    Ok(exit(&findings, unavailable.map(|failure| failure.exit)))
 }
 
 fn line(finding: &Finding) -> String {
@@ -83,15 +87,12 @@ fn line(finding: &Finding) -> String {
     format!("{verdict:<8} {check}{name}: {}\n", finding.detail)
 }
 
-fn exit(findings: &[Finding]) -> Exit {
-    let failed = |check| findings.iter().any(|f| f.verdict == Verdict::Failed && f.check == check);
-    if failed(Check::Configuration) {
-        Exit::Config
-    } else if failed(Check::Database) {
-        Exit::Unavailable
-    } else if findings.iter().any(|f| f.verdict == Verdict::Failed) {
-        Exit::Failed
-    } else {
-        Exit::Done
+/// What is to be repaired first decides; `database` is how a daemon would end that does not get its own.
+fn exit(findings: &[Finding], database: Option<Exit>) -> Exit {
+    let mut failed = findings.iter().filter(|f| f.verdict == Verdict::Failed).map(|f| f.check).peekable();
+    match (failed.peek().is_some(), failed.any(|check| check == Check::Configuration)) {
+        (_, true) => Exit::Config,
+        (true, false) => database.unwrap_or(Exit::Failed),
+        (false, false) => Exit::Done,
     }
 }

@@ -3,7 +3,6 @@
 use super::{Repeat, Tool, ToolContext, arguments, outcome::ToolOutcome};
 use crate::chat::json::Json;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 /// Name of the tool.
 pub const NAME: &str = "ask_user_question";
@@ -67,7 +66,7 @@ impl Tool for AskUserQuestion {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {
                 "questions": {
@@ -97,7 +96,7 @@ impl Tool for AskUserQuestion {
                 }
             },
             "required": ["questions"]
-        }))
+        })
     }
 
     fn repeat(&self) -> Repeat {
@@ -112,7 +111,7 @@ impl Tool for AskUserQuestion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     #[test]
     fn questions_are_echoed_or_the_place_of_the_mistake_is_told() {

@@ -133,14 +133,14 @@ impl Tool for AttachFile {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {
                 "path": {"type": "string", "description": "Absolute path of the file."},
                 "name": {"type": "string", "description": "Name to show. Default: the file's own."}
             },
             "required": ["path"]
-        }))
+        })
     }
 
     // Each run stores a file of its own.

@@ -250,7 +250,7 @@ impl Tool for CreateWorkspace {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {
                 "template_id": {"type": "string", "description": "Id of the template, as list_templates shows it."},
@@ -263,7 +263,7 @@ impl Tool for CreateWorkspace {
                 "preset_id": {"type": "string", "description": "Id of one of the template's presets."}
             },
             "required": ["template_id"]
-        }))
+        })
     }
 
     // The chat is bound to the workspace in the moment it is made: a second run finds it.

@@ -83,7 +83,7 @@ impl Tool for EditFiles {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {
                 "files": {
@@ -114,7 +114,7 @@ impl Tool for EditFiles {
                 }
             },
             "required": ["files"]
-        }))
+        })
     }
 
     fn repeat(&self) -> Repeat {

@@ -12,7 +12,6 @@ use crate::{
     },
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -225,7 +224,7 @@ impl Tool for Execute {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {
                 "command": {"type": "string", "description": "The shell command."},
@@ -235,7 +234,7 @@ impl Tool for Execute {
                 "run_in_background": {"type": "boolean", "description": "Return at once with the id of the process, for process_output. For servers and long runs."}
             },
             "required": ["command"]
-        }))
+        })
     }
 
     fn repeat(&self) -> Repeat {
@@ -250,7 +249,7 @@ impl Tool for Execute {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     #[tokio::test]
     async fn what_is_refused() {

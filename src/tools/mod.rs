@@ -4,6 +4,15 @@
 //! started in a workspace is left to the agent there. A call that a crash cut off runs again only where that does no harm
 //! ([`Repeat`]).
 
+/// A schema that is always the same: it is made once, and not for each step of each chat.
+macro_rules! schema {
+    ($($json:tt)+) => {{
+        static SCHEMA: std::sync::LazyLock<$crate::chat::json::Json> =
+            std::sync::LazyLock::new(|| $crate::chat::json::Json::of(&serde_json::json!($($json)+)));
+        SCHEMA.clone()
+    }};
+}
+
 pub mod arguments;
 pub mod ask_user_question;
 pub mod attach_file;

@@ -17,7 +17,6 @@ use crate::{
     },
 };
 use serde::Serialize;
-use serde_json::json;
 
 /// Starts it.
 #[derive(Debug, Clone, Copy)]
@@ -150,7 +149,7 @@ impl Tool for StartWorkspace {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({"type": "object", "properties": {}}))
+        schema!({"type": "object", "properties": {}})
     }
 
     // What runs already is not started again.
@@ -174,7 +173,7 @@ impl Tool for StopWorkspace {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({"type": "object", "properties": {}}))
+        schema!({"type": "object", "properties": {}})
     }
 
     // What is stopped already is not stopped again.

@@ -2,7 +2,6 @@
 
 use super::{Repeat, Tool, ToolContext, outcome::ToolOutcome};
 use crate::{chat::json::Json, workspace::wire::Processes};
-use serde_json::json;
 
 /// Most processes of an answer (tools.md §7).
 const MAX_SHOWN: usize = 10;
@@ -23,7 +22,7 @@ impl Tool for ProcessList {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({"type": "object", "properties": {}}))
+        schema!({"type": "object", "properties": {}})
     }
 
     fn repeat(&self) -> Repeat {

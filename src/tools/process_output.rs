@@ -7,7 +7,6 @@ use super::{
 };
 use crate::chat::json::Json;
 use serde::Deserialize;
-use serde_json::json;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -61,7 +60,7 @@ impl Tool for ProcessOutput {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {
                 "process_id": {"type": "string", "description": "Id of the process, as execute or process_list gave it."},
@@ -69,7 +68,7 @@ impl Tool for ProcessOutput {
                 "model_intent": {"type": "string", "description": "What this is for, in a few words, as a label for the user."}
             },
             "required": ["process_id"]
-        }))
+        })
     }
 
     fn repeat(&self) -> Repeat {

@@ -42,14 +42,14 @@ impl Tool for ProcessSignal {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {
                 "process_id": {"type": "string", "description": "Id of the process, as execute or process_list gave it."},
                 "signal": {"type": "string", "enum": ["terminate", "kill"], "description": "terminate (SIGTERM) or kill (SIGKILL)."}
             },
             "required": ["process_id", "signal"]
-        }))
+        })
     }
 
     // A second signal finds the process gone, or asks it once more for the same.

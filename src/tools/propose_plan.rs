@@ -72,10 +72,10 @@ impl Tool for ProposePlan {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {"path": {"type": "string", "description": "Absolute path of the plan. Default: this chat's."}}
-        }))
+        })
     }
 
     // Each run stores a file of its own.

@@ -6,7 +6,6 @@ use crate::{
     workspace::lines::{ReadCaps, ReadRequest},
 };
 use serde::Deserialize;
-use serde_json::json;
 
 /// The tool.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +46,7 @@ impl Tool for ReadFile {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {
                 "path": {"type": "string", "description": "Absolute path of the file."},
@@ -55,7 +54,7 @@ impl Tool for ReadFile {
                 "limit": {"type": "integer", "description": "Number of lines to read. Default: up to 2000."}
             },
             "required": ["path"]
-        }))
+        })
     }
 
     fn repeat(&self) -> Repeat {
@@ -70,7 +69,7 @@ impl Tool for ReadFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     #[tokio::test]
     async fn arguments_are_looked_at_before_a_workspace_is() {

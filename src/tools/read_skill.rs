@@ -146,11 +146,11 @@ impl Tool for ReadSkill {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {"name": {"type": "string", "description": "Name of the skill, as it is listed."}},
             "required": ["name"]
-        }))
+        })
     }
 
     fn repeat(&self) -> Repeat {

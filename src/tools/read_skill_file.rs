@@ -98,14 +98,14 @@ impl Tool for ReadSkillFile {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {
                 "name": {"type": "string", "description": "Name of the skill, as it is listed."},
                 "path": {"type": "string", "description": "Path of the file, relative to the folder of the skill."}
             },
             "required": ["name", "path"]
-        }))
+        })
     }
 
     fn repeat(&self) -> Repeat {

@@ -170,13 +170,13 @@ impl Tool for ListTemplates {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {
                 "query": {"type": "string", "description": "Only those with this text in their name or description. Default: all."},
                 "page": {"type": "integer", "description": "Page, from 1. Default 1."}
             }
-        }))
+        })
     }
 
     fn repeat(&self) -> Repeat {
@@ -199,11 +199,11 @@ impl Tool for ReadTemplate {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {"template_id": {"type": "string", "description": "Id of the template, a UUID."}},
             "required": ["template_id"]
-        }))
+        })
     }
 
     fn repeat(&self) -> Repeat {

@@ -38,14 +38,14 @@ impl Tool for WriteFile {
     }
 
     fn input_schema(&self) -> Json {
-        Json::of(&json!({
+        schema!({
             "type": "object",
             "properties": {
                 "path": {"type": "string", "description": "Absolute path of the file."},
                 "content": {"type": "string", "description": "The whole new content; may be empty."}
             },
             "required": ["path", "content"]
-        }))
+        })
     }
 
     fn repeat(&self) -> Repeat {

@@ -187,6 +187,13 @@ fn a_damaged_file_is_told() {
         let (status, failed) = of_database(&daemon).await;
         assert_eq!(status, 1, "{failed}");
         assert!(failed.contains(" rows of chat_messages name a row of chats that is not there"), "{failed}");
+        // One that a newer program has migrated.
+        let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('99991231')";
+        h.execute(&daemon, newer).await;
+        let (status, failed) = of_database(&daemon).await;
+        assert_eq!(status, 78, "{failed}");
+        assert!(failed.starts_with("database: ") && failed.contains("newer chatd"), "{failed}");
+        h.execute(&daemon, "DELETE FROM __diesel_schema_migrations WHERE version = '99991231'").await;
         // Every page from the middle on.
         let path = daemon.data_dir().join("chatd.db");
         let file = fs::OpenOptions::new().write(true).open(&path).expect("open the file");
@@ -245,6 +252,10 @@ async fn the_status_says_what_is_to_be_repaired_first() {
     let (verdict, detail) = of(&ran, "configuration");
     assert!(verdict == "failed" && detail.contains("listen") && detail.contains("chatd.toml:2"), "{detail}");
     fs::remove_file(home.path().join("chatd.toml")).expect("remove it");
+    fs::write(home.path().join("x.db"), "no database, but text").expect("write a file");
+    let ran =
+        chatd(home.path(), &["doctor", "--json", "--database-url", "sqlite:x.db", "--data-dir", "."]).await;
+    assert_eq!((ran.status, of(&ran, "database").0.as_str()), (69, "failed"), "{ran:?}");
     let ran =
         chatd(home.path(), &["doctor", "--json", "--database-url", "postgres://u:pass-word@127.0.0.1:1/x"])
             .await;
